@@ -1,0 +1,81 @@
+// Files: read-only memory maps, and writing that never leaves half a file under the final name.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace flux {
+
+/// A whole file mapped read-only. Movable; an empty file gives an empty span.
+class MappedFile {
+public:
+    /// Throws Error naming the path and the reason.
+    explicit MappedFile(const std::filesystem::path& path);
+    ~MappedFile();
+    MappedFile(MappedFile&& other) noexcept;
+    MappedFile& operator=(MappedFile&& other) noexcept;
+    MappedFile(const MappedFile&) = delete;
+    MappedFile& operator=(const MappedFile&) = delete;
+
+    std::span<const std::byte> bytes() const { return {data_, size_}; }
+    const std::filesystem::path& path() const { return path_; }
+
+private:
+    std::filesystem::path path_;
+    const std::byte* data_ = nullptr;
+    size_t size_ = 0;
+};
+
+/// Writes to "<path>.tmp" and takes the final name in commit(): write, fsync, rename, fsync of the
+/// folder. Destroyed before commit(), it removes the temporary file. All failures throw Error
+/// naming path and reason.
+class AtomicFile {
+public:
+    explicit AtomicFile(std::filesystem::path path);
+    ~AtomicFile();
+    AtomicFile(const AtomicFile&) = delete;
+    AtomicFile& operator=(const AtomicFile&) = delete;
+
+    void write(const void* data, size_t size_bytes);
+    void write(std::string_view text) { write(text.data(), text.size()); }
+    void commit();
+
+private:
+    std::filesystem::path path_;
+    std::filesystem::path temporary_;
+    int descriptor_ = -1;
+};
+
+/// The whole file as a string. Throws Error naming the path and the reason.
+std::string read_text(const std::filesystem::path& path);
+
+/// Replaces `path` in one step (AtomicFile).
+void write_text(const std::filesystem::path& path, std::string_view text);
+
+/// Appends one piece of text and flushes it to the system, so that a killed process loses nothing
+/// it logged.
+class AppendFile {
+public:
+    explicit AppendFile(std::filesystem::path path);
+    ~AppendFile();
+    AppendFile(const AppendFile&) = delete;
+    AppendFile& operator=(const AppendFile&) = delete;
+
+    void write(std::string_view text);
+
+private:
+    std::filesystem::path path_;
+    int descriptor_ = -1;
+};
+
+/// Makes names in `folder` (created or renamed entries) durable.
+void sync_folder(const std::filesystem::path& folder);
+
+/// Creates `folder` and its parents, and proves that files can be written there. Throws Error with
+/// the remedy.
+void make_writable_folder(const std::filesystem::path& folder);
+
+}  // namespace flux

@@ -1,0 +1,47 @@
+// Log lines for people: to stderr and, once a run has a folder, to train.log. Rank 0 logs from
+// `info`, others from `warning`. Numbers for machines go through metrics/ instead.
+#pragma once
+
+#include <fmt/core.h>
+
+#include <filesystem>
+#include <functional>
+#include <string_view>
+#include <utility>
+
+namespace flux::log {
+
+enum class Level { kInfo, kWarning, kError };
+
+struct Settings {
+    int rank = 0;
+    bool color = true;  // colour on a terminal; never in the file
+};
+
+void configure(const Settings& settings);
+
+/// Also appends every following line to `path`. Throws Error if it cannot be opened.
+void add_file(const std::filesystem::path& path);
+
+/// Called before a line is written to the terminal, so that a progress bar can clear itself; empty
+/// to remove.
+void set_before_line(std::function<void()> hook);
+
+void write(Level level, std::string_view line);
+
+template <class... Args>
+void info(fmt::format_string<Args...> format, Args&&... args) {
+    write(Level::kInfo, fmt::format(format, std::forward<Args>(args)...));
+}
+
+template <class... Args>
+void warning(fmt::format_string<Args...> format, Args&&... args) {
+    write(Level::kWarning, fmt::format(format, std::forward<Args>(args)...));
+}
+
+template <class... Args>
+void error(fmt::format_string<Args...> format, Args&&... args) {
+    write(Level::kError, fmt::format(format, std::forward<Args>(args)...));
+}
+
+}  // namespace flux::log

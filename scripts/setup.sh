@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Installs what the build needs: Debian packages (through apt when allowed, else prints the list), and LibTorch, Arrow
+# and, on hosts without a CUDA 13 compiler, nvcc from pinned Python wheels into .deps/. Running it again costs nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(g++ cmake ninja-build ccache python3-venv pkg-config clang-format
+    libspdlog-dev libfmt-dev libcli11-dev libtomlplusplus-dev nlohmann-json3-dev
+    libjpeg62-turbo-dev libpng-dev libwebp-dev libgif-dev libexif-dev libzstd-dev libgtest-dev)
+wheels=(torch==2.11.0 pyarrow==26.0.1)
+nvcc_wheels=('cuda-toolkit[nvcc,crt,nvvm,cccl,cudart]==13.0.2')
+
+missing_packages() {
+    local package
+    for package in "${packages[@]}"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
+    done
+}
+
+install_packages() {
+    local missing as_root=()
+    mapfile -t missing < <(missing_packages)
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    if [ "$(id -u)" -ne 0 ]; then
+        if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+            as_root=(sudo -n)
+        else
+            echo "setup: these packages are missing and need root: run" >&2
+            echo "  apt-get update && apt-get install -y --no-install-recommends ${missing[*]}" >&2
+            exit 1
+        fi
+    fi
+    echo "setup: installing ${missing[*]}" >&2
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+host_has_nvcc13() {
+    local nvcc
+    nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
+    [ -x "$nvcc" ] && "$nvcc" --version | grep -q 'release 13\.'
+}
+
+install_wheels() {
+    local wanted=("${wheels[@]}") stamp=.deps/installed
+    host_has_nvcc13 || wanted+=("${nvcc_wheels[@]}")
+    [ "$(cat "$stamp" 2>/dev/null)" = "${wanted[*]}" ] && return 0
+    echo "setup: installing ${wanted[*]} into .deps/ (a few minutes, 5 GB)" >&2
+    [ -x .deps/venv/bin/pip ] || python3 -m venv .deps/venv
+    .deps/venv/bin/pip install --quiet --disable-pip-version-check "${wanted[@]}"
+    prepare_cuda_wheels
+    echo "${wanted[*]}" >"$stamp.tmp"
+    mv "$stamp.tmp" "$stamp"
+}
+
+# nvcc links against lib64/ and unversioned library names, which the wheels leave out.
+prepare_cuda_wheels() {
+    local root library
+    for root in .deps/venv/lib/python3*/site-packages/nvidia/cu13; do
+        [ -d "$root/lib" ] || continue
+        [ -e "$root/lib64" ] || ln -s lib "$root/lib64"
+        for library in "$root"/lib/lib*.so.*; do
+            [ -e "${library%%.so.*}.so" ] || ln -s "$(basename "$library")" "${library%%.so.*}.so"
+        done
+    done
+}
+
+install_packages
+install_wheels

@@ -1,0 +1,169 @@
+#include "flux/base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "flux/base/error.h"
+
+namespace flux {
+namespace {
+
+[[noreturn]] void fail_errno(const std::filesystem::path& path, const char* operation) {
+    const int code = errno;
+    const char* remedy =
+        code == ENOSPC || code == EDQUOT ? " (free some space and start again)" : "";
+    fail("{}: {}: {}{}", path.string(), operation, std::strerror(code), remedy);
+}
+
+void write_all(int descriptor, const void* data, size_t size_bytes,
+               const std::filesystem::path& path) {
+    const char* from = static_cast<const char*>(data);
+    while (size_bytes > 0) {
+        const ssize_t written = ::write(descriptor, from, size_bytes);
+        if (written < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            fail_errno(path, "cannot write");
+        }
+        from += written;
+        size_bytes -= static_cast<size_t>(written);
+    }
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) {
+        fail_errno(path, "cannot open");
+    }
+    struct stat info {};
+    if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
+        ::close(descriptor);
+        fail("{}: not a regular file", path.string());
+    }
+    size_ = static_cast<size_t>(info.st_size);
+    if (size_ > 0) {
+        void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, descriptor, 0);
+        ::close(descriptor);
+        if (mapped == MAP_FAILED) {
+            fail_errno(path, "cannot map");
+        }
+        data_ = static_cast<const std::byte*>(mapped);
+    } else {
+        ::close(descriptor);
+    }
+}
+
+MappedFile::~MappedFile() {
+    if (data_ != nullptr) {
+        ::munmap(const_cast<std::byte*>(data_), size_);
+    }
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept { *this = std::move(other); }
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+    std::swap(path_, other.path_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+}
+
+AtomicFile::AtomicFile(std::filesystem::path path)
+    : path_(std::move(path)), temporary_(path_.string() + ".tmp") {
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (descriptor_ < 0) {
+        fail_errno(temporary_, "cannot create");
+    }
+}
+
+AtomicFile::~AtomicFile() {
+    if (descriptor_ >= 0) {
+        ::close(descriptor_);
+        ::unlink(temporary_.c_str());
+    }
+}
+
+void AtomicFile::write(const void* data, size_t size_bytes) {
+    write_all(descriptor_, data, size_bytes, temporary_);
+}
+
+void AtomicFile::commit() {
+    if (::fsync(descriptor_) != 0) {
+        fail_errno(temporary_, "cannot flush to disk");
+    }
+    ::close(std::exchange(descriptor_, -1));
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+        const int code = errno;
+        ::unlink(temporary_.c_str());
+        errno = code;
+        fail_errno(path_, "cannot rename the finished file");
+    }
+    sync_folder(path_.parent_path());
+}
+
+std::string read_text(const std::filesystem::path& path) {
+    const MappedFile file(path);
+    const auto bytes = file.bytes();
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+void write_text(const std::filesystem::path& path, std::string_view text) {
+    AtomicFile file(path);
+    file.write(text);
+    file.commit();
+}
+
+AppendFile::AppendFile(std::filesystem::path path) : path_(std::move(path)) {
+    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (descriptor_ < 0) {
+        fail_errno(path_, "cannot open");
+    }
+}
+
+AppendFile::~AppendFile() { ::close(descriptor_); }
+
+void AppendFile::write(std::string_view text) {
+    write_all(descriptor_, text.data(), text.size(), path_);
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+    const std::filesystem::path name = folder.empty() ? "." : folder;
+    const int descriptor = ::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) {
+        fail_errno(name, "cannot open the folder");
+    }
+    const bool synced =
+        ::fsync(descriptor) == 0 || errno == EINVAL;  // some network file systems refuse
+    ::close(descriptor);
+    if (!synced) {
+        fail_errno(name, "cannot flush the folder");
+    }
+}
+
+void make_writable_folder(const std::filesystem::path& folder) {
+    std::error_code code;
+    std::filesystem::create_directories(folder, code);
+    if (code) {
+        fail("{}: cannot create the folder: {}: choose another with --job.dump_folder",
+             folder.string(), code.message());
+    }
+    const std::filesystem::path probe = folder / fmt::format(".write_probe.{}", ::getpid());
+    const int descriptor = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (descriptor < 0) {
+        fail("{}: cannot write into the folder: {}: choose another with --job.dump_folder",
+             folder.string(), std::strerror(errno));
+    }
+    ::close(descriptor);
+    ::unlink(probe.c_str());
+}
+
+}  // namespace flux
