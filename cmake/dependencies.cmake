@@ -23,8 +23,40 @@ add_library(flux_torch INTERFACE)
 add_library(flux::torch ALIAS flux_torch)
 # -idirafter: LibTorch ships an fmt that must not shadow the system's.
 target_compile_options(flux_torch INTERFACE
-    "SHELL:-idirafter ${FLUX_TORCH_ROOT}/include"
-    "SHELL:-idirafter ${FLUX_TORCH_ROOT}/include/torch/csrc/api/include")
+    "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${FLUX_TORCH_ROOT}/include>"
+    "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${FLUX_TORCH_ROOT}/include/torch/csrc/api/include>")
 target_link_directories(flux_torch INTERFACE ${FLUX_TORCH_ROOT}/lib)
 target_link_options(flux_torch INTERFACE LINKER:-rpath,${FLUX_TORCH_ROOT}/lib)
 target_link_libraries(flux_torch INTERFACE torch_cpu c10 Threads::Threads)
+
+# The CUDA kernels: nvcc 13 from the host or from the wheels that scripts/setup.sh installs. Without it the build goes
+# on and the kernels' CPU bodies serve.
+set(FLUX_WITH_CUDA OFF)
+set(FLUX_CUDA_WHEELS ${FLUX_SITE_PACKAGES}/nvidia/cu13)
+if(FLUX_CUDA)
+    find_program(FLUX_NVCC nvcc HINTS /usr/local/cuda/bin ${FLUX_CUDA_WHEELS}/bin)
+    if(FLUX_NVCC)
+        set(CMAKE_CUDA_COMPILER ${FLUX_NVCC})
+        set(CMAKE_CUDA_ARCHITECTURES 80 90 100)
+        set(CMAKE_CUDA_STANDARD 17)  # CMake 3.25 knows no CUDA20 dialect
+        enable_language(CUDA)
+        if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
+            set(FLUX_WITH_CUDA ON)
+        endif()
+    endif()
+endif()
+if(FLUX_WITH_CUDA)
+    message(STATUS "CUDA kernels: built with ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION}")
+else()
+    message(STATUS "CUDA kernels: left out (no CUDA 13 compiler); random draws on a GPU are made on the host")
+endif()
+
+# flux_cuda_sources(<folder> <files.cu...>): adds CUDA kernels to a folder and tells its C++ files that they exist.
+function(flux_cuda_sources folder)
+    if(FLUX_WITH_CUDA)
+        target_sources(flux_${folder} PRIVATE ${ARGN})
+        target_compile_definitions(flux_${folder} PRIVATE FLUX_WITH_CUDA)
+        target_include_directories(flux_${folder} SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+        target_link_libraries(flux_${folder} PUBLIC c10_cuda)
+    endif()
+endfunction()

@@ -3,40 +3,23 @@ add_library(flux_all INTERFACE)
 add_library(flux::all ALIAS flux_all)
 set_property(GLOBAL PROPERTY flux_last_folder "")
 
-# flux_folder(<name> [MODULES] SOURCES <files...> [LINKS <targets...>])
-# MODULES: the files declare torch::nn modules and share the precompiled header (25 s once, then 3 s a file).
+# flux_folder(<name> SOURCES <files...> [LINKS <targets...>])
 function(flux_folder name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "MODULES" "" "SOURCES;LINKS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINKS")
     set(target flux_${name})
     add_library(${target} STATIC ${arg_SOURCES})
     target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/include PRIVATE ${CMAKE_SOURCE_DIR}/src)
     get_property(previous GLOBAL PROPERTY flux_last_folder)
     target_link_libraries(${target} PUBLIC ${previous} fmt::fmt flux::torch PRIVATE ${arg_LINKS} flux_warnings)
-    if(arg_MODULES)
-        if(TARGET flux_precompiled)
-            target_precompile_headers(${target} REUSE_FROM flux_precompiled)
-        else()
-            message(FATAL_ERROR "flux_folder(${name} MODULES): the precompiled header is missing")
-        endif()
-    endif()
     target_link_libraries(flux_all INTERFACE ${target})
     set_property(GLOBAL PROPERTY flux_last_folder ${target})
 endfunction()
 
-# The library that owns the precompiled header; it has one empty source because CMake wants one.
-file(WRITE ${CMAKE_BINARY_DIR}/precompiled.cpp.in "// owns the precompiled header\n")
-configure_file(${CMAKE_BINARY_DIR}/precompiled.cpp.in ${CMAKE_BINARY_DIR}/precompiled.cpp COPYONLY)
-add_library(flux_precompiled STATIC ${CMAKE_BINARY_DIR}/precompiled.cpp)
-target_include_directories(flux_precompiled PRIVATE ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/src)
-target_link_libraries(flux_precompiled PRIVATE fmt::fmt flux::torch flux_warnings)
-target_precompile_headers(flux_precompiled PRIVATE
-    <ATen/ATen.h> <torch/nn/module.h> <torch/nn/pimpl.h> <torch/csrc/autograd/autograd.h>)
-
-# flux_tests(<folder> SOURCES <files...> [MODULES] [LINKS ...])
+# flux_tests(<folder> SOURCES <files...> [LINKS ...])
 # One test program a folder. Suites whose name begins with Parity get the label `parity`, with Run the label `run`, all
 # others `unit`. Each test is one process with one OpenMP thread, so that `ctest -j` does not oversubscribe.
 function(flux_tests name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "MODULES" "" "SOURCES;LINKS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINKS")
     set(target ${name}_test)
     add_executable(${target} ${arg_SOURCES})
     target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests ${CMAKE_SOURCE_DIR}/src)
@@ -47,15 +30,12 @@ function(flux_tests name)
     endif()
     target_link_libraries(${target} PRIVATE flux_test_support ${arg_LINKS} flux_warnings GTest::gtest GTest::gmock
         GTest::gtest_main)
-    if(arg_MODULES)
-        target_precompile_headers(${target} REUSE_FROM flux_precompiled)
-    endif()
     target_compile_definitions(${target} PRIVATE
         FLUX_TRAIN_BINARY="$<TARGET_FILE:flux_train>" FLUX_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     foreach(label unit parity run)
-        set(filter_unit "-Parity*:Run*")
-        set(filter_parity "Parity*")
-        set(filter_run "Run*")
+        set(filter_unit "-Parity*:*/Parity*:Run*:*/Run*")
+        set(filter_parity "Parity*:*/Parity*")
+        set(filter_run "Run*:*/Run*")
         gtest_discover_tests(${target}
             TEST_FILTER "${filter_${label}}" TEST_LIST ${target}_${label} DISCOVERY_TIMEOUT 60
             DISCOVERY_MODE PRE_TEST

@@ -1,0 +1,91 @@
+// The layers all blocks are made of. Numerics follow the published Flux.1 model code.
+//
+// Legend: B batch, T tokens, C hidden size, H heads, D head size.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "flux/model/flux_config.h"
+#include "flux/units/parameter.h"
+
+namespace flux::model {
+
+using units::Init;
+using units::ParameterScope;
+
+class Linear {
+public:
+    /// `weight_init` is the first value of the weight; the bias starts at 0. Weight [out, in].
+    Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight_init,
+           bool bias = true);
+    Linear(const Linear&) = delete;
+
+    at::Tensor operator()(const at::Tensor& x) const;  // [..., in] -> [..., out]
+
+private:
+    at::Tensor weight_;
+    at::Tensor bias_;
+};
+
+/// A linear layer with the usual start of this model: Xavier uniform.
+inline Init xavier(int64_t in, int64_t out) { return Init::xavier_uniform(in, out); }
+
+/// out_layer(silu(in_layer(x))): embeds timestep, pooled text and guidance.
+class MlpEmbedder {
+public:
+    MlpEmbedder(const ParameterScope& scope, int64_t in, int64_t hidden);
+
+    at::Tensor operator()(const at::Tensor& x) const;  // [B, in] -> [B, hidden]
+
+private:
+    Linear in_layer_;
+    Linear out_layer_;
+};
+
+/// out = 2(gelu_tanh(0(x))): the feed-forward part of a double block.
+class Mlp {
+public:
+    Mlp(const ParameterScope& scope, int64_t hidden, int64_t mlp_hidden);
+
+    at::Tensor operator()(const at::Tensor& x) const;  // [B, T, C] -> [B, T, C]
+
+private:
+    Linear up_;
+    Linear down_;
+};
+
+struct ShiftScaleGate {
+    at::Tensor shift;  // [B, 1, C], like the others
+    at::Tensor scale;
+    at::Tensor gate;
+};
+
+/// `count` triples from the conditioning vector: lin(silu(vec)), cut into shift, scale, gate,
+/// shift, ...
+class Modulation {
+public:
+    Modulation(const ParameterScope& scope, int64_t hidden, int count);
+
+    std::vector<ShiftScaleGate> operator()(const at::Tensor& vec) const;  // [B, C]
+
+private:
+    int count_;
+    Linear lin_;
+};
+
+/// LayerNorm without weights (epsilon 1e-6), then x * (1 + scale) + shift.
+at::Tensor norm_and_modulate(const at::Tensor& x, const at::Tensor& shift,
+                             const at::Tensor& scale);  // [B, T, C]
+
+/// RMSNorm over the last dimension with its statistics in fp32; the result has the dtype of x.
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
+
+/// Sinusoidal embedding of `1000 * t`, cosines first, fp32 [B, 256].
+at::Tensor timestep_embedding(const at::Tensor& t);  // fp32 [B]
+
+/// Width of timestep_embedding().
+inline constexpr int64_t kTimestepEmbedding = 256;
+
+}  // namespace flux::model

@@ -1,0 +1,23 @@
+// Rotary position embedding over three axes (index, row, column), tables in fp32.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "flux/model/flux_config.h"
+
+namespace flux::model {
+
+/// Rotation angles of every token, as cosines and sines.
+struct RotaryTable {
+    at::Tensor cos;  // fp32 [B or 1, 1, T, D/2]
+    at::Tensor sin;  // the same
+};
+
+/// `ids`: positions [B or 1, T, 3]. The channels of a head are cut along axes_dim, one part an
+/// axis; pair j of a part of width d turns by position / theta^(2j/d). Angles are computed in fp64.
+RotaryTable rotary_table(const at::Tensor& ids, const FluxConfig& config);
+
+/// Turns neighbouring pairs of channels; fp32 arithmetic, result in the dtype of x. [B, H, T, D]
+at::Tensor rotate(const at::Tensor& x, const RotaryTable& table);
+
+}  // namespace flux::model

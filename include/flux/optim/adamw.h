@@ -1,0 +1,52 @@
+// AdamW (decoupled weight decay) and Adam (decay added to the gradient) on flat shards.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <vector>
+
+#include "flux/config/job_config.h"
+#include "flux/units/parameter_store.h"
+
+namespace flux::optim {
+
+class AdamW {
+public:
+    /// Moments start at zero. Weight decay applies to every parameter, as in the reference.
+    AdamW(const config::Optimizer& settings, std::span<const units::FlatShard> shards);
+
+    /// One step with the shards' gradients divided by `divisor` (fp32 scalar tensor; the gradients
+    /// are changed). When `skip` (fp32 scalar tensor) is 1 nothing changes: neither values nor
+    /// moments nor the step count.
+    void step(std::span<units::FlatShard> shards, double lr, const at::Tensor& divisor,
+              const at::Tensor& skip);
+
+    /// fp32 moments, one flat tensor a shard.
+    std::vector<at::Tensor>& exp_avg() { return exp_avg_; }
+    std::vector<at::Tensor>& exp_avg_sq() { return exp_avg_sq_; }
+
+    /// Number of steps taken, skipped ones not counted.
+    int64_t steps_taken() const;
+    void set_steps_taken(int64_t steps);
+
+private:
+    config::Optimizer settings_;
+    std::vector<at::Tensor> exp_avg_;
+    std::vector<at::Tensor> exp_avg_sq_;
+    at::Tensor
+        steps_taken_;  // fp32 scalar on the device: a skipped step needs no word from the host
+};
+
+struct ClippedNorm {
+    at::Tensor norm;  // before clipping, fp32 scalar
+    at::Tensor
+        divisor;  // >= 1: what the gradients are divided by so that the norm is at most max_norm
+    at::Tensor skip;  // 1 when the norm is not finite, else 0
+};
+
+/// Clipping by the global norm: gradients *= min(1, max_norm / (norm + 1e-6)); nothing is read back
+/// by the host.
+ClippedNorm clip_by_global_norm(std::span<const units::FlatShard> shards, double max_norm);
+
+}  // namespace flux::optim

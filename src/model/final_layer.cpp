@@ -1,0 +1,37 @@
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/silu.h>
+
+#include "flux/model/blocks.h"
+#include "flux/model/layers.h"
+
+namespace flux::model {
+namespace {
+
+class FinalLayer final : public FluxUnit {
+public:
+    explicit FinalLayer(const FluxConfig& c)
+        : linear_(scope("final_layer.linear"), c.hidden_size, c.out_channels, Init::constant(0)),
+          modulation_(scope("final_layer.adaLN_modulation.1"), c.hidden_size, 2 * c.hidden_size,
+                      Init::constant(0)) {}
+
+    FluxState forward(const FluxState& in) const override {
+        const auto parts =
+            modulation_(at::silu(in.vec)).unsqueeze(1).chunk(2, -1);  // shift, scale: [B, 1, C]
+        const at::Tensor x = in.joint.narrow(1, in.text_tokens, in.joint.size(1) - in.text_tokens);
+        FluxState out;
+        out.img = linear_(norm_and_modulate(x, parts[0], parts[1]));
+        return out;
+    }
+
+private:
+    Linear linear_;
+    Linear modulation_;
+};
+
+}  // namespace
+
+std::unique_ptr<FluxUnit> make_final_layer(const FluxConfig& config) {
+    return std::make_unique<FinalLayer>(config);
+}
+
+}  // namespace flux::model

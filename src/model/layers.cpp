@@ -1,0 +1,72 @@
+#include "flux/model/layers.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/rms_norm.h>
+#include <ATen/ops/silu.h>
+
+#include <cmath>
+
+namespace flux::model {
+
+Linear::Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight_init, bool bias) {
+    scope.add("weight", weight_, {out, in}, weight_init);
+    if (bias) {
+        scope.add("bias", bias_, {out}, Init::constant(0));
+    }
+}
+
+at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight_, bias_); }
+
+MlpEmbedder::MlpEmbedder(const ParameterScope& scope, int64_t in, int64_t hidden)
+    : in_layer_(scope / "in_layer", in, hidden, Init::normal(0.02)),
+      out_layer_(scope / "out_layer", hidden, hidden, Init::normal(0.02)) {}
+
+at::Tensor MlpEmbedder::operator()(const at::Tensor& x) const {
+    return out_layer_(at::silu(in_layer_(x)));
+}
+
+Mlp::Mlp(const ParameterScope& scope, int64_t hidden, int64_t mlp_hidden)
+    : up_(scope / "0", hidden, mlp_hidden, xavier(hidden, mlp_hidden)),
+      down_(scope / "2", mlp_hidden, hidden, xavier(mlp_hidden, hidden)) {}
+
+at::Tensor Mlp::operator()(const at::Tensor& x) const { return down_(at::gelu(up_(x), "tanh")); }
+
+Modulation::Modulation(const ParameterScope& scope, int64_t hidden, int count)
+    : count_(count), lin_(scope / "lin", hidden, 3 * count * hidden, Init::constant(0)) {}
+
+std::vector<ShiftScaleGate> Modulation::operator()(const at::Tensor& vec) const {
+    const auto parts =
+        lin_(at::silu(vec)).unsqueeze(1).chunk(3 * count_, /*dim=*/-1);  // each [B, 1, C]
+    std::vector<ShiftScaleGate> triples;
+    for (size_t i = 0; i < parts.size(); i += 3) {
+        triples.push_back({parts[i], parts[i + 1], parts[i + 2]});
+    }
+    return triples;
+}
+
+at::Tensor norm_and_modulate(const at::Tensor& x, const at::Tensor& shift,
+                             const at::Tensor& scale) {
+    return (1 + scale) * at::layer_norm(x, {x.size(-1)}, {}, {}, 1e-6) + shift;
+}
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+    return at::rms_norm(x, {x.size(-1)}, weight, eps);
+}
+
+at::Tensor timestep_embedding(const at::Tensor& t) {
+    constexpr double kMaxPeriod = 10000;
+    const int64_t half = kTimestepEmbedding / 2;
+    const auto options = t.options().dtype(at::kFloat);
+    const at::Tensor frequencies =
+        (at::arange(half, options) * (-std::log(kMaxPeriod)) / half).exp();
+    const at::Tensor angles =
+        (1000.0 * t).unsqueeze(1).to(at::kFloat) * frequencies.unsqueeze(0);  // [B, half]
+    return at::cat({angles.cos(), angles.sin()}, -1);
+}
+
+}  // namespace flux::model

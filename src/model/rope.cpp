@@ -1,0 +1,39 @@
+#include "flux/model/rope.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/pow.h>
+#include <ATen/ops/stack.h>
+
+#include "flux/base/shape.h"
+
+namespace flux::model {
+
+RotaryTable rotary_table(const at::Tensor& ids, const FluxConfig& config) {
+    check_shape(ids, {-1, -1, static_cast<int64_t>(config.axes_dim.size())}, "ids");
+    const auto options = ids.options().dtype(at::kDouble);
+    const at::Tensor positions = ids.to(at::kDouble);
+    std::vector<at::Tensor> angles;
+    for (size_t axis = 0; axis < config.axes_dim.size(); ++axis) {
+        const int64_t width = config.axes_dim[axis];
+        const at::Tensor exponents = at::arange(0, width, 2, options) / static_cast<double>(width);
+        const at::Tensor frequencies =
+            at::pow(static_cast<double>(config.theta), -exponents);  // [d/2]
+        angles.push_back(positions.select(-1, static_cast<int64_t>(axis)).unsqueeze(-1) *
+                         frequencies);
+    }
+    const at::Tensor all = at::cat(angles, -1).unsqueeze(1);  // [B, 1, T, D/2]
+    return {all.cos().to(at::kFloat), all.sin().to(at::kFloat)};
+}
+
+at::Tensor rotate(const at::Tensor& x, const RotaryTable& table) {
+    const at::Tensor pairs = x.to(at::kFloat).unflatten(-1, {x.size(-1) / 2, 2});
+    const at::Tensor even = pairs.select(-1, 0);  // [B, H, T, D/2]
+    const at::Tensor odd = pairs.select(-1, 1);
+    return at::stack({even * table.cos - odd * table.sin, even * table.sin + odd * table.cos}, -1)
+        .flatten(-2)
+        .to(x.scalar_type());
+}
+
+}  // namespace flux::model
