@@ -1,0 +1,85 @@
+#include "flux/encoders/conditioning.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/lt.h>
+#include <ATen/ops/where.h>
+
+#include <array>
+
+#include "flux/base/error.h"
+#include "flux/encoders/dct.h"
+#include "flux/encoders/words.h"
+#include "flux/kernels/keyed_draw.h"
+
+namespace flux::encoders {
+namespace {
+
+void require_builtin(std::string_view key, const std::string& value, std::string_view builtin) {
+    if (value != builtin) {
+        fail("encoder.{} = \"{}\": only the built-in \"{}\" can be opened; set encoder.{} = \"{}\"",
+             key, value, builtin, key, builtin);
+    }
+}
+
+}  // namespace
+
+Conditioning::Conditioning(const config::Encoder& settings, bool test_mode, TextWidths widths,
+                           at::Device device)
+    : device_(device),
+      scaling_{.shift = settings.autoencoder_shift.value_or(0.0),
+               .scale = settings.autoencoder_scale.value_or(1.0)} {
+    if (!test_mode) {
+        require_builtin("t5_encoder", settings.t5_encoder, "words");
+        require_builtin("clip_encoder", settings.clip_encoder, "words");
+        require_builtin("autoencoder_path", settings.autoencoder_path, "dct");
+    }
+    tokens_ = std::make_unique<WordTokens>(settings.max_t5_encoding_len, widths.tokens, device);
+    pooled_ = std::make_unique<WordMean>(widths.pooled, device);
+    autoencoder_ = std::make_unique<DctAutoencoder>(device);
+    const std::array<std::string, 1> nothing{""};
+    empty_ = encode_text(nothing);
+}
+
+at::Tensor Conditioning::encode_pictures(const at::Tensor& pictures, uint64_t seed, Purpose purpose,
+                                         const at::Tensor& index) const {
+    const Posterior posterior =
+        autoencoder_->encode(pictures.to(device_).to(at::kFloat) / 127.5 - 1.0);
+    const at::Tensor noise =
+        kernels::keyed_normal({seed, purpose}, index, posterior.mean.sizes().slice(1));
+    return draw_latents(posterior, noise, scaling_);
+}
+
+TextConditioning Conditioning::encode_text(std::span<const std::string> captions) const {
+    return {tokens_->encode(captions), pooled_->encode(captions)};
+}
+
+TextConditioning Conditioning::drop_captions(const TextConditioning& text,
+                                             const CaptionDropout& dropout, uint64_t seed,
+                                             const at::Tensor& samples) const {
+    if (dropout.probability == 0) {
+        return text;
+    }
+    const at::Tensor draws = kernels::keyed_uniform({seed, Purpose::kCaptionDropout}, samples, {2});
+    const at::Tensor drop = at::lt(draws, dropout.probability);  // [B, 2]
+    const bool joint = dropout.mode == config::DropoutMode::kJoint;
+    return {replace_rows(text.tokens, drop.select(1, 0), empty_.tokens),
+            replace_rows(text.pooled, drop.select(1, joint ? 0 : 1), empty_.pooled)};
+}
+
+TextConditioning Conditioning::empty_text(int64_t batch) const {
+    return {empty_.tokens.expand({batch, -1, -1}), empty_.pooled.expand({batch, -1})};
+}
+
+at::Tensor Conditioning::decode_pictures(const at::Tensor& latents) const {
+    const at::Tensor pictures = autoencoder_->decode(unscale_latents(latents, scaling_));
+    return ((pictures.clamp(-1, 1) + 1.0) * 127.5).to(at::kByte);
+}
+
+at::Tensor replace_rows(const at::Tensor& encoding, const at::Tensor& drop,
+                        const at::Tensor& empty) {
+    std::vector<int64_t> shape(static_cast<size_t>(encoding.dim()), 1);
+    shape[0] = encoding.size(0);
+    return at::where(drop.to(at::kBool).view(shape), empty, encoding);
+}
+
+}  // namespace flux::encoders

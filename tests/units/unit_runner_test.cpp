@@ -1,0 +1,199 @@
+// The runner against the same chain of units in one plain autograd graph.
+#include "flux/units/unit_runner.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tanh.h>
+#include <gtest/gtest.h>
+
+namespace flux::units {
+namespace {
+
+struct ToyState {
+    at::Tensor x;
+    at::Tensor shared;
+    static constexpr std::array kFlow{&ToyState::x, &ToyState::shared};
+};
+
+/// x <- x + tanh(weight x + bias) * shared; the first unit also makes `shared`.
+class ToyUnit final : public Unit<ToyState> {
+public:
+    ToyUnit(const std::string& name, int64_t width, bool first) : first_(first) {
+        const ParameterScope here = scope(name);
+        here.add("weight", weight_, {width, width}, Init::xavier_uniform(width, width));
+        here.add("bias", bias_, {width}, Init::normal(0.1));
+    }
+
+    ToyState forward(const ToyState& in) const override {
+        ToyState out = in;
+        if (first_) {
+            out.shared = at::linear(in.x, weight_);
+        }
+        out.x = in.x + at::tanh(at::linear(in.x, weight_, bias_)) * out.shared;
+        return out;
+    }
+
+private:
+    bool first_;
+    at::Tensor weight_;
+    at::Tensor bias_;
+};
+
+UnitRunner<ToyState>::UnitList toy_units(size_t count) {
+    UnitRunner<ToyState>::UnitList units;
+    for (size_t i = 0; i < count; ++i) {
+        units.push_back(std::make_unique<ToyUnit>("unit" + std::to_string(i), 5, i == 0));
+    }
+    return units;
+}
+
+constexpr size_t kUnits = 6;
+
+/// Gradients of all parameters by one graph over all units, in order.
+std::vector<at::Tensor> plain_gradients(const at::Tensor& x, const at::Tensor& output_gradient) {
+    auto units = toy_units(kUnits);
+    std::vector<std::span<const Parameter>> lists;
+    for (const auto& unit : units) {
+        lists.emplace_back(unit->parameters());
+    }
+    ParameterStore store(lists, {});
+    store.initialize(3);
+    std::vector<at::Tensor> inputs;
+    ToyState state{.x = x, .shared = {}};
+    for (size_t i = 0; i < units.size(); ++i) {
+        store.acquire(i);
+        inputs.insert(inputs.end(), store.tensors(i).begin(), store.tensors(i).end());
+    }
+    for (const auto& unit : units) {
+        state = unit->forward(state);
+    }
+    return differentiate({state.x}, inputs, {output_gradient});
+}
+
+std::vector<at::Tensor> runner_gradients(UnitRunner<ToyState>& runner) {
+    std::vector<at::Tensor> gradients;
+    for (const FlatShard& shard : runner.store().shards()) {
+        for (const Segment& segment : shard.segments) {
+            gradients.push_back(runner.store().gradient(segment.name).clone());
+        }
+    }
+    return gradients;
+}
+
+class RunnerSchedules : public testing::TestWithParam<std::tuple<double, int64_t>> {};
+
+TEST_P(RunnerSchedules, EqualOneGraphToTheBit) {
+    const auto [fraction, slabs] = GetParam();
+    const at::Tensor x = at::randn({3, 5});
+    const at::Tensor output_gradient = at::randn({3, 5});
+    UnitRunner<ToyState> runner(toy_units(kUnits), {.slabs = slabs}, RecomputePolicy{fraction});
+    runner.store().initialize(3);
+    runner.forward_for_backward({.x = x, .shared = {}});
+    runner.store().begin_gradients();
+    runner.backward({output_gradient, {}});
+    const auto expected = plain_gradients(x, output_gradient);
+    const auto actual = runner_gradients(runner);
+    ASSERT_EQ(actual.size(), expected.size());
+    for (size_t i = 0; i < actual.size(); ++i) {
+        EXPECT_TRUE(actual[i].allclose(expected[i], 1e-6, 1e-6)) << i;
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, RunnerSchedules,
+                         testing::Combine(testing::Values(0.0, 0.5, 1.0),
+                                          testing::Values(0, 1, 2, 4)));
+
+// The schedule must not matter at all.
+TEST(UnitRunner, SchedulesAgreeToTheBit) {
+    const at::Tensor x = at::randn({3, 5});
+    std::vector<std::vector<at::Tensor>> all;
+    for (const auto& [fraction, slabs] :
+         {std::pair(0.0, 0), std::pair(1.0, 0), std::pair(0.3, 1), std::pair(1.0, 2)}) {
+        UnitRunner<ToyState> runner(toy_units(kUnits), {.slabs = slabs}, RecomputePolicy{fraction});
+        runner.store().initialize(3);
+        const ToyState out = runner.forward_for_backward({.x = x, .shared = {}});
+        runner.store().begin_gradients();
+        runner.backward({out.x, {}});
+        all.push_back(runner_gradients(runner));
+    }
+    for (const auto& other : all) {
+        for (size_t i = 0; i < other.size(); ++i) {
+            EXPECT_TRUE(other[i].equal(all.front()[i]));
+        }
+    }
+}
+
+TEST(UnitRunner, AddsMicroBatches) {
+    const at::Tensor x = at::randn({4, 5});
+    UnitRunner<ToyState> runner(toy_units(kUnits), {}, RecomputePolicy::none());
+    runner.store().initialize(3);
+    const auto run = [&](const at::Tensor& rows) {
+        runner.forward_for_backward({.x = rows, .shared = {}});
+        runner.backward({rows * 0 + 1, {}});
+    };
+    runner.store().begin_gradients();
+    run(x);
+    const auto whole = runner_gradients(runner);
+    runner.store().begin_gradients();
+    run(x.narrow(0, 0, 1));
+    run(x.narrow(0, 1, 3));
+    const auto parts = runner_gradients(runner);
+    for (size_t i = 0; i < whole.size(); ++i) {
+        EXPECT_TRUE(parts[i].allclose(whole[i], 1e-5, 1e-6)) << i;
+    }
+}
+
+TEST(UnitRunner, RefusesParametersChangedBetweenForwardAndBackward) {
+    UnitRunner<ToyState> runner(toy_units(2), {}, RecomputePolicy::none());
+    runner.store().initialize(3);
+    const ToyState out = runner.forward_for_backward({.x = at::randn({3, 5}), .shared = {}});
+    runner.store().parameters_changed();
+    EXPECT_THROW(runner.backward({out.x, {}}), c10::Error);
+}
+
+TEST(ParameterStore, SlabsFollowChangedValues) {
+    auto units = toy_units(2);
+    ParameterStore store({units[0]->parameters(), units[1]->parameters()}, {.slabs = 1});
+    store.initialize(3);
+    store.acquire(0);
+    EXPECT_TRUE(store.tensors(0)[0].equal(store.parameter("unit0.weight")));
+    store.parameter("unit0.weight").add_(1);
+    store.parameters_changed();
+    store.acquire(1);
+    EXPECT_TRUE(store.tensors(1)[0].equal(store.parameter("unit1.weight")));
+    store.acquire(0);
+    EXPECT_TRUE(store.tensors(0)[0].equal(store.parameter("unit0.weight")));
+}
+
+TEST(ParameterStore, FirstValuesDependOnSeedAndNameOnly) {
+    auto two = toy_units(2);
+    auto three = toy_units(3);
+    ParameterStore small({two[0]->parameters(), two[1]->parameters()}, {});
+    ParameterStore large({three[2]->parameters(), three[1]->parameters(), three[0]->parameters()},
+                         {});
+    small.initialize(3);
+    large.initialize(3);
+    EXPECT_TRUE(small.parameter("unit1.weight").equal(large.parameter("unit1.weight")));
+    EXPECT_FALSE(small.parameter("unit1.weight").equal(small.parameter("unit0.weight")));
+    large.initialize(4);
+    EXPECT_FALSE(small.parameter("unit1.weight").equal(large.parameter("unit1.weight")));
+}
+
+TEST(RecomputePolicy, SpreadsEvenly) {
+    const auto count = [](RecomputePolicy policy, size_t units) {
+        size_t recomputed = 0;
+        for (size_t i = 0; i < units; ++i) {
+            recomputed += policy.recomputes(i) ? 1 : 0;
+        }
+        return recomputed;
+    };
+    EXPECT_EQ(count(RecomputePolicy::none(), 59), 0u);
+    EXPECT_EQ(count(RecomputePolicy::full(), 59), 59u);
+    EXPECT_EQ(count(RecomputePolicy::every_nth(2), 59), 29u);
+    EXPECT_EQ(count(RecomputePolicy::every_nth(3), 9), 3u);
+    EXPECT_EQ(count(RecomputePolicy{0.25}, 8), 2u);
+}
+
+}  // namespace
+}  // namespace flux::units
