@@ -1,1 +1,35 @@
-int main() { return 0; }
+// flux_train: the command line goes to one subcommand; every failure ends here with one message and
+// an exit code.
+#include <exception>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "flux/base/error.h"
+#include "flux/base/log.h"
+#include "flux/commands/commands.h"
+
+namespace {
+
+constexpr int kExitFailure = 1;
+constexpr int kExitConfiguration = 2;
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return flux::commands::run(std::vector<std::string>(argv + 1, argv + argc));
+    } catch (const flux::ConfigError& error) {
+        flux::log::error("{}", error.what());
+        return kExitConfiguration;
+    } catch (const flux::Error& error) {
+        flux::log::error("{}", error.what());
+    } catch (const std::bad_alloc&) {
+        flux::log::error(
+            "out of memory: lower training.batch_size or set activation_checkpoint.mode = "
+            "\"full\"");
+    } catch (const std::exception& error) {
+        flux::log::error("internal error: {}", error.what());
+    }
+    return kExitFailure;
+}

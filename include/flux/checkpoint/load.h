@@ -1,0 +1,65 @@
+// Reading a checkpoint: any range of any tensor from whatever slices it was written in, every byte
+// checked against its checksum before it is used.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "flux/base/safetensors.h"
+#include "flux/checkpoint/manifest.h"
+
+namespace flux::checkpoint {
+
+/// A range of a tensor to be filled. A process that holds nothing of a tensor names it with an
+/// empty range: the names are compared with the checkpoint's.
+struct Target {
+    std::string name;
+    std::string kind = kParam;
+    std::vector<int64_t> shape;  // of the whole tensor
+    int64_t begin = 0;           // flat elements [begin, end) of it
+    int64_t end = 0;
+    at::Tensor data;  // [end - begin], contiguous; values are converted to its dtype and device
+};
+
+class Checkpoint {
+public:
+    /// Opens a committed checkpoint (`.../step-N`). Throws Error naming file and tensor if it is
+    /// incomplete, and an older complete one beside it if there is one.
+    explicit Checkpoint(const std::filesystem::path& folder);
+
+    const std::filesystem::path& folder() const { return folder_; }
+    const RunState& run() const { return manifest_.run; }
+    std::span<const TensorEntry> tensors() const { return manifest_.tensors; }
+    /// False for the moments where only the model's weights were saved.
+    bool has_kind(const std::string& kind) const;
+
+    /// Fills all targets, or throws before it has touched one if a name is missing, a shape
+    /// differs, or the checkpoint holds a tensor of a target's kind that no target asks for.
+    void load_into(std::span<const Target> targets);
+
+    /// A whole tensor, on the CPU.
+    at::Tensor tensor(const std::string& kind, const std::string& name);
+
+private:
+    const TensorEntry* find(const std::string& kind, const std::string& name) const;
+    void check_names(std::span<const Target> targets) const;
+    void check_target(const Target& target) const;
+    void fill(const Target& target, const TensorEntry& entry);
+    std::span<const std::byte> verified(const TensorEntry& entry, const Slice& slice);
+
+    std::filesystem::path folder_;
+    Manifest manifest_;
+    std::map<std::string, SafetensorsFile> files_;
+    std::map<std::pair<std::string, std::string>, const TensorEntry*> by_name_;  // (kind, name)
+    std::set<const Slice*> verified_;
+};
+
+}  // namespace flux::checkpoint

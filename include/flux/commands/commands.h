@@ -1,0 +1,24 @@
+// The subcommands of flux_train. Each takes the words after its name and returns the process's exit
+// code.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace flux::commands {
+
+using Words = std::vector<std::string>;
+
+/// Trains, or goes on training. Also what runs without a subcommand.
+int train(const Words& words);
+/// Draws pictures with a checkpoint.
+int sample(const Words& words);
+/// `data shapes`: writes the built-in data set as tar shards.
+int data(const Words& words);
+/// `checkpoint export`: writes the weights as one safetensors file.
+int checkpoint(const Words& words);
+
+/// Finds the subcommand in `words` (without the program's name) and runs it.
+int run(const Words& words);
+
+}  // namespace flux::commands

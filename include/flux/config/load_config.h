@@ -1,0 +1,34 @@
+// The effective configuration of a job: defaults, then the TOML file of --job.config_file, then the
+// command line.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "flux/config/command_line.h"
+#include "flux/config/job_config.h"
+
+namespace flux::config {
+
+struct LoadedConfig {
+    JobConfig config;
+    /// One line each for options that do nothing here and for values that were reinterpreted; for
+    /// stderr.
+    std::vector<std::string> notices;
+    /// Where an option was set: "section.key" (canonical) -> "configs/x.toml:41" or "command line".
+    std::map<std::string, std::string, std::less<>> origins;
+
+    /// Whether the file or the command line set it; throws std::logic_error for a name that is no
+    /// option.
+    bool is_set(std::string_view name) const;
+    /// For messages: "configs/x.toml:41: eval.batch_size = 0"; without the place for a default.
+    std::string place(std::string_view name) const;
+};
+
+/// Throws ConfigError for an unreadable file, a syntax error, an unknown section or option, a value
+/// of the wrong type or out of range, or one option set to two values under two names.
+LoadedConfig load_config(const CommandLine& command_line);
+
+}  // namespace flux::config

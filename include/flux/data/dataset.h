@@ -1,0 +1,32 @@
+// What every data set with known rows offers. The loader knows nothing else about a data set, so a
+// new kind of storage is a new Dataset.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "flux/data/sample.h"
+
+namespace flux::data {
+
+class Dataset {
+public:
+    virtual ~Dataset() = default;
+
+    virtual int64_t size() const = 0;
+
+    /// Side of the square pictures that read() returns.
+    virtual int img_size() const = 0;
+
+    /// The sample of a row in [0, size()), the same on every call with the same arguments; the
+    /// epoch keys the crop. Safe to call from several threads. Throws Error if the sample is bad.
+    virtual Sample read(int64_t row, uint32_t epoch) const = 0;
+
+    /// Where the row comes from, for messages: "/dataset/x/0003.tar: 000000017".
+    virtual std::string describe(int64_t row) const = 0;
+
+    /// The file, or other unit of storage, that the row comes from: bad rows are summed up by it.
+    virtual std::string source(int64_t row) const = 0;
+};
+
+}  // namespace flux::data

@@ -1,0 +1,38 @@
+// Picture files to pixels: JPEG, PNG, WebP, GIF (first frame) and uncompressed BMP, recognised by
+// content. The pixels are those the reference's Python stack gets (libjpeg-turbo defaults, EXIF
+// orientation applied, colour profiles ignored).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "flux/data/raster.h"
+
+namespace flux::data {
+
+enum class ImageFormat { kUnknown, kJpeg, kPng, kWebp, kGif, kBmp };
+
+/// By the first bytes (16 are enough).
+ImageFormat image_format(std::span<const uint8_t> bytes);
+std::string_view format_name(ImageFormat format);
+
+/// The picture, upright. A truncated JPEG is accepted: what is missing becomes grey. Throws Error
+/// saying what is wrong; a picture of more than `max_pixels` is refused before memory is taken.
+Raster decode_image(std::span<const uint8_t> bytes, int64_t max_pixels);
+
+struct PictureSize {
+    int width = 0;  // as stored, before EXIF orientation
+    int height = 0;
+};
+
+/// Reads up to `out.size()` bytes at `offset` of a picture file; returns how many there were.
+using ReadAt = std::function<size_t(uint64_t offset, std::span<uint8_t> out)>;
+
+/// The size from the file's header, without decoding. Nothing if the header does not tell.
+std::optional<PictureSize> probe_picture_size(const ReadAt& read_at);
+
+}  // namespace flux::data

@@ -1,0 +1,38 @@
+// From a decoded picture to the square RGB picture of a sample: shorter side to the target, crop,
+// RGB. Pixels equal those of the reference's Pillow calls (resize, crop, convert), see
+// image_resize.h.
+#pragma once
+
+#include <cstdint>
+
+#include "flux/base/philox.h"
+#include "flux/data/raster.h"
+#include "flux/data/sample.h"
+
+namespace flux::data {
+
+struct ResizePlan {
+    int width = 0;   // size after the resize, before the crop
+    int height = 0;
+    bool operator==(const ResizePlan&) const = default;
+};
+
+/// Shorter side to `side`, the other to ceil(side / shorter * longer) computed in double.
+ResizePlan plan_resize(int width, int height, int side);
+
+struct CropOffset {
+    int x = 0;
+    int y = 0;
+};
+
+/// Uniform over all offsets at which a square of `side` fits; element 0 is x, element 1 is y.
+CropOffset draw_crop(const ResizePlan& plan, int side, const Draw& draw);
+
+/// Resizes in the picture's own mode, crops, converts to RGB. Only the cropped part is computed.
+Image to_square_rgb(const Raster& raster, int side, CropOffset offset);
+
+/// The whole picture as RGB: palette looked up, CMYK converted without a profile, 16-bit grey
+/// clipped at 255, alpha dropped.
+Image to_rgb(const Raster& raster);
+
+}  // namespace flux::data

@@ -1,0 +1,69 @@
+// Batches from a data set, made ahead of time by reader threads and handed over in order. What a
+// batch holds depends on the settings and the seed, never on the number of threads.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "flux/data/dataset.h"
+#include "flux/data/order.h"
+
+namespace flux::data {
+
+struct Batch {
+    at::Tensor images;  // [B, 3, S, S] uint8, S = img_size of the data set
+    std::vector<std::string> captions;
+    std::vector<std::string> keys;
+    std::vector<int64_t> rows;  // row each sample really comes from (of the substitute, if any)
+    std::vector<int64_t> timesteps;  // -1 = none
+    int64_t first_sample = 0;  // global number of the first sample; with substitution sample i has
+                               // number first_sample + i
+
+    int64_t size() const { return static_cast<int64_t>(rows.size()); }
+};
+
+struct LoaderSettings {
+    int64_t batch_size = 1;    // samples in a batch of this process
+    int64_t first_sample = 0;  // global number of the first sample of the first group
+    int64_t group_size = 0;    // samples that all processes take together per batch (batch_size *
+                               // processes); 0: batch_size
+    int64_t group_offset =
+        0;             // where this process's slice begins in each group (rank * batch_size)
+    int64_t end = -1;  // global number at which the pass ends; -1: endless
+    Shuffle shuffle = Shuffle::kGlobal;
+    uint64_t seed = 0;
+    bool substitute = true;   // replace a bad sample by a keyed other one; false: leave it out
+    int num_workers = 2;      // reader threads; 0: the caller's thread reads
+    int prefetch_factor = 2;  // batches under way for each reader
+    double max_bad_fraction = 0.01;  // of an epoch's samples
+};
+
+class Loader {
+public:
+    /// `dataset` must outlive the loader.
+    Loader(const Dataset& dataset, const LoaderSettings& settings);
+    ~Loader();
+    Loader(const Loader&) = delete;
+    Loader& operator=(const Loader&) = delete;
+
+    /// The next batch; nothing at the end of a finite pass. Throws Error when too many samples are
+    /// bad, judged over the samples handed over so far: at an epoch's end, and at any time after
+    /// 1,000 samples of the epoch.
+    std::optional<Batch> next();
+
+    /// Bad samples met so far in the batches handed over.
+    int64_t bad_samples() const;
+
+private:
+    class Readers;
+    std::unique_ptr<Readers> readers_;
+    class BadSamples;
+    std::unique_ptr<BadSamples> bad_samples_;
+};
+
+}  // namespace flux::data

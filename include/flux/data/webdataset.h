@@ -1,0 +1,76 @@
+// Captioned pictures in webdataset tar shards on a local disk, by row: an index built when the set
+// is opened tells where every sample lies. The picture is the png, jpg, webp, gif or bmp member, the
+// caption the .txt member, else "caption" in the .json.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "flux/data/dataset.h"
+#include "flux/data/shard.h"
+#include "flux/data/tar_index.h"
+
+namespace flux::data {
+
+struct WebDatasetSettings {
+    std::string path;  // folder, file, glob, or comma list of these
+    int img_size = 256;
+    uint64_t seed = 0;                // of the crops
+    int64_t subset_size = 0;          // > 0: only so many samples from the start, small ones counted
+    bool skip_low_resolution = true;  // leave out pictures with a side below img_size
+    bool read_timesteps = false;      // from "timestep" in the .json member
+    int64_t max_image_pixels = 0;
+    int index_threads = 4;
+};
+
+/// The shards a path names, in name order (each item of a comma list on its own). Throws Error for
+/// an item that names none.
+std::vector<std::filesystem::path> find_shards(const std::string& path);
+
+class WebDataset : public Dataset {
+public:
+    /// Reads through all shards. One that cannot be read is left out with a warning. Throws Error if
+    /// no usable sample remains.
+    explicit WebDataset(const WebDatasetSettings& settings);
+
+    int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
+    int img_size() const override { return settings_.img_size; }
+    Sample read(int64_t row, uint32_t epoch) const override;
+    std::string describe(int64_t row) const override;
+    std::string source(int64_t row) const override;
+
+    int64_t skipped_shards() const { return skipped_shards_; }
+    int64_t low_resolution_samples() const { return low_resolution_samples_; }
+
+private:
+    struct Extent {
+        uint64_t offset = 0;
+        uint64_t size = kAbsent;
+        static constexpr uint64_t kAbsent = ~uint64_t{0};
+        bool present() const { return size != kAbsent; }
+    };
+    struct Row {
+        std::string key;
+        uint32_t shard = 0;
+        Extent picture, text, json;
+    };
+
+    void add_shard(Shard shard, const TarIndex& index);
+    void add_sample(const IndexedSample& sample);
+    void check_not_empty() const;
+    std::string read_caption(const Row& row, const ShardReader& reader) const;
+    int64_t read_timestep(const Row& row, const ShardReader& reader) const;
+
+    WebDatasetSettings settings_;
+    std::vector<Shard> shards_;
+    std::vector<Row> rows_;
+    std::unordered_map<int64_t, std::string> problems_;  // of rows that are known to be bad
+    int64_t samples_seen_ = 0;
+    int64_t skipped_shards_ = 0;
+    int64_t low_resolution_samples_ = 0;
+};
+
+}  // namespace flux::data

@@ -1,0 +1,66 @@
+// Validation: the loss of every sample of a fixed set at its fixed timestep k / 8, k = 0 .. 7, with
+// noise keyed by the sample, so that the same model gives the same value at any time and on any
+// number of processes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "flux/data/dataset.h"
+#include "flux/data/loader.h"
+#include "flux/encoders/micro_batch.h"
+#include "flux/metrics/reporter.h"
+#include "flux/model/mmdit.h"
+
+namespace flux::eval {
+
+struct ValidatorSettings {
+    int64_t batch_size = 16;
+    uint64_t seed = 0;
+    double guidance = 1.0;
+    int num_workers = 2;
+};
+
+/// Sums over samples, and what is made of them.
+struct ValidationResult {
+    std::array<double, metrics::kValidationTimesteps> loss_sum{};
+    std::array<int64_t, metrics::kValidationTimesteps> count{};
+
+    void add(int64_t timestep, double loss);
+    int64_t samples() const;
+    /// Mean over all samples.
+    double sample_mean() const;
+    /// Mean of one timestep's samples; NaN without samples.
+    double timestep_mean(size_t timestep) const;
+    /// Mean of the timesteps' means; equal to sample_mean() when the counts are equal.
+    double mean_of_timestep_means() const;
+};
+
+/// The losses of one encoded batch at timesteps k / 8, fp32 [B]. `timesteps`: k of each row, int64
+/// [B].
+at::Tensor validation_losses(model::Mmdit& model, encoders::MicroBatch batch,
+                             const at::Tensor& timesteps);
+
+class Validator {
+public:
+    /// `dataset` and `conditioning` must outlive the validator.
+    Validator(const data::Dataset& dataset, const encoders::Conditioning& conditioning,
+              const ValidatorSettings& settings);
+
+    /// One pass over the whole set. Throws Error naming the sample when one has no timestep in 0 ..
+    /// 7, and when no sample could be read.
+    ValidationResult run(model::Mmdit& model) const;
+
+    /// The first `count` captions of the set, for sample pictures.
+    std::vector<std::string> captions(int64_t count) const;
+
+private:
+    const data::Dataset& dataset_;
+    const encoders::Conditioning& conditioning_;
+    ValidatorSettings settings_;
+};
+
+}  // namespace flux::eval

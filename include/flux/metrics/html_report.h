@@ -1,0 +1,54 @@
+// report.html: the state of a run on one self-contained page (curves, sample pictures,
+// configuration) that opens without a network. Made from the run's folder: metrics.jsonl,
+// config.toml and img/step-000400/00.png, 01.png, ... whose prompt stands in the PNG text "prompt".
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "flux/metrics/reporter.h"
+
+namespace flux::metrics {
+
+struct ReportFact {
+    std::string name;   // "Parameters"
+    std::string value;  // "2,345,678"
+};
+
+/// What the folder does not tell.
+struct ReportInput {
+    std::string title;        // "flux_train: debug"
+    std::string description;  // one line below the title
+    std::string status;       // "running", "finished"; may be empty
+    int64_t total_steps = 0;  // 0: not known
+    std::array<double, kValidationTimesteps> validation_timesteps{};  // of val_loss_t0 .. t7
+    std::vector<int64_t> timestep_counts;  // drawn training timesteps in equal bins over [0, 1]
+    std::vector<ReportFact> facts;
+};
+
+/// Writes the page again and again while a run goes on: keeps the numbers it has read and the
+/// pictures it has encoded, so that a rewrite costs milliseconds.
+class HtmlReport {
+public:
+    explicit HtmlReport(std::filesystem::path folder);
+    ~HtmlReport();
+    HtmlReport(const HtmlReport&) = delete;
+    HtmlReport& operator=(const HtmlReport&) = delete;
+
+    /// Replaces report.html in one step. Missing parts of the folder leave out their section; a
+    /// picture that cannot be read is named on the page.
+    void write(const ReportInput& input);
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+/// Writes the page once.
+void write_report(const std::filesystem::path& folder, const ReportInput& input);
+
+}  // namespace flux::metrics

@@ -1,0 +1,80 @@
+// The numbers of a run: one JSON line each in metrics.jsonl for machines, one log line for people.
+// Only rank 0 has a Reporter.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace flux {
+class AppendFile;
+}
+
+namespace flux::metrics {
+
+inline constexpr size_t kValidationTimesteps = 8;
+
+struct TrainLine {
+    int64_t step = 0;
+    int64_t samples = 0;  // consumed since the beginning of the run
+    double loss = 0;
+    double grad_norm = 0;
+    double lr = 0;
+    double samples_per_s = 0;
+    double tflops = 0;          // TFLOP/s of one device
+    std::optional<double> mfu;  // share 0..1; nothing where the peak is not known
+    double memory_gib = 0;
+    double memory_percent = 0;  // for the log line only
+    double data_wait = 0;       // share of the step time, 0..1
+    double time_s = 0;          // since process start
+    int64_t skipped = 0;        // steps skipped so far for non-finite gradients
+};
+
+struct ValidationLine {
+    int64_t step = 0;
+    int64_t samples = 0;
+    double val_loss = 0;
+    std::array<double, kValidationTimesteps> val_loss_t{};
+    double val_loss_t_mean = 0;
+    int64_t val_samples = 0;
+    double time_s = 0;
+};
+
+struct ReporterSettings {
+    std::filesystem::path folder;        // of the run; metrics.jsonl goes there
+    std::optional<int64_t> resume_step;  // lines after it go; nothing: all lines go
+    bool color = false;                  // highlight figures on a terminal
+};
+
+class Reporter {
+public:
+    explicit Reporter(const ReporterSettings& settings);
+    ~Reporter();
+    Reporter(const Reporter&) = delete;
+    Reporter& operator=(const Reporter&) = delete;
+
+    /// Each line is handed to the system before the call returns.
+    void train(const TrainLine& line);
+    void validation(const ValidationLine& line);
+
+private:
+    bool color_;
+    std::unique_ptr<AppendFile> file_;
+};
+
+/// Removes what follows step `last_step` from metrics.jsonl, in one step; also a line that a kill
+/// tore. A missing file is left missing.
+void drop_lines_after(const std::filesystem::path& metrics_file, int64_t last_step);
+
+/// The JSON of one line, without the line end. Numbers keep every bit; what is not finite is null.
+std::string to_json(const TrainLine& line);
+std::string to_json(const ValidationLine& line);
+
+/// What people read of a line; with `color` some figures are set off by terminal colours.
+std::string to_text(const TrainLine& line, bool color);
+std::string to_text(const ValidationLine& line, bool color);
+
+}  // namespace flux::metrics

@@ -1,0 +1,28 @@
+// Which device a run computes on, in which dtype, and what is known about it.
+#pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <string>
+
+#include "flux/config/job_config.h"
+#include "flux/metrics/meter.h"
+
+namespace flux::train {
+
+/// `auto`: the first GPU, else the CPU. Loads LibTorch's CUDA library only where there is a GPU
+/// driver. Throws Error with the remedy when a GPU is asked for and none can be used.
+c10::Device choose_device(config::Device choice);
+
+/// `auto`: bf16 on a GPU, fp32 on the CPU.
+c10::ScalarType compute_dtype(config::Precision choice, c10::Device device);
+
+/// "NVIDIA H200", or "CPU (8 threads)".
+std::string device_name(c10::Device device);
+
+/// Memory of the device in use by this process: peak of the caching allocator on a GPU, resident
+/// memory on the CPU.
+metrics::MemoryUse device_memory(c10::Device device);
+
+}  // namespace flux::train

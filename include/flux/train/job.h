@@ -1,0 +1,54 @@
+// What a configuration means on this machine and in this folder: device, dimensions, batch sizes,
+// seed, and the checkpoint to go on from. Everything that can be refused before a file is written
+// is refused here.
+#pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "flux/checkpoint/load.h"
+#include "flux/config/load_config.h"
+#include "flux/data/registry.h"
+#include "flux/model/flux_config.h"
+#include "flux/units/recompute.h"
+
+namespace flux::train {
+
+struct Job {
+    config::JobConfig config;  // effective: with the seed and the global batch size filled in
+    c10::Device device = c10::Device(c10::DeviceType::CPU);
+    c10::ScalarType dtype = c10::ScalarType::Float;
+    model::FluxConfig model;
+    uint64_t seed = 0;
+    int64_t global_batch_size = 0;
+    std::unique_ptr<checkpoint::Checkpoint> resume;  // null: a new run
+
+    std::filesystem::path folder() const { return config.job.dump_folder; }
+    std::filesystem::path checkpoint_folder() const { return folder() / config.checkpoint.folder; }
+    int64_t micro_batches() const { return global_batch_size / config.training.batch_size; }
+    int64_t image_tokens() const;
+    /// Steps between validations.
+    int64_t eval_interval() const;
+    bool validates() const { return !config.eval.dataset.empty(); }
+};
+
+/// Throws ConfigError for what the configuration has wrong, Error for what the machine or the
+/// folder lacks. Looks for a checkpoint below the run's folder unless job.restart is set.
+Job resolve_job(const config::LoadedConfig& loaded);
+
+/// The model's dimensions: those of the flavor, changed by the [model] options that are set.
+model::FluxConfig model_dimensions(const config::JobConfig& config);
+
+units::RecomputePolicy recompute_policy(const config::ActivationCheckpoint& settings);
+
+/// The training set (`validation` false) or the validation set.
+data::DatasetSettings dataset_settings(const config::JobConfig& config, uint64_t seed,
+                                       bool validation);
+
+}  // namespace flux::train

@@ -1,0 +1,64 @@
+// Everything a run tells the world while it goes on: log lines, metrics.jsonl, report.html, the
+// progress bar.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "flux/base/progress.h"
+#include "flux/eval/validator.h"
+#include "flux/flow/timesteps.h"
+#include "flux/metrics/html_report.h"
+#include "flux/metrics/meter.h"
+#include "flux/metrics/reporter.h"
+#include "flux/train/job.h"
+
+namespace flux::train {
+
+/// Scalars of one step, read back from the device.
+struct StepFigures {
+    int64_t step = 0;
+    int64_t samples = 0;
+    double loss = 0;
+    double grad_norm = 0;
+    double lr = 0;
+    int64_t skipped = 0;
+};
+
+class RunLog {
+public:
+    /// Opens train.log and metrics.jsonl in the run's folder and writes config.toml. `parameters`:
+    /// their number.
+    RunLog(const Job& job, int64_t parameters);
+
+    metrics::ThroughputMeter& meter() { return meter_; }
+
+    /// Moves the progress bar.
+    void progress(const StepFigures& figures);
+    /// A log line and a line of metrics.jsonl.
+    void train(const StepFigures& figures);
+    void validation(int64_t step, int64_t samples, const eval::ValidationResult& result);
+    /// Rewrites report.html; unless `force`, only when the last one is some seconds old.
+    void report(const std::string& status, int64_t samples, bool force);
+    void finish() { progress_.finish(); }
+
+private:
+    const Job& job_;
+    double flops_per_sample_;
+    std::optional<double> peak_tflops_;
+    metrics::ThroughputMeter meter_;
+    metrics::Reporter reporter_;
+    metrics::HtmlReport html_;
+    Progress progress_;
+    flow::TimestepHistogram histogram_;
+    int64_t histogram_samples_ = 0;
+    metrics::ReportInput page_;
+    double last_report_s_ = 0;
+};
+
+/// How timesteps are drawn, from the [training] section.
+flow::TimestepSettings timestep_settings(const config::Training& training);
+
+}  // namespace flux::train

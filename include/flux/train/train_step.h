@@ -1,0 +1,33 @@
+// One optimizer step: forward and backward over the micro-batches of a global batch, clipping,
+// AdamW.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+
+#include "flux/encoders/micro_batch.h"
+#include "flux/model/mmdit.h"
+#include "flux/optim/adamw.h"
+
+namespace flux::train {
+
+struct StepSettings {
+    int64_t global_batch_size = 1;
+    int64_t micro_batches = 1;
+    double max_norm = 1.0;
+};
+
+/// Scalars on the device; reading them waits for the step.
+struct StepResult {
+    at::Tensor loss;       // mean over the global batch, fp32
+    at::Tensor grad_norm;  // before clipping, fp32
+    at::Tensor skipped;    // 1 when loss or norm was not finite and nothing changed, else 0
+};
+
+/// `next` gives the micro-batches one by one. Their sizes add up to the global batch.
+StepResult train_step(model::Mmdit& model, optim::AdamW& optimizer, const StepSettings& settings,
+                      double lr, const std::function<encoders::MicroBatch()>& next);
+
+}  // namespace flux::train

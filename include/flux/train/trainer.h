@@ -1,0 +1,60 @@
+// The training loop: data -> conditioning -> step -> metrics -> validation -> checkpoint, on CPU
+// and GPU alike.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "flux/data/dataset.h"
+#include "flux/data/loader.h"
+#include "flux/encoders/conditioning.h"
+#include "flux/eval/validator.h"
+#include "flux/model/mmdit.h"
+#include "flux/optim/adamw.h"
+#include "flux/optim/lr_schedule.h"
+#include "flux/train/job.h"
+#include "flux/train/run_log.h"
+#include "flux/train/stop_signal.h"
+#include "flux/train/train_step.h"
+
+namespace flux::train {
+
+class Trainer {
+public:
+    /// Opens data sets and encoders, builds the model and loads the checkpoint to go on from. `job`
+    /// must outlive it.
+    explicit Trainer(const Job& job);
+
+    /// Trains to the end. Returns the process's exit code: 0, or kExitSavedUnfinished after a stop
+    /// signal. Throws Error when the run cannot go on (bad data, lasting non-finite loss, no room
+    /// for a checkpoint).
+    int run();
+
+private:
+    void begin();
+    encoders::MicroBatch next_micro_batch();
+    void step();
+    void read_figures();
+    bool validate();
+    void draw_pictures();
+    void save(bool last);
+    int finish(const char* status);
+
+    const Job& job_;
+    encoders::Conditioning conditioning_;
+    model::Mmdit model_;
+    optim::AdamW optimizer_;
+    optim::LrSchedule lr_;
+    std::unique_ptr<data::Dataset> dataset_;
+    std::unique_ptr<data::Dataset> validation_set_;
+    std::optional<eval::Validator> validator_;
+    std::optional<data::Loader> loader_;
+    RunLog log_;
+    StepFigures figures_;
+    StepResult result_;
+    int64_t skipped_in_a_row_ = 0;
+    int64_t saved_step_ = -1;
+};
+
+}  // namespace flux::train

@@ -1,0 +1,131 @@
+#include "flux/checkpoint/folder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+#include "flux/checkpoint/manifest.h"
+
+namespace flux::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kTemporary = ".tmp";
+constexpr std::string_view kReplaced = ".replaced";
+
+/// The step in "step-N<suffix>"; nothing for another name.
+std::optional<int64_t> step_in(std::string_view name, std::string_view suffix) {
+    constexpr std::string_view kPrefix = "step-";
+    if (!name.starts_with(kPrefix) || !name.ends_with(suffix)) {
+        return std::nullopt;
+    }
+    name.remove_prefix(kPrefix.size());
+    name.remove_suffix(std::min(name.size(), suffix.size()));
+    int64_t step = 0;
+    const auto [end, code] = std::from_chars(name.data(), name.data() + name.size(), step);
+    const bool whole = code == std::errc() && end == name.data() + name.size() && step >= 0;
+    return whole ? std::optional(step) : std::nullopt;
+}
+
+std::vector<fs::path> entries(const fs::path& folder) {
+    std::vector<fs::path> paths;
+    std::error_code code;
+    for (fs::directory_iterator entry(folder, code), end; !code && entry != end;
+         entry.increment(code)) {
+        paths.push_back(entry->path());
+    }
+    if (code && code != std::errc::no_such_file_or_directory) {
+        fail("{}: cannot list the checkpoints: {}", folder.string(), code.message());
+    }
+    return paths;
+}
+
+/// Gives the folder a name that no reader looks at before it takes it apart, so that a kill in
+/// between leaves no half checkpoint under a valid name.
+void remove_checkpoint(const fs::path& path, const fs::path& parent, int64_t step) {
+    const fs::path doomed = step_folder(parent, step).string() + std::string(kTemporary);
+    fs::remove_all(doomed);
+    fs::rename(path, doomed);
+    fs::remove_all(doomed);
+}
+
+}  // namespace
+
+fs::path step_folder(const fs::path& folder, int64_t step) {
+    return folder / fmt::format("step-{}", step);
+}
+
+std::optional<int64_t> step_of(const fs::path& path) {
+    return step_in(path.filename().string(), "");
+}
+
+std::map<int64_t, fs::path> committed(const fs::path& folder) {
+    std::map<int64_t, fs::path> found;
+    for (const fs::path& path : entries(folder)) {
+        const std::string name = path.filename().string();
+        if (!fs::exists(manifest_path(path))) {
+            continue;
+        }
+        if (const auto step = step_in(name, "")) {
+            found[*step] = path;
+        } else if (const auto former = step_in(name, kReplaced)) {
+            found.try_emplace(*former, path);
+        }
+    }
+    return found;
+}
+
+std::optional<fs::path> find_latest(const fs::path& folder, int64_t load_step) {
+    const auto found = committed(folder);
+    if (load_step < 0) {
+        return found.empty() ? std::nullopt : std::optional(found.rbegin()->second);
+    }
+    const auto wanted = found.find(load_step);
+    if (wanted == found.end()) {
+        std::string steps;
+        for (const auto& [step, path] : found) {
+            steps += fmt::format("{}{}", steps.empty() ? "" : ", ", step);
+        }
+        fail("{}: checkpoint.load_step = {}: there is no such checkpoint; complete ones: {}",
+             folder.string(), load_step, steps.empty() ? "none" : steps);
+    }
+    return wanted->second;
+}
+
+void clean_leftovers(const fs::path& folder) {
+    for (const fs::path& path : entries(folder)) {
+        const std::string name = path.filename().string();
+        if (step_in(name, kTemporary)) {
+            fs::remove_all(path);
+        } else if (const auto step = step_in(name, kReplaced)) {
+            if (fs::exists(manifest_path(step_folder(folder, *step)))) {
+                remove_checkpoint(path, folder, *step);
+            } else {
+                fs::rename(path, step_folder(folder, *step));
+                sync_folder(folder);
+            }
+        }
+    }
+}
+
+void prune(const fs::path& folder, int64_t keep_latest_k, int64_t written) {
+    if (keep_latest_k <= 0) {
+        return;
+    }
+    auto found = committed(folder);
+    found.erase(written);
+    for (auto left = static_cast<int64_t>(found.size()); left > keep_latest_k - 1; --left) {
+        const auto oldest = found.begin();
+        remove_checkpoint(oldest->second, folder, oldest->first);
+        found.erase(oldest);
+    }
+}
+
+}  // namespace flux::checkpoint

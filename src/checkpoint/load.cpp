@@ -1,0 +1,200 @@
+#include "flux/checkpoint/load.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "flux/base/crc32c.h"
+#include "flux/base/dtype.h"
+#include "flux/base/error.h"
+#include "flux/base/shape.h"
+#include "flux/checkpoint/folder.h"
+
+namespace flux::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Files = std::map<std::string, SafetensorsFile>;
+
+/// Opens every file that the manifest names, and checks that each slice is there as described.
+Files open_files(const fs::path& folder, const Manifest& manifest) {
+    Files files;
+    for (const TensorEntry& entry : manifest.tensors) {
+        for (const Slice& slice : entry.slices) {
+            if (!files.contains(slice.file)) {
+                files.emplace(slice.file, SafetensorsFile(folder / slice.file));
+            }
+            const TensorInfo& info = files.at(slice.file).info(slice.key);
+            const auto count = checked_numel(info.shape);
+            if (info.dtype != entry.dtype || count != slice.end - slice.begin) {
+                fail("{}: tensor {}: is {} {}, but checkpoint.json says {} with {} elements",
+                     (folder / slice.file).string(), slice.key, short_name(info.dtype),
+                     shape_text(info.shape), short_name(entry.dtype), slice.end - slice.begin);
+            }
+        }
+    }
+    return files;
+}
+
+/// The newest checkpoint before this one whose manifest and files are all there.
+std::optional<fs::path> older_complete(const fs::path& folder) {
+    const auto step = step_of(folder);
+    if (!step) {
+        return std::nullopt;
+    }
+    const auto found = committed(folder.parent_path());
+    for (auto older = found.rbegin(); older != found.rend(); ++older) {
+        if (older->first >= *step) {
+            continue;
+        }
+        try {
+            open_files(older->second, read_manifest(older->second));
+            return older->second;
+        } catch (const Error&) {
+            continue;  // damaged as well: look further back
+        }
+    }
+    return std::nullopt;
+}
+
+[[noreturn]] void fail_damaged(const fs::path& folder, const std::string& reason) {
+    const auto older = older_complete(folder);
+    if (!older) {
+        fail("damaged checkpoint: {}", reason);
+    }
+    fail(
+        "damaged checkpoint: {}; an older complete one is {}: load it with "
+        "--checkpoint.load_step={}",
+        reason, older->string(), step_of(*older).value_or(-1));
+}
+
+}  // namespace
+
+Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder) {
+    try {
+        manifest_ = read_manifest(folder);
+        files_ = open_files(folder, manifest_);
+    } catch (const Error& problem) {
+        fail_damaged(folder, problem.what());
+    }
+    for (const TensorEntry& entry : manifest_.tensors) {
+        by_name_.emplace(std::pair(entry.kind, entry.name), &entry);
+    }
+}
+
+bool Checkpoint::has_kind(const std::string& kind) const {
+    return std::any_of(manifest_.tensors.begin(), manifest_.tensors.end(),
+                       [&](const TensorEntry& entry) { return entry.kind == kind; });
+}
+
+const TensorEntry* Checkpoint::find(const std::string& kind, const std::string& name) const {
+    const auto found = by_name_.find({kind, name});
+    return found == by_name_.end() ? nullptr : found->second;
+}
+
+void Checkpoint::check_target(const Target& target) const {
+    const TensorEntry* entry = find(target.kind, target.name);
+    if (entry == nullptr && !has_kind(target.kind)) {
+        fail(
+            "{}: holds no {} (of {}): it was saved with checkpoint.model_weights_only, a run "
+            "cannot be continued from it",
+            folder_.string(), target.kind, target.name);
+    }
+    if (entry == nullptr) {
+        fail(
+            "{}: has no tensor {} of kind {}, which this model has: the checkpoint belongs to "
+            "another model",
+            folder_.string(), target.name, target.kind);
+    }
+    if (entry->shape != target.shape) {
+        fail(
+            "{}: tensor {}: has shape {} in the checkpoint, but {} in this model: use the model "
+            "options it was saved with, or another checkpoint folder",
+            folder_.string(), label(*entry), shape_text(entry->shape), shape_text(target.shape));
+    }
+    TORCH_CHECK(0 <= target.begin && target.begin <= target.end &&
+                    target.end <= checked_numel(target.shape),
+                label(*entry), ": bad range [", target.begin, ", ", target.end, ")");
+    check_shape(target.data, {target.end - target.begin}, target.name);
+    TORCH_CHECK(target.data.is_contiguous(), target.name, " is not contiguous");
+}
+
+void Checkpoint::check_names(std::span<const Target> targets) const {
+    std::set<std::string> kinds;
+    std::set<std::pair<std::string, std::string>> wanted;
+    for (const Target& target : targets) {
+        check_target(target);
+        kinds.insert(target.kind);
+        wanted.insert({target.kind, target.name});
+    }
+    for (const TensorEntry& entry : manifest_.tensors) {
+        if (kinds.contains(entry.kind) && !wanted.contains({entry.kind, entry.name})) {
+            fail(
+                "{}: holds tensor {} {}, which this model does not have: use the model options "
+                "it was saved with, or another checkpoint folder",
+                folder_.string(), label(entry), shape_text(entry.shape));
+        }
+    }
+}
+
+std::span<const std::byte> Checkpoint::verified(const TensorEntry& entry, const Slice& slice) {
+    const SafetensorsFile& file = files_.at(slice.file);
+    const auto bytes = file.bytes(slice.key);
+    if (!verified_.contains(&slice)) {
+        const uint32_t sum = crc32c(bytes);
+        if (sum != slice.crc32c) {
+            fail_damaged(folder_,
+                         fmt::format("{}: tensor {}: checksum is {:08x}, {:08x} was written",
+                                     file.path().string(), label(entry), sum, slice.crc32c));
+        }
+        verified_.insert(&slice);
+    }
+    return bytes;
+}
+
+void Checkpoint::fill(const Target& target, const TensorEntry& entry) {
+    constexpr int64_t kBlock = int64_t{1} << 22;  // elements copied at once; bounds memory
+    const size_t element_bytes = c10::elementSize(entry.dtype);
+    for (const Slice& slice : entry.slices) {
+        const int64_t begin = std::max(slice.begin, target.begin);
+        const int64_t end = std::min(slice.end, target.end);
+        if (begin >= end) {
+            continue;
+        }
+        const auto bytes = verified(entry, slice);
+        for (int64_t at = begin; at < end; at += kBlock) {
+            const int64_t count = std::min(kBlock, end - at);
+            const at::Tensor block = at::empty({count}, at::TensorOptions().dtype(entry.dtype));
+            std::memcpy(block.mutable_data_ptr(),
+                        bytes.data() + static_cast<size_t>(at - slice.begin) * element_bytes,
+                        block.nbytes());
+            target.data.detach().narrow(0, at - target.begin, count).copy_(block);
+        }
+    }
+}
+
+void Checkpoint::load_into(std::span<const Target> targets) {
+    check_names(targets);
+    for (const Target& target : targets) {
+        fill(target, *find(target.kind, target.name));
+    }
+}
+
+at::Tensor Checkpoint::tensor(const std::string& kind, const std::string& name) {
+    const TensorEntry* entry = find(kind, name);
+    if (entry == nullptr) {
+        fail("{}: has no tensor {} of kind {}", folder_.string(), name, kind);
+    }
+    const int64_t count = checked_numel(entry->shape).value();
+    const at::Tensor flat = at::empty({count}, at::TensorOptions().dtype(entry->dtype));
+    fill(
+        {.name = name, .kind = kind, .shape = entry->shape, .begin = 0, .end = count, .data = flat},
+        *entry);
+    return flat.view(entry->shape);
+}
+
+}  // namespace flux::checkpoint

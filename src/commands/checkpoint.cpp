@@ -1,0 +1,61 @@
+#include <ATen/core/Tensor.h>
+#include <fmt/core.h>
+
+#include "commands/shared.h"
+#include "flux/base/error.h"
+#include "flux/base/log.h"
+#include "flux/checkpoint/export.h"
+
+namespace flux::commands {
+namespace {
+
+c10::ScalarType dtype_of(const std::string& name) {
+    if (name == "float32") {
+        return at::kFloat;
+    }
+    if (name == "bfloat16") {
+        return at::kBFloat16;
+    }
+    if (name == "float16") {
+        return at::kHalf;
+    }
+    fail_config("command line: --dtype {}: must be float32, bfloat16 or float16", name);
+}
+
+int export_weights(const Words& words) {
+    std::string from, out, dtype = "float32";
+    const std::vector<config::Flag> flags{
+        {"checkpoint", "DIR", "a run's folder, its checkpoint folder, or one step-N", &from},
+        {"out", "FILE", "the safetensors file to write", &out},
+        {"dtype", "TYPE", "float32 (default), bfloat16 or float16", &dtype}};
+    const config::CommandLine command_line = config::parse_command_line(words, flags);
+    if (command_line.help) {
+        fmt::print("Usage: flux_train checkpoint export --checkpoint DIR --out FILE\n\n{}",
+                   config::flags_help(flags));
+        return 0;
+    }
+    if (from.empty() || out.empty()) {
+        fail_config("command line: checkpoint export: needs --checkpoint DIR and --out FILE");
+    }
+    const auto path = resolve_checkpoint(from);
+    checkpoint::export_model(path, out, dtype_of(dtype));
+    log::info("{} -> {} ({})", path.string(), out, dtype);
+    return 0;
+}
+
+}  // namespace
+
+int checkpoint(const Words& words) {
+    if (!words.empty() && words.front() == "export") {
+        return export_weights({words.begin() + 1, words.end()});
+    }
+    if (!words.empty() && words.front() != "--help") {
+        fail_config("command line: checkpoint {}: unknown; there is `checkpoint export`",
+                    words.front());
+    }
+    fmt::print(
+        "Usage: flux_train checkpoint export --checkpoint DIR --out FILE   (--help tells more)\n");
+    return words.empty() ? 2 : 0;
+}
+
+}  // namespace flux::commands

@@ -1,0 +1,56 @@
+#include "flux/commands/commands.h"
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <array>
+#include <string_view>
+
+#include "commands/shared.h"
+#include "flux/base/error.h"
+
+namespace flux::commands {
+namespace {
+
+struct Command {
+    std::string_view name;
+    std::string_view help;
+    int (*run)(const Words&);
+};
+
+constexpr std::array<Command, 4> kCommands{{
+    {"train", "train, or go on training from the newest checkpoint (the default)", train},
+    {"sample", "draw pictures with a checkpoint", sample},
+    {"data", "data shapes: write the built-in data set as tar shards", data},
+    {"checkpoint", "checkpoint export: write a checkpoint's weights as one safetensors file",
+     checkpoint},
+}};
+
+}  // namespace
+
+std::string subcommands_help() {
+    std::string text = "Subcommands (each has its own --help):\n";
+    for (const Command& command : kCommands) {
+        text += fmt::format("  {:<12}{}\n", command.name, command.help);
+    }
+    return text;
+}
+
+int run(const Words& words) {
+    if (words.empty() || words.front().starts_with("-")) {
+        return train(words);
+    }
+    for (const Command& command : kCommands) {
+        if (words.front() == command.name) {
+            return command.run({words.begin() + 1, words.end()});
+        }
+    }
+    std::vector<std::string_view> names;
+    for (const Command& command : kCommands) {
+        names.push_back(command.name);
+    }
+    fail_config("command line: {}: unknown subcommand; there are {}", words.front(),
+                fmt::join(names, ", "));
+}
+
+}  // namespace flux::commands

@@ -1,0 +1,65 @@
+#include <fmt/core.h>
+
+#include "commands/shared.h"
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+#include "flux/base/log.h"
+#include "flux/data/shapes.h"
+
+namespace flux::commands {
+namespace {
+
+int shapes(const Words& words) {
+    std::string out;
+    int64_t samples = 0, img_size = 256, seed = 0, samples_per_shard = 1000;
+    bool validation = false;
+    const std::vector<config::Flag> flags{
+        {"out", "DIR", "where the shards go", &out},
+        {"samples", "N", "number of pictures", &samples},
+        {"img_size", "N", "side of the pictures in pixels (default 256)", &img_size},
+        {"seed", "N", "of the pictures' content (default 0)", &seed},
+        {"samples_per_shard", "N", "most pictures in one tar file (default 1000)",
+         &samples_per_shard},
+        {"validation", "", "the validation pictures, with their timesteps", &validation}};
+    const config::CommandLine command_line = config::parse_command_line(words, flags);
+    if (command_line.help) {
+        fmt::print("Usage: flux_train data shapes --out DIR --samples N\n\n{}",
+                   config::flags_help(flags));
+        return 0;
+    }
+    if (out.empty() || samples < 1 || samples_per_shard < 1 || img_size < 16 || img_size > 16384 ||
+        seed < 0) {
+        fail_config(
+            "command line: data shapes: --out must name a folder, --samples and "
+            "--samples_per_shard be >= 1, --img_size "
+            "16 .. 16384, --seed >= 0");
+    }
+    const int64_t limit = validation ? data::kShapesValidationRows : data::kShapesTrainingRows;
+    if (samples > limit) {
+        fail_config("command line: --samples {}: the data set has {} pictures", samples, limit);
+    }
+    make_writable_folder(out);
+    const int64_t shards = data::write_shapes_tar({.out_dir = out,
+                                                   .samples = samples,
+                                                   .samples_per_shard = samples_per_shard,
+                                                   .img_size = static_cast<int>(img_size),
+                                                   .seed = static_cast<uint64_t>(seed),
+                                                   .validation = validation});
+    log::info("{} pictures in {} shards in {}", samples, shards, out);
+    return 0;
+}
+
+}  // namespace
+
+int data(const Words& words) {
+    if (!words.empty() && words.front() == "shapes") {
+        return shapes({words.begin() + 1, words.end()});
+    }
+    if (!words.empty() && words.front() != "--help") {
+        fail_config("command line: data {}: unknown; there is `data shapes`", words.front());
+    }
+    fmt::print("Usage: flux_train data shapes --out DIR --samples N   (--help tells more)\n");
+    return words.empty() ? 2 : 0;
+}
+
+}  // namespace flux::commands

@@ -1,0 +1,147 @@
+#include <fmt/core.h>
+
+#include <sstream>
+
+#include "commands/shared.h"
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+#include "flux/base/log.h"
+#include "flux/base/progress.h"
+#include "flux/config/validate.h"
+#include "flux/sample/sampler.h"
+#include "flux/train/device.h"
+#include "flux/train/job.h"
+#include "flux/train/train_state.h"
+
+namespace flux::commands {
+namespace {
+
+struct SampleFlags {
+    std::string checkpoint;
+    std::string prompts_file;
+    std::vector<std::string> prompts;
+    std::string out;
+    int64_t pictures = 1;
+};
+
+std::vector<config::Flag> flags_of(SampleFlags& flags) {
+    return {{"checkpoint", "DIR", "a run's folder, its checkpoint folder, or one step-N",
+             &flags.checkpoint},
+            {"prompts", "FILE", "one prompt a line (default: inference.prompts_path)",
+             &flags.prompts_file},
+            {"prompt", "TEXT", "a prompt; may be given several times", &flags.prompts},
+            {"out", "DIR", "where the pictures go (default: inference.save_path)", &flags.out},
+            {"pictures", "N", "pictures of each prompt, with different noise (default 1)",
+             &flags.pictures}};
+}
+
+std::vector<std::string> read_prompts(const std::filesystem::path& file) {
+    std::istringstream lines(read_text(file));
+    std::vector<std::string> prompts;
+    for (std::string line; std::getline(lines, line);) {
+        if (!line.empty() && line.back() == '\r') {
+            line.pop_back();
+        }
+        if (!line.empty()) {
+            prompts.push_back(line);
+        }
+    }
+    if (prompts.empty()) {
+        fail("{}: holds no prompt; write one a line", file.string());
+    }
+    return prompts;
+}
+
+sample::SamplerSettings sampler_settings(const config::JobConfig& config, uint64_t run_seed) {
+    sample::SamplerSettings settings;
+    settings.img_size = config.inference.img_size.value_or(config.training.img_size);
+    settings.steps = config.inference.denoising_steps.value_or(config.eval.denoising_steps);
+    if (config.inference.classifier_free_guidance_scale) {
+        settings.guidance_scale = config.inference.classifier_free_guidance_scale;
+    } else if (config.eval.enable_classifier_free_guidance) {
+        settings.guidance_scale = config.eval.classifier_free_guidance_scale;
+    }
+    settings.time_shift = config.inference.time_shift;
+    settings.flavor = config.model.flavor;
+    settings.model_guidance = config.training.guidance;
+    settings.batch_size = config.inference.batch_size;
+    settings.seed = config.inference.seed.value_or(run_seed);
+    return settings;
+}
+
+std::vector<sample::PictureRequest> make_requests(const std::vector<std::string>& prompts,
+                                                  int64_t pictures) {
+    std::vector<sample::PictureRequest> requests;
+    for (size_t i = 0; i < prompts.size(); ++i) {
+        for (int64_t picture = 0; picture < pictures; ++picture) {
+            requests.push_back({prompts[i], static_cast<int64_t>(i), picture});
+        }
+    }
+    return requests;
+}
+
+void draw(const SampleFlags& flags, const config::JobConfig& config, checkpoint::Checkpoint& from,
+          const std::vector<std::string>& prompts) {
+    const c10::Device device = train::choose_device(config.training.device);
+    const model::FluxConfig dimensions = train::model_dimensions(config);
+    const encoders::Conditioning conditioning(config.encoder, config.training.test_mode,
+                                              {dimensions.context_in_dim, dimensions.vec_in_dim},
+                                              device);
+    model::Mmdit model(
+        dimensions,
+        {.compute_dtype = train::compute_dtype(config.training.mixed_precision_param, device),
+         .device = device},
+        units::RecomputePolicy::none());
+    train::restore(from, model.parameters(), nullptr);
+    const std::filesystem::path out = flags.out.empty() ? config.inference.save_path : flags.out;
+    make_writable_folder(out);
+    const auto requests = make_requests(prompts, flags.pictures);
+    Progress progress(
+        {.label = "sample", .unit = "pictures", .total = static_cast<int64_t>(requests.size())});
+    sample::draw_pictures(
+        model, conditioning, sampler_settings(config, from.run().seed), requests,
+        [&](size_t i) {
+            return out /
+                   fmt::format("{:04}-{:02}.png", requests[i].prompt_index, requests[i].picture);
+        },
+        [&](int64_t done) { progress.update(done); });
+    progress.finish();
+    log::info("{} pictures of {} prompts in {}", requests.size(), prompts.size(), out.string());
+}
+
+}  // namespace
+
+int sample(const Words& words) {
+    SampleFlags flags;
+    const config::CommandLine command_line = config::parse_command_line(words, flags_of(flags));
+    if (command_line.help) {
+        fmt::print(
+            "Usage: flux_train sample --checkpoint DIR [--prompt TEXT | --prompts FILE] "
+            "[--section.key=value]\n\n"
+            "Options that are not given come from the checkpoint's own configuration.\n\n{}",
+            config::flags_help(flags_of(flags)));
+        return 0;
+    }
+    if (flags.checkpoint.empty()) {
+        fail_config(
+            "command line: --checkpoint is missing: name a run's folder or a step-N folder");
+    }
+    if (flags.pictures < 1) {
+        fail_config("command line: --pictures {}: must be >= 1", flags.pictures);
+    }
+    checkpoint::Checkpoint from(resolve_checkpoint(flags.checkpoint));
+    const config::LoadedConfig loaded = config::load_config(
+        command_line, {(from.folder() / "checkpoint.json").string(), from.run().config_toml});
+    show_notices(loaded);
+    config::validate(loaded);
+    std::vector<std::string> prompts = flags.prompts;
+    if (prompts.empty() || !flags.prompts_file.empty()) {
+        const auto more = read_prompts(
+            flags.prompts_file.empty() ? loaded.config.inference.prompts_path : flags.prompts_file);
+        prompts.insert(prompts.end(), more.begin(), more.end());
+    }
+    draw(flags, loaded.config, from, prompts);
+    return 0;
+}
+
+}  // namespace flux::commands

@@ -1,0 +1,72 @@
+#include <fmt/core.h>
+
+#include <cstdio>
+
+#include "commands/shared.h"
+#include "flux/base/file.h"
+#include "flux/base/log.h"
+#include "flux/config/print.h"
+#include "flux/train/trainer.h"
+
+namespace flux::commands {
+namespace {
+
+int show_help(const config::CommandLine& command_line) {
+    const config::LoadedConfig loaded = config::load_config(command_line);
+    fmt::print(
+        "flux_train: trains the Flux.1 text-to-image model\n\n"
+        "Usage: flux_train [train] [--job.config_file FILE] [--section.key=value ...] "
+        "[--print-config]\n"
+        "       flux_train SUBCOMMAND ...\n\n{}\n"
+        "Options; command line over file over default. Shown are the {}.\n\n{}",
+        subcommands_help(),
+        loaded.config.job.config_file.empty() ? "defaults" : "values of the given file",
+        config::options_help(&loaded.config));
+    return 0;
+}
+
+/// Moves the checkpoints of an abandoned run aside: nothing that was saved is lost.
+void set_aside(const std::filesystem::path& folder) {
+    if (!std::filesystem::exists(folder)) {
+        return;
+    }
+    std::filesystem::path aside;
+    for (int i = 1; aside.empty() || std::filesystem::exists(aside); ++i) {
+        aside = folder.string() + fmt::format(".before-restart-{}", i);
+    }
+    std::filesystem::rename(folder, aside);
+    log::info("the checkpoints of the former run are now in {}", aside.string());
+}
+
+}  // namespace
+
+int train(const Words& words) {
+    const config::CommandLine command_line = config::parse_command_line(words);
+    if (command_line.help) {
+        return show_help(command_line);
+    }
+    const config::LoadedConfig loaded = config::load_config(command_line);
+    log::configure({.rank = 0, .color = !loaded.config.metrics.disable_color_printing});
+    show_notices(loaded);
+    if (command_line.print_config) {
+        fmt::print("{}", config::to_toml(loaded.config));
+        return 0;
+    }
+    const train::Job job = train::resolve_job(loaded);
+    if (job.config.job.print_args) {
+        log::info("effective configuration:\n{}", config::to_toml(job.config));
+    }
+    if (job.resume && job.resume->run().step >= job.config.training.steps) {
+        log::info("{}: the run has already finished its {} steps; --job.restart begins anew",
+                  job.resume->folder().string(), job.config.training.steps);
+        return 0;
+    }
+    make_writable_folder(job.folder());
+    if (job.config.job.restart) {
+        set_aside(job.checkpoint_folder());
+    }
+    train::Trainer trainer(job);
+    return trainer.run();
+}
+
+}  // namespace flux::commands

@@ -1,0 +1,152 @@
+// Rows of [checkpoint], [parallelism], [comm] and [preprocessing].
+#include "config/section.h"
+
+namespace flux::config {
+namespace {
+
+constexpr const char* kOneProcess = "a run has one process, so nothing is exchanged";
+
+void describe_checkpoint(std::vector<Option>& table) {
+    Section<Checkpoint> s("checkpoint", &JobConfig::checkpoint);
+    s.row(&Checkpoint::enable_checkpoint, "enable_checkpoint",
+          {.help = "Save checkpoints while training", .aliases = {"checkpoint.enable"}});
+    s.row(&Checkpoint::folder, "folder",
+          {.help = "Folder below job.dump_folder for checkpoints", .required = true});
+    s.row(&Checkpoint::interval, "interval",
+          {.help = "Steps between checkpoints", .unit = "steps", .range = at_least(1)});
+    s.row(&Checkpoint::keep_latest_k, "keep_latest_k",
+          {.help = "Checkpoints that stay on disk, at least 2; 0 keeps all", .range = at_least(0)});
+    s.row(&Checkpoint::load_step, "load_step",
+          {.help = "Step to go on from; -1 is the newest", .unit = "steps", .range = at_least(-1)});
+    s.row(&Checkpoint::exclude_from_loading, "exclude_from_loading",
+          {.help = "Parts of a checkpoint that are not loaded: optimizer, lr_scheduler, "
+                   "dataloader"});
+    s.row(&Checkpoint::model_weights_only, "model_weights_only",
+          {.help = "The last checkpoint holds only the weights",
+           .aliases = {"checkpoint.last_save_model_only"}});
+    s.row(&Checkpoint::export_dtype, "export_dtype",
+          {.help = "Type of the weights in a last checkpoint that holds only them"});
+    s.row(&Checkpoint::async_mode, "async_mode",
+          {.help = "Save while training goes on", .status = not_built("saving in the background")});
+    s.row(&Checkpoint::create_seed_checkpoint, "create_seed_checkpoint",
+          {.help = "Save the fresh model as step 0 and end",
+           .status = not_built("a checkpoint of the fresh model")});
+    s.append_to(table);
+}
+
+void describe_sharding(Section<Parallelism>& s) {
+    s.row(&Parallelism::data_parallel_replicate_degree, "data_parallel_replicate_degree",
+          {.help = "Copies of the sharded model",
+           .unit = "processes",
+           .range = at_least(1, 1e6),
+           .status = not_built("training on several processes")});
+    s.row(&Parallelism::data_parallel_shard_degree, "data_parallel_shard_degree",
+          {.help = "Processes that share one copy of the model; -1: all there are",
+           .unit = "processes",
+           .range = at_least(-1, 1e6),
+           .status = not_built("training on several processes",
+                               {Value(int64_t{-1}), Value(int64_t{1})})});
+    s.row(&Parallelism::fsdp_reshard_after_forward, "fsdp_reshard_after_forward",
+          {.help = "Free gathered weights after the forward pass",
+           .words_for_bool = {"never", "always"},
+           .status = no_meaning(kOneProcess)});
+    s.row(&Parallelism::fsdp_prefetch_params, "fsdp_prefetch_params",
+          {.help = "Units whose weights are gathered ahead",
+           .range = at_least(0, 1000),
+           .status = no_meaning(kOneProcess)});
+    s.row(&Parallelism::fsdp_overlap_comm, "fsdp_overlap_comm",
+          {.help = "Gather and reduce while computing", .status = no_meaning(kOneProcess)});
+}
+
+void describe_tensor_and_context(Section<Parallelism>& s) {
+    const Range degree = at_least(1, 1e6);
+    s.row(&Parallelism::tensor_parallel_degree, "tensor_parallel_degree",
+          {.help = "Processes that share each layer",
+           .unit = "processes",
+           .range = degree,
+           .status = not_built("tensor parallelism")});
+    s.row(&Parallelism::disable_loss_parallel, "disable_loss_parallel",
+          {.help = "Compute a language model's loss unsharded",
+           .status = no_meaning("the loss of this model is never sharded")});
+    s.row(&Parallelism::enable_async_tensor_parallel, "enable_async_tensor_parallel",
+          {.help = "Overlap tensor-parallel exchange with computing",
+           .status = not_built("tensor parallelism")});
+    s.row(&Parallelism::context_parallel_degree, "context_parallel_degree",
+          {.help = "Processes that share each sequence",
+           .unit = "processes",
+           .range = degree,
+           .status = not_built("context parallelism")});
+    s.row(&Parallelism::context_parallel_rotate_method, "context_parallel_rotate_method",
+          {.help = "How keys and values travel between them",
+           .required = true,
+           .one_of = {"allgather", "alltoall"},
+           .status = used_with("parallelism.context_parallel_degree")});
+    s.row(&Parallelism::enable_compiled_autograd, "enable_compiled_autograd",
+          {.help = "Compile PyTorch's backward pass",
+           .status = no_meaning("the backward pass runs on its own schedule")});
+}
+
+void describe_pipeline(Section<Parallelism>& s) {
+    const Status with_degree = used_with("parallelism.pipeline_parallel_degree");
+    s.row(&Parallelism::pipeline_parallel_degree, "pipeline_parallel_degree",
+          {.help = "Processes that share the layers one after another",
+           .unit = "processes",
+           .range = at_least(1, 1e6),
+           .status = not_built("pipeline parallelism")});
+    s.row(&Parallelism::pipeline_parallel_split_points, "pipeline_parallel_split_points",
+          {.help = "Modules that begin a stage", .status = with_degree});
+    s.row(&Parallelism::pipeline_parallel_layers_per_stage, "pipeline_parallel_layers_per_stage",
+          {.help = "Layers of a stage", .range = at_least(1), .status = with_degree});
+    s.row(&Parallelism::pipeline_parallel_schedule, "pipeline_parallel_schedule",
+          {.help = "Name of the schedule", .required = true, .status = with_degree});
+    s.row(&Parallelism::pipeline_parallel_schedule_csv, "pipeline_parallel_schedule_csv",
+          {.help = "File with a schedule of your own", .status = with_degree});
+    s.row(&Parallelism::pipeline_parallel_microbatch_size, "pipeline_parallel_microbatch_size",
+          {.help = "Samples that travel together",
+           .unit = "samples",
+           .range = at_least(1),
+           .status = with_degree});
+}
+
+void describe_comm(std::vector<Option>& table) {
+    Section<Comm> s("comm", &JobConfig::comm);
+    s.row(&Comm::init_timeout_seconds, "init_timeout_seconds",
+          {.help = "Longest wait for another process up to the end of the first step",
+           .unit = "seconds",
+           .range = at_least(1, 1e6),
+           .status = no_meaning(kOneProcess)});
+    s.row(&Comm::train_timeout_seconds, "train_timeout_seconds",
+          {.help = "Longest wait for another process afterwards",
+           .unit = "seconds",
+           .range = at_least(1, 1e6),
+           .status = no_meaning(kOneProcess)});
+    s.row(&Comm::trace_buf_size, "trace_buf_size",
+          {.help = "Entries of the NCCL flight recorder",
+           .range = at_least(0),
+           .status = no_meaning(kOneProcess)});
+    s.append_to(table);
+}
+
+void describe_preprocessing(std::vector<Option>& table) {
+    Section<Preprocessing> s("preprocessing", &JobConfig::preprocessing);
+    s.row(&Preprocessing::output_dataset_path, "output_dataset_path",
+          {.help = "Folder for the encoded data set",
+           .required = true,
+           .status = used_with("`flux_train preprocess`")});
+    s.append_to(table);
+}
+
+}  // namespace
+
+void describe_infrastructure(std::vector<Option>& table) {
+    describe_checkpoint(table);
+    Section<Parallelism> s("parallelism", &JobConfig::parallelism);
+    describe_sharding(s);
+    describe_tensor_and_context(s);
+    describe_pipeline(s);
+    s.append_to(table);
+    describe_comm(table);
+    describe_preprocessing(table);
+}
+
+}  // namespace flux::config

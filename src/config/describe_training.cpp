@@ -1,0 +1,204 @@
+// Rows of [training], [dataloader], [optimizer], [lr_scheduler] and [activation_checkpoint].
+#include "config/section.h"
+
+namespace flux::config {
+namespace {
+
+void describe_data(Section<Training>& s) {
+    s.row(&Training::dataset, "dataset",
+          {.help = "Data set: shapes (drawn on the fly, needs no files), webdataset (tar shards at "
+                   "dataset_path), or one with a default path below /dataset: cc12m_disk, "
+                   "cc12m_preprocessed, cc12m-wds, cc12m-test, coco, coco_preprocessed, dummy",
+           .required = true});
+    s.row(&Training::dataset_path, "dataset_path",
+          {.help = "Where the data set lies: a folder, a file, a glob or several with commas; "
+                   "unset: the data set's own path"});
+    s.row(&Training::subset_size, "subset_size",
+          {.help = "Use only the first so many samples", .unit = "samples", .range = at_least(1)});
+    s.row(&Training::shuffle, "shuffle",
+          {.help = "Order within an epoch: global mixes all samples, shards mixes shard by shard, "
+                   "none keeps the stored order",
+           .status = not_built("shuffling by shards",
+                               {Value(std::string("global")), Value(std::string("none"))})});
+    s.row(&Training::img_size, "img_size",
+          {.help = "Side of the square pictures, a multiple of 16",
+           .unit = "pixels",
+           .range = at_least(16, 16384)});
+    s.row(&Training::max_image_pixels, "max_image_pixels",
+          {.help = "A stored picture with more pixels than this counts as a bad sample",
+           .unit = "pixels",
+           .range = at_least(1, 1e12)});
+    s.row(&Training::max_bad_fraction, "max_bad_fraction",
+          {.help = "Largest share of unreadable samples; more of them end the run",
+           .range = between(0, 1)});
+}
+
+void describe_steps(Section<Training>& s) {
+    s.row(&Training::steps, "steps",
+          {.help = "Optimizer steps to train for; must be given",
+           .unit = "steps",
+           .range = at_least(0)});
+    s.row(&Training::batch_size, "batch_size",
+          {.help = "Samples in one pass through the model, per process",
+           .unit = "samples",
+           .range = at_least(1, 1e6),
+           .aliases = {"training.local_batch_size"}});
+    s.row(&Training::global_batch_size, "global_batch_size",
+          {.help = "Samples per optimizer step over all processes, a multiple of batch_size; "
+                   "unset: batch_size x gradient_accumulation_steps",
+           .unit = "samples",
+           .range = at_least(1, 1e9)});
+    s.row(&Training::gradient_accumulation_steps, "gradient_accumulation_steps",
+          {.help = "Passes whose gradients make one optimizer step; follows from "
+                   "global_batch_size where that is set",
+           .range = at_least(1, 1e6)});
+    s.row(&Training::max_norm, "max_norm",
+          {.help = "Gradients are scaled down to at most this norm", .range = above(0)});
+    s.row(&Training::max_skipped_steps, "max_skipped_steps",
+          {.help = "Steps in a row that may be skipped for a loss or gradient that is not finite; "
+                   "one more ends the run",
+           .unit = "steps",
+           .range = at_least(0)});
+}
+
+void describe_objective(Section<Training>& s) {
+    s.row(&Training::classifier_free_guidance_prob, "classifier_free_guidance_prob",
+          {.help = "Probability of training on the empty caption instead",
+           .range = between(0, 1),
+           .aliases = {"training.classifer_free_guidance_prob"}});
+    s.row(&Training::dropout_mode, "dropout_mode",
+          {.help = "joint empties T5 and CLIP together (MLPerf), independent each on its own (the "
+                   "default in a file with training.local_batch_size)"});
+    s.row(&Training::timestep_sampling, "timestep_sampling",
+          {.help = "Distribution of the training timesteps"});
+    s.row(&Training::timestep_logit_mean, "timestep_logit_mean",
+          {.help = "Mean before the logistic function, for logit_normal"});
+    s.row(&Training::timestep_logit_std, "timestep_logit_std",
+          {.help = "Standard deviation before the logistic function, for logit_normal",
+           .range = above(0)});
+    s.row(&Training::timestep_shift, "timestep_shift",
+          {.help = "Moves timesteps towards noise: t -> s t / (1 + (s - 1) t); 1 moves nothing",
+           .range = above(0)});
+    s.row(&Training::guidance, "guidance",
+          {.help = "Guidance strength fed to a model with guidance_embed while it trains",
+           .range = not_negative()});
+}
+
+void describe_execution(Section<Training>& s) {
+    s.row(&Training::seed, "seed",
+          {.help = "Fixes every random draw of the run; unset: drawn, logged and stored",
+           .unit = "below 2^63",
+           .range = not_negative()});
+    s.row(&Training::device, "device", {.help = "auto takes a GPU when there is one"});
+    s.row(&Training::mixed_precision_param, "mixed_precision_param",
+          {.help = "Type the model computes in; auto is bfloat16 on a GPU, float32 on a CPU"});
+    s.row(&Training::mixed_precision_reduce, "mixed_precision_reduce",
+          {.help = "Type in which gradients are summed over processes",
+           .status = not_built("reducing gradients in bfloat16")});
+    s.row(&Training::deterministic, "deterministic",
+          {.help = "Refuse kernels whose result depends on timing; slower"});
+    s.row(&Training::compile, "compile",
+          {.help = "Capture the training step and replay it",
+           .status = not_built("capturing the step")});
+    s.row(&Training::enable_cpu_offload, "enable_cpu_offload",
+          {.help = "Keep parameters and optimizer state in host memory",
+           .status = not_built("offloading to host memory")});
+    s.row(&Training::test_mode, "test_mode",
+          {.help = "Use the built-in encoders whatever [encoder] says, for tests"});
+    s.row(&Training::seq_len, "seq_len",
+          {.help = "Sequence length of language models",
+           .unit = "tokens",
+           .range = at_least(1),
+           .status = no_meaning("img_size and max_t5_encoding_len fix the sequence length")});
+    s.row(&Training::gc_freq, "gc_freq",
+          {.help = "How often Python collects garbage",
+           .unit = "steps",
+           .range = at_least(0),
+           .status = no_meaning("a native program has no garbage collector")});
+    s.row(&Training::gc_debug, "gc_debug",
+          {.help = "Look for cycles when Python collects garbage",
+           .status = no_meaning("a native program has no garbage collector")});
+}
+
+void describe_dataloader(std::vector<Option>& table) {
+    Section<Dataloader> s("dataloader", &JobConfig::dataloader);
+    s.row(&Dataloader::num_workers, "num_workers",
+          {.help = "Threads that read and decode samples", .range = at_least(1, 4096)});
+    s.row(&Dataloader::prefetch_factor, "prefetch_factor",
+          {.help = "Batches each of these threads works ahead",
+           .unit = "batches",
+           .range = at_least(1, 1e4)});
+    s.row(&Dataloader::persistent_workers, "persistent_workers",
+          {.help = "Keep the readers between epochs",
+           .status = no_meaning("the reader threads always live as long as the run")});
+    s.append_to(table);
+}
+
+void describe_optimizer(std::vector<Option>& table) {
+    Section<Optimizer> s("optimizer", &JobConfig::optimizer);
+    s.row(&Optimizer::name, "name",
+          {.help = "AdamW decays weights apart from the gradient, Adam through it"});
+    s.row(&Optimizer::lr, "lr",
+          {.help = "Learning rate after the warm-up", .range = not_negative()});
+    s.row(&Optimizer::beta1, "beta1",
+          {.help = "Decay of the gradient's running mean", .range = from_below(0, 1)});
+    s.row(&Optimizer::beta2, "beta2",
+          {.help = "Decay of the running mean of squared gradients", .range = from_below(0, 1)});
+    s.row(&Optimizer::eps, "eps",
+          {.help = "Added to the denominator of an update", .range = not_negative()});
+    s.row(&Optimizer::weight_decay, "weight_decay",
+          {.help = "Decoupled weight decay", .range = not_negative()});
+    s.row(&Optimizer::implementation, "implementation",
+          {.help = "Kernels of the optimizer step",
+           .status = no_meaning("there is one implementation, which is fused")});
+    s.row(&Optimizer::early_step_in_backward, "early_step_in_backward",
+          {.help = "Update each parameter as soon as its gradient is known",
+           .status = not_built("updating during the backward pass")});
+    s.append_to(table);
+}
+
+void describe_lr_scheduler(std::vector<Option>& table) {
+    Section<LrScheduler> s("lr_scheduler", &JobConfig::lr_scheduler);
+    s.row(&LrScheduler::warmup_steps, "warmup_steps",
+          {.help = "Steps in which the learning rate rises from 0",
+           .unit = "steps",
+           .range = at_least(0)});
+    s.row(&LrScheduler::decay_ratio, "decay_ratio",
+          {.help = "Share of all steps, at the end, in which the rate falls; 0: it stays; unset: "
+                   "it falls right after the warm-up",
+           .range = between(0, 1)});
+    s.row(&LrScheduler::decay_type, "decay_type", {.help = "Shape of the fall"});
+    s.row(&LrScheduler::lr_min, "lr_min",
+          {.help = "Where the fall ends, as a share of optimizer.lr", .range = between(0, 1)});
+    s.append_to(table);
+}
+
+void describe_activation_checkpoint(std::vector<Option>& table) {
+    Section<ActivationCheckpoint> s("activation_checkpoint", &JobConfig::activation_checkpoint);
+    s.row(&ActivationCheckpoint::mode, "mode",
+          {.help = "What the backward pass computes again to save memory: nothing, every block, or "
+                   "some of them"});
+    s.row(
+        &ActivationCheckpoint::selective_ac_option, "selective_ac_option",
+        {.help = "Blocks to compute again with mode = selective: \"2\" every second, \"0.5\" this "
+                 "share of them",
+         .required = true});
+    s.append_to(table);
+}
+
+}  // namespace
+
+void describe_training(std::vector<Option>& table) {
+    Section<Training> s("training", &JobConfig::training);
+    describe_data(s);
+    describe_steps(s);
+    describe_objective(s);
+    describe_execution(s);
+    s.append_to(table);
+    describe_dataloader(table);
+    describe_optimizer(table);
+    describe_lr_scheduler(table);
+    describe_activation_checkpoint(table);
+}
+
+}  // namespace flux::config

@@ -1,0 +1,132 @@
+#include "flux/config/print.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "config/options.h"
+#include "config/values.h"
+
+namespace flux::config {
+namespace {
+
+/// Calls `begin` once for each section, before `each` for its rows.
+template <class Begin, class Each>
+void for_sections(const Begin& begin, const Each& each) {
+    const std::string* section = nullptr;
+    for (const Option& option : all_options()) {
+        if (section == nullptr || *section != option.section) {
+            begin(option.section);
+        }
+        section = &option.section;
+        each(option);
+    }
+}
+
+/// "a number >= 0, samples"
+std::string type_and_unit(const Option& option) {
+    return describe_type(option) + (option.unit.empty() ? "" : ", " + option.unit) +
+           (option.optional ? ", or unset" : "");
+}
+
+/// What the help adds for a row that cannot do everything.
+std::string describe_status(const Option& option) {
+    switch (option.status.state) {
+        case State::kActive:
+            break;
+        case State::kUsedWith:
+            return fmt::format("Used only with {}.", option.status.note);
+        case State::kNoMeaning:
+            return fmt::format("Does nothing: {}.", option.status.note);
+        case State::kNotBuilt:
+            return fmt::format("Not built yet: {}.", option.status.note);
+    }
+    return "";
+}
+
+/// Breaks at blanks so that lines stay below 100 characters.
+std::string wrapped(const std::string& text, size_t indent) {
+    constexpr size_t kWidth = 100;
+    const std::string margin(indent, ' ');
+    std::string out;
+    std::string line;
+    for (size_t begin = 0; begin < text.size();) {
+        const size_t end = std::min(text.find(' ', begin), text.size());
+        const std::string word = text.substr(begin, end - begin);
+        if (!line.empty() && indent + line.size() + 1 + word.size() > kWidth) {
+            out += margin + line + "\n";
+            line.clear();
+        }
+        line += (line.empty() ? "" : " ") + word;
+        begin = end + 1;
+    }
+    return out + margin + line + "\n";
+}
+
+std::string markdown_cell(std::string text) {
+    for (size_t at = text.find('|'); at != text.npos; at = text.find('|', at + 2)) {
+        text.insert(at, "\\");
+    }
+    return text;
+}
+
+}  // namespace
+
+std::string to_toml(const JobConfig& config) {
+    std::string text;
+    for_sections(
+        [&](const std::string& section) {
+            text += fmt::format("{}[{}]\n", text.empty() ? "" : "\n", section);
+        },
+        [&](const Option& option) {
+            const std::optional<Value> value = option.fetch(config);
+            // A file cannot name another file, and TOML has no word for "unset".
+            const bool only_said = !value || option.name() == "job.config_file";
+            text += fmt::format("{}{} = {}\n", only_said ? "# " : "", option.key, to_text(value));
+        });
+    return text;
+}
+
+std::string options_help(const JobConfig* config) {
+    const JobConfig defaults;
+    std::string text;
+    for_sections([&](const std::string& section) { text += fmt::format("\n[{}]\n", section); },
+                 [&](const Option& option) {
+                     const std::string usual = to_text(option.fetch(defaults));
+                     const std::string value = config ? to_text(option.fetch(*config)) : usual;
+                     text += fmt::format("  --{} = {}{}\n", option.name(), value,
+                                         value == usual ? "" : fmt::format(" (default {})", usual));
+                     text += wrapped(type_and_unit(option), 6);
+                     const std::string status = describe_status(option);
+                     text += wrapped(option.help + "." + (status.empty() ? "" : " " + status), 6);
+                     if (!option.aliases.empty()) {
+                         text += wrapped(
+                             fmt::format("also --{}", fmt::join(option.aliases, ", --")), 6);
+                     }
+                 });
+    return text;
+}
+
+std::string options_markdown() {
+    const JobConfig defaults;
+    std::string text =
+        "# Options\n\nSet them in a TOML file (`[section]`, `key = value`) or on the command line "
+        "(`--section.key=value`),\nwhich wins. `flux_train --help` prints the same list.\n";
+    for_sections(
+        [&](const std::string& section) {
+            text += fmt::format(
+                "\n## {}\n\n| option | default | takes | meaning |\n|---|---|---|---|\n", section);
+        },
+        [&](const Option& option) {
+            std::string meaning = option.help + ". " + describe_status(option);
+            if (!option.aliases.empty()) {
+                meaning += fmt::format(" Also `{}`.", fmt::join(option.aliases, "`, `"));
+            }
+            text += fmt::format("| `{}` | `{}` | {} | {} |\n", option.name(),
+                                to_text(option.fetch(defaults)),
+                                markdown_cell(type_and_unit(option)), markdown_cell(meaning));
+        });
+    return text;
+}
+
+}  // namespace flux::config

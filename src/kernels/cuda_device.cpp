@@ -1,0 +1,37 @@
+#include "flux/kernels/cuda_device.h"
+
+#ifdef FLUX_WITH_CUDA
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <cuda_runtime_api.h>
+#endif
+
+namespace flux::kernels {
+
+#ifdef FLUX_WITH_CUDA
+
+std::string cuda_device_name(int index) {
+    cudaDeviceProp properties{};
+    return cudaGetDeviceProperties(&properties, index) == cudaSuccess ? properties.name : "GPU";
+}
+
+CudaMemory cuda_memory(int index) {
+    const auto stats =
+        c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(index));
+    CudaMemory memory;
+    memory.peak_reserved_bytes = static_cast<size_t>(stats.reserved_bytes[0].peak);
+    size_t free_bytes = 0;
+    if (cudaMemGetInfo(&free_bytes, &memory.total_bytes) != cudaSuccess) {
+        memory.total_bytes = 0;
+    }
+    return memory;
+}
+
+#else
+
+std::string cuda_device_name(int) { return "GPU"; }
+
+CudaMemory cuda_memory(int) { return {}; }
+
+#endif
+
+}  // namespace flux::kernels

@@ -1,0 +1,272 @@
+#include "flux/metrics/html_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <optional>
+#include <string_view>
+
+#include "curves.h"
+#include "flux/base/file.h"
+#include "flux/base/progress.h"
+#include "history.h"
+#include "pictures.h"
+#include "report_assets.h"
+
+namespace flux::metrics {
+namespace {
+
+constexpr size_t kOpenPictureSteps = 3;
+constexpr int64_t kTinySide = 128;  // smaller pictures are enlarged with hard pixel edges
+
+std::string escape(std::string_view text) {
+    std::string result;
+    result.reserve(text.size());
+    for (const char c : text) {
+        switch (c) {
+            case '&':
+                result += "&amp;";
+                break;
+            case '<':
+                result += "&lt;";
+                break;
+            case '>':
+                result += "&gt;";
+                break;
+            case '"':
+                result += "&quot;";
+                break;
+            case '\'':
+                result += "&#39;";
+                break;
+            case '\0':
+                break;
+            default:
+                result += c;
+        }
+    }
+    return result;
+}
+
+template <class... Args>
+void append(std::string& out, fmt::format_string<Args...> format, Args&&... args) {
+    fmt::format_to(std::back_inserter(out), format, std::forward<Args>(args)...);
+}
+
+/// 1234567 -> "1,234,567".
+std::string grouped(int64_t number) {
+    const std::string digits = fmt::format("{}", number);
+    std::string text;
+    for (size_t i = 0; i < digits.size(); ++i) {
+        const bool after_digit = i > 0 && digits[i - 1] != '-';
+        text += after_digit && (digits.size() - i) % 3 == 0 ? "," : "";
+        text += digits[i];
+    }
+    return text;
+}
+
+std::optional<double> last(const Column& column) {
+    return column.value.empty() ? std::nullopt : std::optional(column.value.back());
+}
+
+std::string figure_text(std::optional<double> value, int digits) {
+    return value && std::isfinite(*value) ? fmt::format("{:.{}f}", *value, digits) : "n/a";
+}
+
+/// `time_s` begins again in every process, so the pieces of a resumed run are added up.
+double total_seconds(const Column& time) {
+    double before = 0;
+    double previous = 0;
+    for (const double now : time.value) {
+        if (now < previous) {
+            before += previous;
+        }
+        previous = now;
+    }
+    return before + previous;
+}
+
+void add_card(std::string& out, std::string_view name, std::string_view value,
+              std::string_view detail) {
+    append(out,
+           R"(<dl class="card"><dt>{}</dt><dd>{}</dd><dd class="small">{}</dd></dl>)"
+           "\n",
+           name, value, detail);
+}
+
+void add_validation_card(std::string& out, const Column& validation) {
+    if (validation.value.empty()) {
+        return;
+    }
+    double best = INFINITY;
+    for (const double value : validation.value) {
+        best = std::fmin(best, value);  // passes over NaN
+    }
+    add_card(out, "Validation loss", figure_text(validation.value.back(), 4),
+             fmt::format("first {}, best {}", figure_text(validation.value.front(), 4),
+                         figure_text(best, 4)));
+}
+
+void add_cards(std::string& out, const History& history, const ReportInput& input) {
+    const Column& steps = history.column("step");
+    if (steps.value.empty()) {
+        out += "<p class=\"quiet\">No numbers yet.</p>\n";
+        return;
+    }
+    const auto step = static_cast<int64_t>(steps.value.back());
+    out += "<section class=\"cards\">\n";
+    add_card(out, "Step", grouped(step),
+             input.total_steps > 0 ? fmt::format("of {} ({:.0f} %)", grouped(input.total_steps),
+                                                 100 * static_cast<double>(step) /
+                                                     static_cast<double>(input.total_steps))
+                                   : std::string());
+    const double samples = last(history.column("samples")).value_or(0);
+    add_card(out, "Samples seen", grouped(static_cast<int64_t>(samples)), "");
+    const Column& loss = history.column("loss");
+    if (!loss.value.empty()) {
+        add_card(out, "Training loss", figure_text(last(smooth(loss)), 4),
+                 fmt::format("smoothed; last {}", figure_text(last(loss), 4)));
+    }
+    add_validation_card(out, history.column("val_loss"));
+    const Column& rate = history.column("samples_per_s");
+    if (!rate.value.empty()) {
+        const auto mfu = last(history.column("mfu"));
+        const bool known = mfu && std::isfinite(*mfu);
+        add_card(out, "Samples per second", figure_text(last(smooth(rate)), 2),
+                 fmt::format("{} TFLOP/s per device, MFU {}",
+                             figure_text(last(history.column("tflops")), 2),
+                             known ? fmt::format("{:.1f} %", 100 * *mfu) : "n/a"));
+        add_card(out, "Memory", figure_text(last(history.column("memory_gib")), 2) + " GiB", "");
+    }
+    add_card(out, "Time", duration_text(total_seconds(history.column("time_s"))), "");
+    if (const double skipped = last(history.column("skipped")).value_or(0); skipped > 0) {
+        add_card(out, "Skipped steps", grouped(static_cast<int64_t>(skipped)),
+                 "loss or gradient not finite");
+    }
+    out += "</section>\n";
+}
+
+void add_facts(std::string& out, const std::vector<ReportFact>& facts) {
+    if (facts.empty()) {
+        return;
+    }
+    out += "<dl class=\"panel facts\">\n";
+    for (const ReportFact& fact : facts) {
+        append(out, "<div><dt>{}</dt><dd>{}</dd></div>\n", escape(fact.name), escape(fact.value));
+    }
+    out += "</dl>\n";
+}
+
+/// Returns the JSON that the charts are drawn from.
+std::string add_charts(std::string& out, const std::vector<Chart>& charts) {
+    std::string json = "[";
+    out += "<section class=\"charts\">\n";
+    for (size_t i = 0; i < charts.size(); ++i) {
+        const Chart& chart = charts[i];
+        append(out,
+               R"(<figure class="chart{}"><figcaption>{}<span>{}</span><span>{}</span>)"
+               R"(</figcaption><div class="plot" data-chart="{}"></div></figure>)"
+               "\n",
+               chart.wide ? " wide" : "", chart.title, chart.unit, chart.note, i);
+        json += i == 0 ? "" : ",\n";
+        json += chart.json;
+    }
+    out += "</section>\n";
+    return json + "]";
+}
+
+void add_picture(std::string& out, const std::string& name, const Picture& picture) {
+    if (picture.uri.empty()) {
+        append(out, "<figure class=\"sample problem\">{}</figure>\n", escape(picture.problem));
+        return;
+    }
+    const std::string prompt = escape(picture.prompt.empty() ? name : picture.prompt);
+    const bool tiny = std::max(picture.width, picture.height) < kTinySide;
+    append(out,
+           R"(<figure class="sample"><img{} alt="{}" width="{}" height="{}" src="{}">)"
+           "<figcaption>{}</figcaption></figure>\n",
+           tiny ? " class=\"tiny\"" : "", prompt, picture.width, picture.height, picture.uri,
+           prompt);
+}
+
+void add_pictures(std::string& out, Pictures& pictures) {
+    const Pictures::Selection selection = pictures.select();
+    if (selection.steps.empty()) {
+        return;
+    }
+    out += "<section><h2>Sample pictures</h2>\n";
+    if (selection.steps.size() < selection.all_steps) {
+        append(out, "<p class=\"quiet\">{} of {} steps; all pictures are in img/.</p>\n",
+               selection.steps.size(), selection.all_steps);
+    }
+    for (size_t i = 0; i < selection.steps.size(); ++i) {
+        const PictureStep& step = selection.steps[i];
+        const bool large =
+            !step.files.empty() && pictures.get(step.files.front()).width > kTinySide;
+        append(out, "<details{}><summary>Step {}</summary><div class=\"samples{}\">\n",
+               i < kOpenPictureSteps ? " open" : "", grouped(step.step), large ? " large" : "");
+        for (const std::filesystem::path& file : step.files) {
+            add_picture(out, file.stem().string(), pictures.get(file));
+        }
+        out += "</div>";
+        if (step.left_out > 0) {
+            append(out, "<p class=\"quiet\">and {} more in img/.</p>", step.left_out);
+        }
+        out += "</details>\n";
+    }
+    out += "</section>\n";
+}
+
+void add_config(std::string& out, const std::filesystem::path& path) {
+    if (std::filesystem::exists(path)) {
+        append(out, "<section><h2>Configuration</h2><pre class=\"panel\">{}</pre></section>\n",
+               escape(read_text(path)));
+    }
+}
+
+}  // namespace
+
+struct HtmlReport::State {
+    std::filesystem::path folder;
+    History history{folder / "metrics.jsonl"};
+    Pictures pictures{folder / "img"};
+};
+
+HtmlReport::HtmlReport(std::filesystem::path folder)
+    : state_(std::make_unique<State>(State{std::move(folder)})) {}
+
+HtmlReport::~HtmlReport() = default;
+
+void HtmlReport::write(const ReportInput& input) {
+    state_->history.refresh();
+    const std::string title = escape(input.title);
+    std::string page;
+    append(page,
+           "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+           "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+           "<title>{}</title>\n<style>{}</style>\n</head>\n<body>\n<header><h1>{}",
+           title, kReportStyle, title);
+    if (!input.status.empty()) {
+        append(page, "<span class=\"status\">{}</span>", escape(input.status));
+    }
+    append(page, "</h1><p class=\"quiet\">{}</p></header>\n<main>\n", escape(input.description));
+    add_cards(page, state_->history, input);
+    add_facts(page, input.facts);
+    const std::string json = add_charts(page, make_charts(state_->history, input));
+    add_pictures(page, state_->pictures);
+    add_config(page, state_->folder / "config.toml");
+    append(page,
+           "</main>\n<noscript><p class=\"quiet\">The curves need JavaScript.</p></noscript>\n"
+           "<script type=\"application/json\" id=\"charts\">{}</script>\n<script>{}</script>\n"
+           "</body>\n</html>\n",
+           json, kReportScript);
+    write_text(state_->folder / "report.html", page);
+}
+
+void write_report(const std::filesystem::path& folder, const ReportInput& input) {
+    HtmlReport(folder).write(input);
+}
+
+}  // namespace flux::metrics

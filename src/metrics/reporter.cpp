@@ -1,0 +1,151 @@
+#include "flux/metrics/reporter.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+
+#include "flux/base/file.h"
+#include "flux/base/log.h"
+#include "history.h"
+
+namespace flux::metrics {
+namespace {
+
+/// One flat JSON object. Doubles are printed with the fewest digits that read back to the same
+/// bits: equal numbers are equal as text.
+class JsonLine {
+public:
+    void add(std::string_view key, int64_t value) { add_text(key, fmt::format_int(value).c_str()); }
+    void add(std::string_view key, double value) {
+        add_text(key, std::isfinite(value) ? fmt::format("{}", value) : "null");
+    }
+    void add(std::string_view key, std::optional<double> value) {
+        add(key, value.value_or(std::nan("")));
+    }
+    std::string finish() && { return std::move(text_) + "}"; }
+
+private:
+    void add_text(std::string_view key, std::string_view value) {
+        fmt::format_to(std::back_inserter(text_), "{}\"{}\": {}", text_.empty() ? "{" : ", ", key,
+                       value);
+    }
+
+    std::string text_;
+};
+
+constexpr const char* kCyan = "\x1b[36m";
+constexpr const char* kGreen = "\x1b[32m";
+constexpr const char* kPlain = "\x1b[0m";
+
+std::string highlight(std::string text, const char* color, bool on) {
+    return on ? color + text + kPlain : text;
+}
+
+}  // namespace
+
+std::string to_json(const TrainLine& line) {
+    JsonLine json;
+    json.add("step", line.step);
+    json.add("samples", line.samples);
+    json.add("loss", line.loss);
+    json.add("grad_norm", line.grad_norm);
+    json.add("lr", line.lr);
+    json.add("samples_per_s", line.samples_per_s);
+    json.add("tflops", line.tflops);
+    json.add("mfu", line.mfu);
+    json.add("memory_gib", line.memory_gib);
+    json.add("data_wait", line.data_wait);
+    json.add("time_s", line.time_s);
+    json.add("skipped", line.skipped);
+    return std::move(json).finish();
+}
+
+std::string to_json(const ValidationLine& line) {
+    JsonLine json;
+    json.add("step", line.step);
+    json.add("samples", line.samples);
+    json.add("val_loss", line.val_loss);
+    for (size_t k = 0; k < line.val_loss_t.size(); ++k) {
+        json.add(fmt::format("val_loss_t{}", k), line.val_loss_t[k]);
+    }
+    json.add("val_loss_t_mean", line.val_loss_t_mean);
+    json.add("val_samples", line.val_samples);
+    json.add("time_s", line.time_s);
+    return std::move(json).finish();
+}
+
+std::string to_text(const TrainLine& line, bool color) {
+    const std::string mfu = line.mfu ? fmt::format("{:.1f}%", 100 * *line.mfu) : "n/a";
+    std::string text = fmt::format(
+        "{}  {}  grad norm {:.4f}  lr {:.3e}  {}  {:.3g} TFLOP/s  MFU {}  memory {:.2f} GiB "
+        "({:.1f}%)  data wait {:.1f}%",
+        highlight(fmt::format("step {}", line.step), kCyan, color),
+        highlight(fmt::format("loss {:.4f}", line.loss), kGreen, color), line.grad_norm, line.lr,
+        highlight(fmt::format("{:.2f} samples/s", line.samples_per_s), kCyan, color), line.tflops,
+        mfu, line.memory_gib, line.memory_percent, 100 * line.data_wait);
+    if (line.skipped > 0) {
+        text += fmt::format("  skipped {}", line.skipped);
+    }
+    return text;
+}
+
+std::string to_text(const ValidationLine& line, bool color) {
+    std::string text =
+        fmt::format("{}  {}  mean over timesteps {:.4f}  {} samples  per timestep",
+                    highlight(fmt::format("step {}", line.step), kCyan, color),
+                    highlight(fmt::format("validation loss {:.4f}", line.val_loss), kGreen, color),
+                    line.val_loss_t_mean, line.val_samples);
+    for (const double loss : line.val_loss_t) {
+        text += fmt::format(" {:.3f}", loss);
+    }
+    return text;
+}
+
+void drop_lines_after(const std::filesystem::path& metrics_file, int64_t last_step) {
+    if (!std::filesystem::exists(metrics_file)) {
+        return;
+    }
+    const std::string text = read_text(metrics_file);
+    std::string kept;
+    kept.reserve(text.size() + 1);
+    std::string_view rest = text;
+    while (!rest.empty()) {
+        const size_t end = std::min(rest.find('\n'), rest.size());
+        const std::string_view line = rest.substr(0, end);
+        const auto fields = parse_metrics_line(line);
+        const auto step = fields ? find_value(*fields, "step") : std::nullopt;
+        if (step && *step <= static_cast<double>(last_step)) {
+            kept.append(line).push_back('\n');  // the kill may have torn off just the line end
+        }
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    if (kept != text) {
+        write_text(metrics_file, kept);
+    }
+}
+
+Reporter::Reporter(const ReporterSettings& settings) : color_(settings.color) {
+    const std::filesystem::path path = settings.folder / "metrics.jsonl";
+    if (settings.resume_step) {
+        drop_lines_after(path, *settings.resume_step);
+    } else {
+        write_text(path, "");
+    }
+    file_ = std::make_unique<AppendFile>(path);
+}
+
+Reporter::~Reporter() = default;
+
+void Reporter::train(const TrainLine& line) {
+    file_->write(to_json(line) + "\n");
+    log::info("{}", to_text(line, color_));
+}
+
+void Reporter::validation(const ValidationLine& line) {
+    file_->write(to_json(line) + "\n");
+    log::info("{}", to_text(line, color_));
+}
+
+}  // namespace flux::metrics

@@ -1,0 +1,118 @@
+#include "flux/sample/image_write.h"
+
+#include <png.h>
+
+#include <array>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+
+namespace flux::sample {
+namespace {
+
+/// The text in Latin-1, or nothing if it has a character outside it (or is not UTF-8).
+std::optional<std::string> utf8_to_latin1(const std::string& text) {
+    std::string result;
+    for (size_t i = 0; i < text.size(); ++i) {
+        const auto c = static_cast<unsigned char>(text[i]);
+        if (c < 0x80) {
+            result += text[i];
+            continue;
+        }
+        const bool two_bytes = c == 0xC2 || c == 0xC3;  // U+0080 .. U+00FF
+        if (!two_bytes || i + 1 == text.size()) {
+            return std::nullopt;
+        }
+        const auto next = static_cast<unsigned char>(text[++i]);
+        if ((next & 0xC0) != 0x80) {
+            return std::nullopt;
+        }
+        result += static_cast<char>((c & 3) << 6 | (next & 0x3F));
+    }
+    return result;
+}
+
+/// libpng's two structures, freed together. Its errors come out as flux::Error: the handler throws,
+/// which libpng permits (it is built with unwind tables) and which keeps C++ objects intact, as a
+/// longjmp would not.
+class PngWriter {
+public:
+    PngWriter(const std::filesystem::path& path, AtomicFile& file) : path_(path), file_(file) {
+        png_ = png_create_write_struct(PNG_LIBPNG_VER_STRING, this, on_error, on_warning);
+        info_ = png_ == nullptr ? nullptr : png_create_info_struct(png_);
+        if (info_ == nullptr) {
+            png_destroy_write_struct(&png_, &info_);
+            fail("{}: libpng cannot start: out of memory", path.string());
+        }
+        png_set_write_fn(png_, this, on_write, nullptr);
+    }
+    ~PngWriter() { png_destroy_write_struct(&png_, &info_); }
+    PngWriter(const PngWriter&) = delete;
+    PngWriter& operator=(const PngWriter&) = delete;
+
+    void write(const ImageView& image, std::span<const PngText> texts) {
+        png_set_IHDR(png_, info_, static_cast<png_uint_32>(image.width),
+                     static_cast<png_uint_32>(image.height), 8, PNG_COLOR_TYPE_RGB,
+                     PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+        for (const PngText& text : texts) {
+            add_text(text);
+        }
+        png_write_info(png_, info_);
+        for (int64_t row = 0; row < image.height; ++row) {
+            png_write_row(png_, image.rgb + row * image.width * 3);
+        }
+        png_write_end(png_, info_);
+    }
+
+private:
+    void add_text(const PngText& text) {
+        const auto latin1 = utf8_to_latin1(text.text);
+        std::string keyword = text.keyword;
+        std::string content = latin1 ? *latin1 : text.text;
+        std::string none;
+        png_text chunk{};
+        chunk.compression = latin1 ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE;
+        chunk.key = keyword.data();
+        chunk.text = content.data();
+        chunk.text_length = latin1 ? content.size() : 0;
+        chunk.itxt_length = latin1 ? 0 : content.size();
+        chunk.lang = none.data();
+        chunk.lang_key = none.data();
+        png_set_text(png_, info_, &chunk, 1);  // copies
+    }
+
+    static PngWriter& self(png_voidp pointer) { return *static_cast<PngWriter*>(pointer); }
+    [[noreturn]] static void on_error(png_structp png, png_const_charp message) {
+        fail("{}: cannot write the PNG file: {}", self(png_get_error_ptr(png)).path_.string(),
+             message);
+    }
+    static void on_warning(png_structp png, png_const_charp message) { on_error(png, message); }
+    static void on_write(png_structp png, png_bytep data, size_t size_bytes) {
+        self(png_get_io_ptr(png)).file_.write(data, size_bytes);
+    }
+
+    std::filesystem::path path_;
+    AtomicFile& file_;
+    png_structp png_ = nullptr;
+    png_infop info_ = nullptr;
+};
+
+}  // namespace
+
+void write_png(const std::filesystem::path& path, const ImageView& image,
+               std::span<const PngText> texts) {
+    constexpr int64_t kLargest = 1 << 20;
+    if (image.width < 1 || image.height < 1 || image.width > kLargest || image.height > kLargest) {
+        fail("{}: cannot write a picture of {} x {} pixels: each side must be 1 to {}",
+             path.string(), image.width, image.height, kLargest);
+    }
+    AtomicFile file(path);
+    PngWriter(path, file).write(image, texts);
+    file.commit();
+}
+
+}  // namespace flux::sample

@@ -1,0 +1,149 @@
+#include "flux/train/job.h"
+
+#include <random>
+
+#include "flux/base/error.h"
+#include "flux/checkpoint/folder.h"
+#include "flux/config/validate.h"
+#include "flux/train/device.h"
+
+namespace flux::train {
+namespace {
+
+template <class T, class Option>
+void override_with(T& value, const Option& option) {
+    if (option) {
+        value = *option;
+    }
+}
+
+uint64_t draw_seed() {
+    std::random_device entropy;
+    return (static_cast<uint64_t>(entropy()) << 31 | entropy()) >>
+           1;  // below 2^63: fits a TOML integer
+}
+
+std::unique_ptr<checkpoint::Checkpoint> find_checkpoint(const Job& job) {
+    if (job.config.job.restart) {
+        return nullptr;
+    }
+    const auto path =
+        checkpoint::find_latest(job.checkpoint_folder(), job.config.checkpoint.load_step);
+    return path ? std::make_unique<checkpoint::Checkpoint>(*path) : nullptr;
+}
+
+/// A resumed run goes on as it began: what is unset comes from the checkpoint, another value is
+/// refused.
+template <class T>
+T resumed_value(const config::LoadedConfig& loaded, const Job& job, std::string_view key,
+                bool is_set, T value, T saved) {
+    if (is_set && value != saved) {
+        fail_config(
+            "{}: the run in {} was begun with {}; leave the option out, or begin anew with "
+            "--job.restart",
+            loaded.place(key), job.resume->folder().string(), saved);
+    }
+    return saved;
+}
+
+}  // namespace
+
+int64_t Job::image_tokens() const {
+    const int64_t side = config.training.img_size / 16;
+    return side * side;
+}
+
+int64_t Job::eval_interval() const {
+    if (config.eval.freq_steps) {
+        return *config.eval.freq_steps;
+    }
+    return (config.eval.eval_freq + global_batch_size - 1) / global_batch_size;
+}
+
+Job resolve_job(const config::LoadedConfig& loaded) {
+    config::validate(loaded);
+    config::validate_training(loaded);
+    config::refuse_unbuilt(loaded);
+    Job job;
+    job.config = loaded.config;
+    config::Training& training = job.config.training;
+    job.model = model_dimensions(job.config);
+    model::check(job.model);
+    job.device = choose_device(training.device);
+    job.dtype = compute_dtype(training.mixed_precision_param, job.device);
+    job.resume = find_checkpoint(job);
+    job.global_batch_size = config::global_batch_size(training);
+    if (job.resume) {
+        const checkpoint::RunState& run = job.resume->run();
+        const bool batch_set =
+            training.global_batch_size || loaded.is_set("training.gradient_accumulation_steps");
+        job.global_batch_size = resumed_value(loaded, job, "training.global_batch_size", batch_set,
+                                              job.global_batch_size, run.global_batch_size);
+        job.seed = resumed_value(loaded, job, "training.seed", training.seed.has_value(),
+                                 training.seed.value_or(0), run.seed);
+    } else {
+        job.seed = training.seed ? *training.seed : draw_seed();
+    }
+    if (job.global_batch_size % training.batch_size != 0) {
+        fail_config("{}: must divide the run's global batch size {}",
+                    loaded.place("training.batch_size"), job.global_batch_size);
+    }
+    training.seed = job.seed;
+    training.global_batch_size = job.global_batch_size;
+    training.gradient_accumulation_steps = job.micro_batches();
+    return job;
+}
+
+model::FluxConfig model_dimensions(const config::JobConfig& config) {
+    const config::Model& section = config.model;
+    model::FluxConfig dimensions = model::flavor(section.flavor);
+    override_with(dimensions.hidden_size, section.hidden_size);
+    override_with(dimensions.num_heads, section.num_heads);
+    override_with(dimensions.depth, section.depth);
+    override_with(dimensions.depth_single_blocks, section.depth_single_blocks);
+    override_with(dimensions.mlp_ratio, section.mlp_ratio);
+    override_with(dimensions.vec_in_dim, section.vec_in_dim);
+    override_with(dimensions.theta, section.theta);
+    override_with(dimensions.qkv_bias, section.qkv_bias);
+    override_with(dimensions.guidance_embed, section.guidance_embed);
+    override_with(dimensions.context_in_dim, config.encoder.context_in_dim);
+    if (section.axes_dim) {
+        if (section.axes_dim->size() != dimensions.axes_dim.size()) {
+            fail_config("model.axes_dim: has {} entries: must have 3, for index, row and column",
+                        section.axes_dim->size());
+        }
+        std::copy(section.axes_dim->begin(), section.axes_dim->end(), dimensions.axes_dim.begin());
+    }
+    dimensions.qk_norm_eps = section.qk_norm_eps;
+    return dimensions;
+}
+
+units::RecomputePolicy recompute_policy(const config::ActivationCheckpoint& settings) {
+    switch (settings.mode) {
+        case config::RecomputeMode::kNone:
+            return units::RecomputePolicy::none();
+        case config::RecomputeMode::kFull:
+            return units::RecomputePolicy::full();
+        case config::RecomputeMode::kSelective:
+            break;
+    }
+    const config::SelectiveRecompute selective = config::parse_selective_option(settings);
+    return selective.every_nth > 0
+               ? units::RecomputePolicy::every_nth(static_cast<int>(selective.every_nth))
+               : units::RecomputePolicy{selective.fraction};
+}
+
+data::DatasetSettings dataset_settings(const config::JobConfig& config, uint64_t seed,
+                                       bool validation) {
+    data::DatasetSettings settings;
+    settings.name = validation ? config.eval.dataset : config.training.dataset;
+    settings.path = validation ? config.eval.dataset_path : config.training.dataset_path;
+    settings.img_size = static_cast<int>(config.training.img_size);
+    settings.seed = seed;
+    settings.subset_size = validation ? 0 : config.training.subset_size.value_or(0);
+    settings.validation = validation;
+    settings.max_image_pixels = config.training.max_image_pixels;
+    return settings;
+}
+
+}  // namespace flux::train

@@ -1,0 +1,146 @@
+#include "flux/train/run_log.h"
+
+#include <ATen/ops/arange.h>
+
+#include "flux/base/file.h"
+#include "flux/base/log.h"
+#include "flux/config/print.h"
+#include "flux/model/flops.h"
+#include "flux/train/device.h"
+
+namespace flux::train {
+namespace {
+
+constexpr size_t kHistogramBins = 50;
+constexpr double kReportInterval_s = 5;
+
+std::optional<double> peak_of(const Job& job) {
+    if (job.config.metrics.peak_tflops) {
+        return job.config.metrics.peak_tflops;
+    }
+    return job.device.is_cuda() ? metrics::peak_tflops(device_name(job.device)) : std::nullopt;
+}
+
+ProgressSettings progress_settings(const Job& job) {
+    ProgressSettings settings{
+        .label = "train", .unit = "steps", .total = job.config.training.steps};
+    settings.done = job.resume ? job.resume->run().step : 0;
+    switch (job.config.metrics.progress_bar) {
+        case config::ProgressBar::kAuto:
+            settings.style = ProgressSettings::Style::kAuto;
+            break;
+        case config::ProgressBar::kOn:
+            settings.style = ProgressSettings::Style::kBar;
+            break;
+        case config::ProgressBar::kOff:
+            settings.style = ProgressSettings::Style::kLines;
+            break;
+    }
+    return settings;
+}
+
+metrics::ReporterSettings reporter_settings(const Job& job) {
+    log::add_file(job.folder() / "train.log");
+    return {.folder = job.folder(),
+            .resume_step = job.resume ? std::optional(job.resume->run().step) : std::nullopt,
+            .color = !job.config.metrics.disable_color_printing};
+}
+
+}  // namespace
+
+RunLog::RunLog(const Job& job, int64_t parameters)
+    : job_(job),
+      flops_per_sample_(model::training_flops(job.model, job.image_tokens(),
+                                              job.config.encoder.max_t5_encoding_len)),
+      peak_tflops_(peak_of(job)),
+      reporter_(reporter_settings(job)),
+      html_(job.folder()),
+      progress_(progress_settings(job)),
+      histogram_(kHistogramBins) {
+    write_text(job.folder() / "config.toml", config::to_toml(job.config));
+    page_.title = "flux_train: " + job.config.job.description;
+    page_.description =
+        fmt::format("{} on {}", job.config.model.flavor, job.config.training.dataset);
+    page_.total_steps = job.config.training.steps;
+    for (size_t k = 0; k < page_.validation_timesteps.size(); ++k) {
+        page_.validation_timesteps[k] =
+            static_cast<double>(k) / static_cast<double>(metrics::kValidationTimesteps);
+    }
+    page_.facts = {{"Parameters", fmt::format("{}", parameters)},
+                   {"Per sample", fmt::format("{:.4g} TFLOP", flops_per_sample_ / 1e12)},
+                   {"Global batch", fmt::format("{}", job.global_batch_size)},
+                   {"Seed", fmt::format("{}", job.seed)},
+                   {"Device", device_name(job.device)},
+                   {"Compute", job.dtype == at::kBFloat16 ? "bfloat16" : "float32"}};
+    log::info(
+        "{} with {} parameters, {:.4g} TFLOP per sample forward and backward; {} in {}; seed {}",
+        job.config.model.flavor, parameters, flops_per_sample_ / 1e12, device_name(job.device),
+        page_.facts.back().value, job.seed);
+    log::info("global batch {} = {} x {} accumulated; {} steps; everything goes to {}",
+              job.global_batch_size, job.config.training.batch_size, job.micro_batches(),
+              job.config.training.steps, job.folder().string());
+}
+
+void RunLog::progress(const StepFigures& figures) {
+    progress_.update(figures.step, fmt::format("loss {:.4f}", figures.loss));
+}
+
+void RunLog::train(const StepFigures& figures) {
+    const auto reading = meter_.take();
+    const metrics::MemoryUse memory = device_memory(job_.device);
+    metrics::TrainLine line;
+    line.step = figures.step;
+    line.samples = figures.samples;
+    line.loss = figures.loss;
+    line.grad_norm = figures.grad_norm;
+    line.lr = figures.lr;
+    line.skipped = figures.skipped;
+    line.samples_per_s = reading.samples_per_s;
+    line.tflops = reading.samples_per_s * flops_per_sample_ / 1e12;
+    if (peak_tflops_) {
+        line.mfu = line.tflops / *peak_tflops_;
+    }
+    line.memory_gib = memory.gib;
+    line.memory_percent = memory.percent;
+    line.data_wait = reading.data_wait;
+    line.time_s = metrics::process_seconds();
+    reporter_.train(line);
+}
+
+void RunLog::validation(int64_t step, int64_t samples, const eval::ValidationResult& result) {
+    metrics::ValidationLine line;
+    line.step = step;
+    line.samples = samples;
+    line.val_loss = result.sample_mean();
+    for (size_t k = 0; k < line.val_loss_t.size(); ++k) {
+        line.val_loss_t[k] = result.timestep_mean(k);
+    }
+    line.val_loss_t_mean = result.mean_of_timestep_means();
+    line.val_samples = result.samples();
+    line.time_s = metrics::process_seconds();
+    reporter_.validation(line);
+}
+
+void RunLog::report(const std::string& status, int64_t samples, bool force) {
+    if (!force && metrics::process_seconds() - last_report_s_ < kReportInterval_s) {
+        return;
+    }
+    // The draws are keyed by the sample, so the histogram needs no word from the device and
+    // survives a resume.
+    histogram_.add(flow::sample_timesteps(timestep_settings(job_.config.training), job_.seed,
+                                          at::arange(histogram_samples_, samples, at::kLong)));
+    histogram_samples_ = samples;
+    page_.timestep_counts = histogram_.counts();
+    page_.status = status;
+    html_.write(page_);
+    last_report_s_ = metrics::process_seconds();
+}
+
+flow::TimestepSettings timestep_settings(const config::Training& training) {
+    return {.sampling = training.timestep_sampling,
+            .logit_mean = training.timestep_logit_mean,
+            .logit_std = training.timestep_logit_std,
+            .shift = training.timestep_shift};
+}
+
+}  // namespace flux::train

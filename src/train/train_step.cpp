@@ -1,0 +1,34 @@
+#include "flux/train/train_step.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/maximum.h>
+#include <ATen/ops/zeros.h>
+
+#include "flux/flow/flow_matching.h"
+
+namespace flux::train {
+
+StepResult train_step(model::Mmdit& model, optim::AdamW& optimizer, const StepSettings& settings,
+                      double lr, const std::function<encoders::MicroBatch()>& next) {
+    units::ParameterStore& parameters = model.parameters();
+    at::Tensor loss;
+    parameters.begin_gradients();
+    for (int64_t i = 0; i < settings.micro_batches; ++i) {
+        const encoders::FlowProblem problem = encoders::pose(next());
+        const at::Tensor prediction = model.forward(problem.input);
+        const at::Tensor share = flow::per_sample_loss(prediction, problem.target).sum() /
+                                 static_cast<double>(settings.global_batch_size);
+        loss = loss.defined() ? loss + share : share;
+        model.backward(flow::loss_gradient(prediction, problem.target, settings.global_batch_size));
+    }
+    const optim::ClippedNorm clipped =
+        optim::clip_by_global_norm(parameters.shards(), settings.max_norm);
+    const at::Tensor skip =
+        at::maximum(clipped.skip, at::isfinite(loss).logical_not().to(at::kFloat));
+    optimizer.step(parameters.shards(), lr, clipped.divisor, skip);
+    parameters.parameters_changed();
+    return {.loss = loss, .grad_norm = clipped.norm, .skipped = skip};
+}
+
+}  // namespace flux::train

@@ -1,0 +1,262 @@
+#include "flux/train/trainer.h"
+
+#include <ATen/ops/arange.h>
+
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+#include "flux/base/log.h"
+#include "flux/config/print.h"
+#include "flux/kernels/keyed_draw.h"
+#include "flux/sample/sampler.h"
+#include "flux/train/train_state.h"
+
+namespace flux::train {
+namespace {
+
+std::unique_ptr<data::Dataset> open_validation_set(const Job& job) {
+    return job.validates() ? data::make_dataset(dataset_settings(job.config, job.seed, true))
+                           : nullptr;
+}
+
+data::LoaderSettings loader_settings(const Job& job, int64_t first_sample) {
+    data::LoaderSettings settings;
+    settings.batch_size = job.config.training.batch_size;
+    settings.first_sample = first_sample;
+    settings.shuffle = job.config.training.shuffle == config::Shuffle::kNone
+                           ? data::Shuffle::kNone
+                           : data::Shuffle::kGlobal;
+    settings.seed = job.seed;
+    settings.num_workers = static_cast<int>(job.config.dataloader.num_workers);
+    settings.prefetch_factor = static_cast<int>(job.config.dataloader.prefetch_factor);
+    settings.max_bad_fraction = job.config.training.max_bad_fraction;
+    return settings;
+}
+
+c10::ScalarType export_dtype(config::ExportDtype choice) {
+    switch (choice) {
+        case config::ExportDtype::kFloat16:
+            return at::kHalf;
+        case config::ExportDtype::kBfloat16:
+            return at::kBFloat16;
+        case config::ExportDtype::kFloat32:
+            break;
+    }
+    return at::kFloat;
+}
+
+}  // namespace
+
+Trainer::Trainer(const Job& job)
+    : job_(job),
+      conditioning_(job.config.encoder, job.config.training.test_mode,
+                    {.tokens = job.model.context_in_dim, .pooled = job.model.vec_in_dim},
+                    job.device),
+      model_(job.model, {.compute_dtype = job.dtype, .device = job.device, .slabs = 0},
+             recompute_policy(job.config.activation_checkpoint)),
+      optimizer_(job.config.optimizer, model_.parameters().shards()),
+      lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps),
+      dataset_(data::make_dataset(dataset_settings(job.config, job.seed, false))),
+      validation_set_(open_validation_set(job)),
+      log_(job, model_.parameters().parameter_count()) {
+    if (validation_set_) {
+        validator_.emplace(*validation_set_, conditioning_,
+                           eval::ValidatorSettings{
+                               .batch_size = job.config.eval.batch_size,
+                               .seed = job.seed,
+                               .guidance = job.config.training.guidance,
+                               .num_workers = static_cast<int>(job.config.dataloader.num_workers)});
+    }
+    begin();
+}
+
+void Trainer::begin() {
+    if (job_.resume) {
+        restore(*job_.resume, model_.parameters(), &optimizer_);
+        const checkpoint::RunState& run = job_.resume->run();
+        figures_.step = run.step;
+        figures_.samples = run.samples;
+        figures_.skipped = run.skipped_steps;
+        saved_step_ = run.step;
+        log::info("going on from {} at step {}", job_.resume->folder().string(), run.step);
+    } else {
+        model_.parameters().initialize(job_.seed);
+    }
+    loader_.emplace(*dataset_, loader_settings(job_, figures_.samples));
+}
+
+int Trainer::run() {
+    const StopSignal stop;
+    if (figures_.step == 0 && validator_ && job_.config.eval.at_start) {
+        validate();
+    }
+    const int64_t steps = job_.config.training.steps;
+    while (figures_.step < steps) {
+        step();
+        const bool last = figures_.step == steps;
+        if (validator_ && (last || figures_.step % job_.eval_interval() == 0) && validate()) {
+            return finish("target reached");
+        }
+        if (const char* signal = stop.received(); signal != nullptr && !last) {
+            save(false);
+            log::warning("{}: saved at step {}; the same command goes on from there", signal,
+                         figures_.step);
+            finish("stopped");
+            return kExitSavedUnfinished;
+        }
+        if (job_.config.checkpoint.enable_checkpoint && !last &&
+            figures_.step % job_.config.checkpoint.interval == 0) {
+            save(false);
+        }
+        log_.report("running", figures_.samples, false);
+    }
+    return finish("finished");
+}
+
+encoders::MicroBatch Trainer::next_micro_batch() {
+    const data::Batch batch = [&] {
+        const auto waiting = log_.meter().data_wait();
+        return *loader_->next();  // endless
+    }();
+    const config::Training& training = job_.config.training;
+    const at::Tensor samples =
+        at::arange(batch.first_sample, batch.first_sample + batch.size(), at::kLong)
+            .to(job_.device);
+    encoders::MicroBatch micro;
+    micro.latents =
+        conditioning_.encode_pictures(batch.images, job_.seed, Purpose::kVaeNoise, samples);
+    micro.noise = kernels::keyed_normal({job_.seed, Purpose::kNoise}, samples,
+                                        micro.latents.sizes().slice(1));
+    micro.timesteps = flow::sample_timesteps(timestep_settings(training), job_.seed, samples);
+    micro.text = conditioning_.drop_captions(
+        conditioning_.encode_text(batch.captions),
+        {.probability = training.classifier_free_guidance_prob, .mode = training.dropout_mode},
+        job_.seed, samples);
+    micro.guidance = training.guidance;
+    return micro;
+}
+
+void Trainer::step() {
+    {
+        const auto measured = log_.meter().step();
+        figures_.lr = lr_(figures_.step);
+        result_ = train_step(model_, optimizer_,
+                             {.global_batch_size = job_.global_batch_size,
+                              .micro_batches = job_.micro_batches(),
+                              .max_norm = job_.config.training.max_norm},
+                             figures_.lr, [&] { return next_micro_batch(); });
+        ++figures_.step;
+        figures_.samples += job_.global_batch_size;
+        read_figures();
+    }
+    log_.meter().add_samples(job_.global_batch_size);
+    const int64_t log_freq = job_.config.metrics.log_freq;
+    if (figures_.step == 1 || figures_.step % log_freq == 0 ||
+        figures_.step == job_.config.training.steps) {
+        log_.train(figures_);
+    }
+    log_.progress(figures_);
+}
+
+void Trainer::read_figures() {
+    figures_.loss = result_.loss.item<double>();
+    figures_.grad_norm = result_.grad_norm.item<double>();
+    if (result_.skipped.item<double>() == 0) {
+        skipped_in_a_row_ = 0;
+        return;
+    }
+    ++figures_.skipped;
+    ++skipped_in_a_row_;
+    log::warning(
+        "step {}: loss {} and gradient norm {}: not finite, the step is skipped ({} in a row)",
+        figures_.step, figures_.loss, figures_.grad_norm, skipped_in_a_row_);
+    if (skipped_in_a_row_ > job_.config.training.max_skipped_steps) {
+        fail(
+            "step {}: {} steps in a row had a loss or gradient that is not finite, more than "
+            "training.max_skipped_steps = {}; lower optimizer.lr or go on from an older checkpoint "
+            "with "
+            "--checkpoint.load_step",
+            figures_.step, skipped_in_a_row_, job_.config.training.max_skipped_steps);
+    }
+}
+
+bool Trainer::validate() {
+    const eval::ValidationResult result = validator_->run(model_);
+    log_.validation(figures_.step, figures_.samples, result);
+    draw_pictures();
+    log_.report("running", figures_.samples, true);
+    const double target = job_.config.eval.target_eval_loss;
+    if (result.sample_mean() <= target) {
+        log::info("validation loss {:.4f} has reached eval.target_eval_loss = {}",
+                  result.sample_mean(), target);
+        return true;
+    }
+    return false;
+}
+
+void Trainer::draw_pictures() {
+    const config::Eval& eval = job_.config.eval;
+    if (eval.save_img_folder.empty() || eval.save_img_count == 0) {
+        return;
+    }
+    sample::SamplerSettings settings;
+    settings.img_size = job_.config.training.img_size;
+    settings.steps = eval.denoising_steps;
+    if (eval.enable_classifier_free_guidance) {
+        settings.guidance_scale = eval.classifier_free_guidance_scale;
+    }
+    settings.time_shift = job_.config.inference.time_shift;
+    settings.flavor = job_.config.model.flavor;
+    settings.model_guidance = job_.config.training.guidance;
+    settings.batch_size = eval.batch_size;
+    settings.seed = job_.seed;
+    std::vector<sample::PictureRequest> requests;
+    for (std::string& caption : validator_->captions(eval.save_img_count)) {
+        requests.push_back({std::move(caption), static_cast<int64_t>(requests.size()), 0});
+    }
+    const auto folder =
+        job_.folder() / eval.save_img_folder / fmt::format("step-{:06}", figures_.step);
+    std::filesystem::create_directories(folder);
+    sample::draw_pictures(model_, conditioning_, settings, requests,
+                          [&](size_t i) { return folder / fmt::format("{:02}.png", i); });
+}
+
+void Trainer::save(bool last) {
+    if (saved_step_ == figures_.step) {
+        return;
+    }
+    const config::Checkpoint& settings = job_.config.checkpoint;
+    const bool weights_only = last && settings.model_weights_only;
+    auto pieces = checkpoint_pieces(model_.parameters(), weights_only ? nullptr : &optimizer_);
+    if (weights_only) {
+        for (checkpoint::Piece& piece : pieces) {
+            piece.data = piece.data.to(export_dtype(settings.export_dtype));
+        }
+    }
+    const checkpoint::RunState run{.step = figures_.step,
+                                   .samples = figures_.samples,
+                                   .seed = job_.seed,
+                                   .global_batch_size = job_.global_batch_size,
+                                   .optimizer_step = optimizer_.steps_taken(),
+                                   .skipped_steps = figures_.skipped,
+                                   .config_toml = config::to_toml(job_.config)};
+    const auto path =
+        checkpoint::save(job_.checkpoint_folder(), run, pieces, settings.keep_latest_k);
+    saved_step_ = figures_.step;
+    log::info("saved {}", path.string());
+}
+
+int Trainer::finish(const char* status) {
+    if (job_.config.checkpoint.enable_checkpoint) {
+        save(true);
+    }
+    log_.finish();
+    log_.report(status, figures_.samples, true);
+    log::info("{} at step {} after {} samples; report: {}", status, figures_.step, figures_.samples,
+              (job_.folder() / "report.html").string());
+    if (loader_->bad_samples() > 0) {
+        log::warning("{} samples were bad and replaced", loader_->bad_samples());
+    }
+    return 0;
+}
+
+}  // namespace flux::train

@@ -1,0 +1,92 @@
+#include "flux/base/file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "flux/base/error.h"
+#include "support/reference.h"
+
+namespace flux {
+namespace {
+
+using testing::HasSubstr;
+
+template <class Function>
+std::string problem_of(Function function) {
+    try {
+        function();
+    } catch (const Error& problem) {
+        return problem.what();
+    }
+    return {};
+}
+
+TEST(AtomicFile, AppearsOnlyWithCommit) {
+    const test::TemporaryFolder folder;
+    const auto path = folder.path() / "x.txt";
+    write_text(path, "old");
+    {
+        AtomicFile file(path);
+        file.write("half");
+    }
+    EXPECT_EQ(read_text(path), "old");
+    AtomicFile file(path);
+    file.write("new ");
+    file.write("text");
+    EXPECT_EQ(read_text(path), "old");
+    file.commit();
+    EXPECT_EQ(read_text(path), "new text");
+    EXPECT_FALSE(std::filesystem::exists(folder.path() / "x.txt.tmp"));
+}
+
+TEST(AtomicFile, NamesPathAndReason) {
+    const test::TemporaryFolder folder;
+    const auto path = folder.path() / "missing" / "x.txt";
+    const std::string problem = problem_of([&] { AtomicFile file(path); });
+    EXPECT_THAT(problem, HasSubstr(path.string()));
+    EXPECT_THAT(problem, HasSubstr("No such file or directory"));
+}
+
+TEST(AtomicFile, FullDiskGivesTheRemedy) {
+    if (!std::filesystem::exists("/dev/full")) {
+        GTEST_SKIP() << "needs /dev/full";
+    }
+    AppendFile file("/dev/full");
+    EXPECT_THAT(problem_of([&] { file.write("x"); }), HasSubstr("free some space"));
+}
+
+TEST(AppendFile, KeepsWhatWasThere) {
+    const test::TemporaryFolder folder;
+    const auto path = folder.path() / "log";
+    AppendFile(path).write("one\n");
+    AppendFile again(path);
+    again.write("two\n");
+    EXPECT_EQ(read_text(path), "one\ntwo\n");  // before the file is closed
+}
+
+TEST(MappedFile, ReadsMovesAndHandlesEmptyFiles) {
+    const test::TemporaryFolder folder;
+    const auto path = folder.path() / "x";
+    write_text(path, "abc");
+    MappedFile first(path);
+    MappedFile second(std::move(first));
+    ASSERT_EQ(second.bytes().size(), 3u);
+    EXPECT_EQ(second.bytes()[2], std::byte{'c'});
+    EXPECT_EQ(second.path(), path);
+    write_text(path, "");
+    EXPECT_TRUE(MappedFile(path).bytes().empty());
+    EXPECT_THAT(problem_of([&] { MappedFile file(folder.path()); }), HasSubstr("regular file"));
+    EXPECT_THAT(problem_of([&] { MappedFile file(folder.path() / "none"); }), HasSubstr("none"));
+}
+
+TEST(WritableFolder, IsCreatedAndProbed) {
+    const test::TemporaryFolder folder;
+    make_writable_folder(folder.path() / "a" / "b");
+    EXPECT_TRUE(std::filesystem::is_empty(folder.path() / "a" / "b"));
+    write_text(folder.path() / "file", "");
+    EXPECT_THAT(problem_of([&] { make_writable_folder(folder.path() / "file" / "b"); }),
+                HasSubstr("--job.dump_folder"));
+}
+
+}  // namespace
+}  // namespace flux

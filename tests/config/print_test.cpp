@@ -1,0 +1,91 @@
+#include "flux/config/print.h"
+
+#include <filesystem>
+
+#include "config/options.h"
+#include "config/values.h"
+#include "config_support.h"
+#include "flux/config/validate.h"
+
+namespace flux::config {
+namespace {
+
+using ::testing::HasSubstr;
+
+/// Prints, loads what was printed, and expects the same values; the name of the file aside.
+void expect_round_trip(JobConfig config) {
+    config.job.config_file.clear();
+    const ConfigFile file(to_toml(config));
+    JobConfig again = file.load().config;
+    again.job.config_file.clear();
+    EXPECT_EQ(again, config);
+    EXPECT_EQ(to_toml(again), to_toml(config));
+}
+
+TEST(PrintConfig, LoadsAgainToTheDefaults) { expect_round_trip(JobConfig{}); }
+
+TEST(PrintConfig, LoadsAgainToValuesOfEveryKind) {
+    expect_round_trip(
+        load_words({"--job.description=a \"quoted\" \\ line\n\ttab \x01 \x7f \xc3\xa4",
+                    "--training.seed=0", "--optimizer.lr=0.1234567890123456789",
+                    "--optimizer.eps=1e-300", "--training.max_norm=1e20", "--model.axes_dim=2,4,6",
+                    "--model.qkv_bias=false", "--checkpoint.exclude_from_loading=a b,c\"d",
+                    "--eval.timestep_grid=(k+0.5)/8", "--mx.filter_fqns=", "--eval.freq_steps=3",
+                    "--validation.steps=2"})
+            .config);
+}
+
+TEST(PrintConfig, LoadsAgainForEveryConfigOfTheProject) {
+    size_t files = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(FLUX_SOURCE_DIR "/configs")) {
+        if (entry.path().extension() != ".toml") {
+            continue;
+        }
+        SCOPED_TRACE(entry.path());
+        const LoadedConfig loaded = load_words({"--job.config_file", entry.path().string()});
+        EXPECT_TRUE(loaded.notices.empty());
+        EXPECT_NO_THROW(validate(loaded));
+        EXPECT_NO_THROW(validate_training(loaded));
+        EXPECT_NO_THROW(refuse_unbuilt(loaded));
+        expect_round_trip(loaded.config);
+        ++files;
+    }
+    EXPECT_GE(files, 5u);
+}
+
+TEST(PrintConfig, WritesResolvedKeys) {
+    const ConfigFile file("[training]\nlocal_batch_size = 4\n[eval]\neval_freq = 1000\n");
+    const std::string text = to_toml(file.load().config);
+    EXPECT_THAT(text, HasSubstr("\nbatch_size = 4\n"));
+    EXPECT_THAT(text, HasSubstr("\nfreq_steps = 1000\n"));
+    EXPECT_THAT(text, HasSubstr("\ndropout_mode = \"independent\"\n"));
+    EXPECT_THAT(text, HasSubstr("\n# seed = unset\n"));
+}
+
+TEST(OptionsHelp, ListsEveryOptionWithItsDefaultAndAliases) {
+    const std::string text = options_help();
+    for (const Option& option : all_options()) {
+        EXPECT_THAT(text,
+                    HasSubstr("--" + option.name() + " = " + to_text(option.fetch(JobConfig{}))));
+        EXPECT_FALSE(option.help.empty()) << option.name();
+        for (const std::string& alias : option.aliases) {
+            EXPECT_THAT(text, HasSubstr("--" + alias));
+        }
+    }
+}
+
+TEST(OptionsHelp, ShowsTheValuesOfAConfiguration) {
+    const JobConfig config = load_words({"--training.steps=7"}).config;
+    EXPECT_THAT(options_help(&config), HasSubstr("--training.steps = 7 (default 0)"));
+    EXPECT_THAT(options_help(&config), HasSubstr("--training.batch_size = 8\n"));
+}
+
+TEST(OptionsMarkdown, HasARowForEveryOption) {
+    const std::string text = options_markdown();
+    for (const Option& option : all_options()) {
+        EXPECT_THAT(text, HasSubstr("| `" + option.name() + "` |"));
+    }
+}
+
+}  // namespace
+}  // namespace flux::config

@@ -1,0 +1,152 @@
+#include "flux/config/validate.h"
+
+#include "config/options.h"
+#include "config/values.h"
+#include "config_support.h"
+
+namespace flux::config {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+std::string error_of(const std::vector<std::string>& words) {
+    return config_error([&] { validate(load_words(words)); });
+}
+
+std::string training_error_of(const std::vector<std::string>& words) {
+    return config_error([&] { validate_training(load_words(words)); });
+}
+
+std::string unbuilt_error_of(const std::vector<std::string>& words) {
+    return config_error([&] { refuse_unbuilt(load_words(words)); });
+}
+
+TEST(Validate, AcceptsTheDefaults) {
+    EXPECT_NO_THROW(validate(load_words({})));
+    EXPECT_NO_THROW(validate_training(load_words({"--training.steps=1"})));
+    EXPECT_NO_THROW(refuse_unbuilt(load_words({})));
+}
+
+TEST(Validate, NamesTheLineOfTheOffendingKey) {
+    const ConfigFile file("[training]\nbatch_size = 3\nglobal_batch_size = 16\n");
+    EXPECT_EQ(config_error([&] { validate(file.load()); }),
+              file.line(3) +
+                  ": training.global_batch_size = 16: must be a multiple of training.batch_size = "
+                  "3");
+}
+
+TEST(Validate, ComparesBatchSizeAndAccumulation) {
+    EXPECT_NO_THROW(
+        validate(load_words({"--training.batch_size=4", "--training.global_batch_size=16",
+                             "--training.gradient_accumulation_steps=4"})));
+    EXPECT_THAT(error_of({"--training.batch_size=4", "--training.global_batch_size=16",
+                          "--training.gradient_accumulation_steps=2"}),
+                HasSubstr("gradient_accumulation_steps = 2: training.global_batch_size = 16 and "
+                          "training.batch_size = 4 make it 4"));
+    Training training;
+    training.batch_size = 4;
+    training.gradient_accumulation_steps = 3;
+    EXPECT_EQ(global_batch_size(training), 12);
+    training.global_batch_size = 16;
+    EXPECT_EQ(global_batch_size(training), 16);
+}
+
+TEST(Validate, WantsPictureSizesInWholeTokens) {
+    EXPECT_EQ(error_of({"--training.img_size=100"}),
+              "command line: training.img_size = 100: must be a multiple of 16; the nearest below "
+              "is 96");
+    EXPECT_THAT(error_of({"--inference.img_size=100"}), HasSubstr("inference.img_size = 100"));
+    EXPECT_NO_THROW(validate(load_words({"--inference.img_size=96"})));
+}
+
+TEST(Validate, RefusesToKeepOneCheckpoint) {
+    EXPECT_THAT(error_of({"--checkpoint.keep_latest_k=1"}),
+                HasSubstr("must be 0 (keep all) or >= 2"));
+}
+
+TEST(Validate, ReadsTheSelectiveOption) {
+    ActivationCheckpoint section;
+    EXPECT_EQ(parse_selective_option(section).every_nth, 2);
+    section.selective_ac_option = "0.5";
+    EXPECT_EQ(parse_selective_option(section).fraction, 0.5);
+    EXPECT_EQ(parse_selective_option(section).every_nth, 0);
+    for (const char* text : {"0", "-1", "1.5", "nan", "2x", "two"}) {
+        section.selective_ac_option = text;
+        EXPECT_THROW(parse_selective_option(section), ConfigError) << text;
+    }
+    EXPECT_THAT(error_of({"--activation_checkpoint.selective_ac_option=op"}),
+                HasSubstr("not by operator"));
+}
+
+TEST(Validate, WantsStepsForTraining) {
+    EXPECT_THAT(training_error_of({}), StartsWith("training.steps = 0: must be >= 1"));
+}
+
+TEST(Validate, WantsWhatOnlyAnEncoderKnows) {
+    const std::vector<std::string> encoded = {
+        "--training.steps=1",
+        "--encoder.t5_encoder=", "--encoder.clip_encoder=", "--encoder.autoencoder_path="};
+    const auto with = [&](std::initializer_list<std::string> more) {
+        std::vector<std::string> words = encoded;
+        words.insert(words.end(), more);
+        return words;
+    };
+    EXPECT_THAT(training_error_of(encoded), HasSubstr("encoder.autoencoder_shift = unset"));
+    EXPECT_THAT(training_error_of(with({"--encoder.autoencoder_shift=0"})),
+                HasSubstr("encoder.autoencoder_scale = unset"));
+    const std::string shift = "--encoder.autoencoder_shift=0";
+    const std::string scale = "--encoder.autoencoder_scale=1";
+    const std::string dropout = "--training.classifier_free_guidance_prob=0.1";
+    EXPECT_NO_THROW(validate_training(load_words(with({shift, scale}))));
+    EXPECT_THAT(training_error_of(with({shift, scale, dropout})),
+                HasSubstr("needs encoder.empty_encodings_path"));
+    EXPECT_NO_THROW(validate_training(
+        load_words(with({shift, scale, dropout, "--encoder.empty_encodings_path=/empty"}))));
+    EXPECT_THAT(training_error_of({"--training.steps=1", "--encoder.t5_encoder="}),
+                HasSubstr("encoder.t5_encoder = \"\": must be set where encoder.clip_encoder is"));
+    EXPECT_NO_THROW(validate_training(load_words(with({"--training.test_mode"}))));
+}
+
+TEST(RefuseUnbuilt, NamesWhatIsPossible) {
+    EXPECT_EQ(
+        unbuilt_error_of({"--metrics.enable_wandb"}),
+        "command line: metrics.enable_wandb = true: Weights & Biases output is not built yet; "
+        "possible so far: false");
+    EXPECT_THAT(unbuilt_error_of({"--training.shuffle=shards"}),
+                HasSubstr("possible so far: \"global\", \"none\""));
+    EXPECT_THAT(unbuilt_error_of({"--eval.steps=6"}), HasSubstr("possible so far: unset"));
+    EXPECT_NO_THROW(refuse_unbuilt(load_words({"--training.shuffle=none"})));
+    EXPECT_NO_THROW(refuse_unbuilt(load_words({"--parallelism.data_parallel_shard_degree=1"})));
+}
+
+TEST(RefuseUnbuilt, RefusesOneValueAtLeastOfEveryUnbuiltOption) {
+    size_t rows = 0;
+    for (const Option& option : all_options()) {
+        if (option.status.state != State::kNotBuilt) {
+            continue;
+        }
+        ++rows;
+        LoadedConfig loaded;
+        std::vector<Value> candidates = {true, false, int64_t{4}, std::string("other"),
+                                         std::vector<std::string>{"a"}};
+        for (const std::string& word : option.one_of) {
+            candidates.emplace_back(word);
+        }
+        bool refused = option.one_of.size() == 1;  // nothing else can be said
+        for (const Value& value : candidates) {
+            try {
+                option.store(loaded.config, convert(option, value, ""));
+                refuse_unbuilt(loaded);
+            } catch (const ConfigError& problem) {
+                refused = refused ||
+                          std::string(problem.what()).find("not built yet") != std::string::npos;
+            }
+        }
+        EXPECT_TRUE(refused) << option.name();
+    }
+    EXPECT_GT(rows, 10u);
+}
+
+}  // namespace
+}  // namespace flux::config
