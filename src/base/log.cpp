@@ -4,6 +4,7 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
 
@@ -17,6 +18,7 @@ struct State {
     std::shared_ptr<spdlog::sinks::stderr_color_sink_mt> terminal =
         std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
     spdlog::logger logger{"flux", terminal};
+    std::shared_ptr<spdlog::logger> file;  // none before add_file()
     std::function<void()> before_line;
 
     State() { logger.set_pattern("%Y-%m-%d %H:%M:%S %^%l%$ %v"); }
@@ -39,6 +41,19 @@ spdlog::level::level_enum to_spdlog(Level level) {
     return spdlog::level::err;
 }
 
+/// Terminal colours ("\x1b[1m") have no place in a file.
+std::string without_colors(std::string_view line) {
+    std::string plain;
+    for (size_t i = 0; i < line.size(); ++i) {
+        if (line[i] == '\x1b') {
+            i = std::min(line.find('m', i), line.size());
+        } else {
+            plain += line[i];
+        }
+    }
+    return plain;
+}
+
 }  // namespace
 
 void configure(const Settings& settings) {
@@ -53,13 +68,14 @@ void add_file(const std::filesystem::path& path) {
     State& s = state();
     const std::lock_guard lock(s.mutex);
     try {
-        auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string());
-        sink->set_pattern("%Y-%m-%d %H:%M:%S %l %v");
-        s.logger.sinks().push_back(std::move(sink));
+        s.file = std::make_shared<spdlog::logger>(
+            "file", std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string()));
+        s.file->set_pattern("%Y-%m-%d %H:%M:%S %l %v");
+        s.file->set_level(s.logger.level());
+        s.file->flush_on(spdlog::level::info);
     } catch (const spdlog::spdlog_ex& problem) {
         fail("{}: cannot open the log file: {}", path.string(), problem.what());
     }
-    s.logger.flush_on(spdlog::level::info);
 }
 
 void set_before_line(std::function<void()> hook) {
@@ -75,6 +91,9 @@ void write(Level level, std::string_view line) {
         s.before_line();
     }
     s.logger.log(to_spdlog(level), "{}", line);
+    if (s.file) {
+        s.file->log(to_spdlog(level), "{}", without_colors(line));
+    }
 }
 
 }  // namespace flux::log

@@ -20,7 +20,8 @@ void describe_checkpoint(std::vector<Option>& table) {
           {.help = "Step to go on from; -1 is the newest", .unit = "steps", .range = at_least(-1)});
     s.row(&Checkpoint::exclude_from_loading, "exclude_from_loading",
           {.help = "Parts of a checkpoint that are not loaded: optimizer, lr_scheduler, "
-                   "dataloader"});
+                   "dataloader",
+           .status = not_built("leaving out parts of a checkpoint")});
     s.row(&Checkpoint::model_weights_only, "model_weights_only",
           {.help = "The last checkpoint holds only the weights",
            .aliases = {"checkpoint.last_save_model_only"}});

@@ -75,8 +75,8 @@ void describe_encoder(std::vector<Option>& table) {
            .unit = "tokens",
            .range = at_least(1, 1e5)});
     s.row(&Encoder::context_in_dim, "context_in_dim",
-          {.help = "Width of the T5 encodings fed to the model: 4096 for T5-XXL; 4096 is also the "
-                   "default in a file with training.local_batch_size",
+          {.help = "Width of the T5 encodings fed to the model; unset: the flavor's (4096, that of "
+                   "T5-XXL, for the published sizes)",
            .unit = "channels",
            .range = at_least(1, 1e6)});
     s.row(&Encoder::empty_encodings_path, "empty_encodings_path",

@@ -45,7 +45,10 @@ void check_sections(const std::string& path, const TomlFile& file) {
 /// Applies defaults, file and command line to one JobConfig, in this order.
 class Loader {
 public:
-    LoadedConfig load(const CommandLine& command_line) {
+    LoadedConfig load(const CommandLine& command_line, const BaseConfig& base) {
+        if (!base.toml.empty()) {
+            apply_file(base.name, parse_toml(base.toml, base.name));
+        }
         for (const Override& entry : command_line.overrides) {
             if (entry.name == "job.config_file") {
                 set(known_option(entry.name), entry.text, kCommandLine);
@@ -166,19 +169,14 @@ private:
     /// A file with training.local_batch_size was written for a newer torchtitan, where some words
     /// mean something else.
     void apply_newer_defaults() {
-        constexpr int64_t kContextWidth = 4096;
         if (!loaded_.is_set("training.dropout_mode")) {
             config().training.dropout_mode = DropoutMode::kIndependent;
         }
-        if (!loaded_.is_set("encoder.context_in_dim")) {
-            config().encoder.context_in_dim = kContextWidth;
-        }
         loaded_.notices.push_back(fmt::format(
             "{}: training.local_batch_size marks a file for newer torchtitan: eval_freq counts "
-            "steps (eval.freq_steps), training.dropout_mode defaults to independent and "
-            "encoder.context_in_dim to {}; validation timesteps stay at k/8 unless "
-            "eval.timestep_grid says otherwise",
-            config().job.config_file, kContextWidth));
+            "steps (eval.freq_steps) and training.dropout_mode defaults to independent; validation "
+            "timesteps stay at k/8 unless eval.timestep_grid says otherwise",
+            config().job.config_file));
     }
 
     void note_options_without_meaning() {
@@ -209,6 +207,8 @@ std::string LoadedConfig::place(std::string_view name) const {
                        option.name(), to_text(option.fetch(config)));
 }
 
-LoadedConfig load_config(const CommandLine& command_line) { return Loader().load(command_line); }
+LoadedConfig load_config(const CommandLine& command_line, const BaseConfig& base) {
+    return Loader().load(command_line, base);
+}
 
 }  // namespace flux::config

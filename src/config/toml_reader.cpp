@@ -49,18 +49,12 @@ Value read_value(const toml::node& node) {
 
 int64_t line_of(const toml::node& node) { return node.source().begin.line; }
 
-toml::table parse(const std::string& path) {
-    std::string text;
+toml::table parse(const std::string& text, const std::string& name) {
     try {
-        text = read_text(path);
-    } catch (const Error& problem) {
-        fail_config("{} (given by --job.config_file)", problem.what());
-    }
-    try {
-        return toml::parse(text, path);
+        return toml::parse(text, name);
     } catch (const toml::parse_error& problem) {
         const auto& begin = problem.source().begin;
-        fail_config("{}:{}:{}: TOML syntax: {}", path, begin.line, begin.column,
+        fail_config("{}:{}:{}: TOML syntax: {}", name, begin.line, begin.column,
                     problem.description());
     }
 }
@@ -68,19 +62,29 @@ toml::table parse(const std::string& path) {
 }  // namespace
 
 TomlFile read_toml(const std::string& path) {
-    const toml::table root = parse(path);
+    std::string text;
+    try {
+        text = read_text(path);
+    } catch (const Error& problem) {
+        fail_config("{} (given by --job.config_file)", problem.what());
+    }
+    return parse_toml(text, path);
+}
+
+TomlFile parse_toml(const std::string& text, const std::string& name) {
+    const toml::table root = parse(text, name);
     TomlFile file;
     for (const auto& [section, node] : root) {
-        const std::string name(section.str());
+        const std::string section_name(section.str());
         const toml::table* table = node.as_table();
         if (table == nullptr) {
-            file.settings.push_back({name, read_value(node), line_of(node)});
+            file.settings.push_back({section_name, read_value(node), line_of(node)});
             continue;
         }
-        file.sections.push_back({name, line_of(*table)});
+        file.sections.push_back({section_name, line_of(*table)});
         for (const auto& [key, value] : *table) {
             file.settings.push_back(
-                {name + "." + std::string(key.str()), read_value(value), line_of(value)});
+                {section_name + "." + std::string(key.str()), read_value(value), line_of(value)});
         }
     }
     const auto by_line = [](const auto& a, const auto& b) { return a.line < b.line; };

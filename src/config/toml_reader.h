@@ -24,7 +24,10 @@ struct TomlFile {
     std::vector<TomlSetting> settings;
 };
 
-/// Throws ConfigError: the file cannot be read, or "file:line:column: ..." for a syntax error.
+/// Throws ConfigError "name:line:column: ..." for a syntax error; `name` is that of the text's origin.
+TomlFile parse_toml(const std::string& text, const std::string& name);
+
+/// The same for a file; throws ConfigError too if it cannot be read.
 TomlFile read_toml(const std::string& path);
 
 }  // namespace flux::config

@@ -138,8 +138,8 @@ Decoded decode_gif(std::span<const uint8_t> bytes, int64_t max_pixels) {
     check_picture_size("GIF", width, height, max_pixels);
     Decoded decoded;
     decoded.raster = make_raster(width, height, Mode::kPalette);
-    const ColorMapObject* map = gif->Image.ColorMap != nullptr ? gif->Image.ColorMap
-                                                               : gif->SColorMap;
+    const ColorMapObject* map =
+        gif->Image.ColorMap != nullptr ? gif->Image.ColorMap : gif->SColorMap;
     if (!take_palette(map, decoded.raster)) {
         decoded.raster.mode = Mode::kGray;
     }

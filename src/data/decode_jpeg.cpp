@@ -72,8 +72,8 @@ Mode mode_of(const jpeg_decompress_struct& info) {
 int orientation_of(const jpeg_decompress_struct& info) {
     for (const jpeg_marker_struct* marker = info.marker_list; marker != nullptr;
          marker = marker->next) {
-        if (marker->data_length > 6 && std::string_view(reinterpret_cast<const char*>(marker->data),
-                                                        4) == "Exif") {
+        if (marker->data_length > 6 &&
+            std::string_view(reinterpret_cast<const char*>(marker->data), 4) == "Exif") {
             return exif_orientation({marker->data, marker->data_length});
         }
     }

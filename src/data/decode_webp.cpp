@@ -13,12 +13,11 @@ namespace {
 
 void decode_still(std::span<const uint8_t> bytes, Raster& raster) {
     const int stride = static_cast<int>(raster.row_bytes());
-    const uint8_t* done =
-        raster.mode == Mode::kRgba
-            ? WebPDecodeRGBAInto(bytes.data(), bytes.size(), raster.data.data(), raster.data.size(),
-                                 stride)
-            : WebPDecodeRGBInto(bytes.data(), bytes.size(), raster.data.data(), raster.data.size(),
-                                stride);
+    const uint8_t* done = raster.mode == Mode::kRgba
+                              ? WebPDecodeRGBAInto(bytes.data(), bytes.size(), raster.data.data(),
+                                                   raster.data.size(), stride)
+                              : WebPDecodeRGBInto(bytes.data(), bytes.size(), raster.data.data(),
+                                                  raster.data.size(), stride);
     if (done == nullptr) {
         fail("WebP picture: the pixel data is damaged or truncated");
     }
@@ -27,7 +26,8 @@ void decode_still(std::span<const uint8_t> bytes, Raster& raster) {
 void decode_first_frame(std::span<const uint8_t> bytes, Raster& raster) {
     WebPAnimDecoderOptions options;
     if (WebPAnimDecoderOptionsInit(&options) == 0) {
-        fail("WebP picture: the installed libwebp does not fit the one this program was built with");
+        fail(
+            "WebP picture: the installed libwebp does not fit the one this program was built with");
     }
     options.color_mode = MODE_RGBA;
     const WebPData data{bytes.data(), bytes.size()};

@@ -20,7 +20,8 @@ Decoded decode_webp(std::span<const uint8_t> bytes, int64_t max_pixels);
 Decoded decode_gif(std::span<const uint8_t> bytes, int64_t max_pixels);
 Decoded decode_bmp(std::span<const uint8_t> bytes, int64_t max_pixels);
 
-/// Orientation in a block of EXIF data, with or without its "Exif\0\0" in front; 1 if there is none.
+/// Orientation in a block of EXIF data, with or without its "Exif\0\0" in front; 1 if there is
+/// none.
 int exif_orientation(std::span<const uint8_t> exif);
 
 /// Throws Error unless both sides are positive and the product within the limit.

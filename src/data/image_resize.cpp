@@ -13,7 +13,8 @@ namespace {
 constexpr int kPrecisionBits = 32 - 8 - 2;
 constexpr int kStripRows = 32;
 
-// The inner loops are compiled twice, for any processor and for AVX2; the choice is made at run time.
+// The inner loops are compiled twice, for any processor and for AVX2; the choice is made at run
+// time.
 #if defined(__x86_64__)
 #define FLUX_TARGET_AVX2 __attribute__((target("avx2")))
 const bool kHasAvx2 = __builtin_cpu_supports("avx2");
@@ -88,8 +89,8 @@ Taps make_taps(int in_size, int out_size, int start, int count) {
 }
 
 /// out[i] = the weighted sum of `count` rows that lie `stride` bytes apart, rounded to bytes.
-FLUX_INLINE void weighted_rows_body(const uint8_t* rows, size_t stride, const int32_t* weights, int count,
-                   size_t size, uint8_t* out) {
+FLUX_INLINE void weighted_rows_body(const uint8_t* rows, size_t stride, const int32_t* weights,
+                                    int count, size_t size, uint8_t* out) {
     constexpr size_t kBlock = 64;
     int32_t sums[kBlock];
     for (size_t begin = 0; begin < size; begin += kBlock) {
@@ -129,7 +130,7 @@ FLUX_TARGET_AVX2 void weighted_rows_avx2(const uint8_t* rows, size_t stride, con
 /// The same for one pixel column of a transposed strip: every row is kStripRows bytes per channel.
 template <int kChannels>
 FLUX_INLINE void weighted_column(const uint8_t* columns, const int32_t* weights, int count,
-                            uint8_t* out) {
+                                 uint8_t* out) {
     constexpr int kSize = kStripRows * kChannels;
     for (int begin = 0; begin < kSize; begin += kStripRows) {
         int32_t sums[kStripRows];
@@ -335,10 +336,8 @@ std::vector<int> nearest_positions(int in_size, int out_size, int start, int cou
 }
 
 Raster resize_nearest(const Raster& source, int width, int height, const Window& window) {
-    const std::vector<int> columns =
-        nearest_positions(source.width, width, window.x, window.width);
-    const std::vector<int> rows =
-        nearest_positions(source.height, height, window.y, window.height);
+    const std::vector<int> columns = nearest_positions(source.width, width, window.x, window.width);
+    const std::vector<int> rows = nearest_positions(source.height, height, window.y, window.height);
     Raster out{window.width, window.height, source.mode, {}, source.palette};
     out.data.resize(out.row_bytes() * out.height);
     for (int y = 0; y < out.height; ++y) {

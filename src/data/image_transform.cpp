@@ -39,8 +39,9 @@ ResizePlan plan_resize(int width, int height, int side) {
     const auto longer = [&](int shorter_size, int longer_size) {
         const double size = std::ceil(static_cast<double>(side) / shorter_size * longer_size);
         if (size > kMaxSide) {
-            fail("{} x {} pixels: too elongated, resizing the shorter side to {} makes the other {}",
-                 width, height, side, size);
+            fail(
+                "{} x {} pixels: too elongated, resizing the shorter side to {} makes the other {}",
+                width, height, side, size);
         }
         return static_cast<int>(size);
     };
@@ -63,9 +64,8 @@ Image to_rgb(const Raster& raster) {
         case Mode::kBilevel:
         case Mode::kGray:
         case Mode::kGrayAlpha:
-            each_pixel(raster, image, [](const uint8_t* from, uint8_t* to) {
-                to[0] = to[1] = to[2] = from[0];
-            });
+            each_pixel(raster, image,
+                       [](const uint8_t* from, uint8_t* to) { to[0] = to[1] = to[2] = from[0]; });
             break;
         case Mode::kGray16:
             each_pixel(raster, image, [](const uint8_t* from, uint8_t* to) {

@@ -27,8 +27,8 @@ std::span<const uint8_t> as_bytes(const MappedFile& file) {
 size_t grow(std::vector<uint8_t>& out, const std::filesystem::path& path) {
     const size_t begin = out.size();
     if (begin >= kMaxUnpackedBytes) {
-        fail("{}: unpacks to more than {} bytes, which are held in memory: unpack the file", path.string(),
-             kMaxUnpackedBytes);
+        fail("{}: unpacks to more than {} bytes, which are held in memory: unpack the file",
+             path.string(), kMaxUnpackedBytes);
     }
     out.resize(begin + kChunkBytes);
     return begin;
@@ -93,7 +93,8 @@ std::vector<uint8_t> unpack_zstd(std::span<const uint8_t> in, const std::filesys
 }
 
 bool begins(std::span<const uint8_t> bytes, std::string_view magic) {
-    return bytes.size() >= magic.size() && std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
+    return bytes.size() >= magic.size() &&
+           std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
 }
 
 }  // namespace

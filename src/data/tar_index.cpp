@@ -81,14 +81,13 @@ private:
         if (picture == nullptr || !owner.problem.empty()) {
             return;
         }
-        owner.picture =
-            probe_picture_size([&](uint64_t offset, std::span<uint8_t> out) -> size_t {
-                if (offset >= picture->size) {
-                    return 0;
-                }
-                const size_t wanted = std::min<uint64_t>(out.size(), picture->size - offset);
-                return reader_.read_at(picture->offset + offset, out.first(wanted));
-            });
+        owner.picture = probe_picture_size([&](uint64_t offset, std::span<uint8_t> out) -> size_t {
+            if (offset >= picture->size) {
+                return 0;
+            }
+            const size_t wanted = std::min<uint64_t>(out.size(), picture->size - offset);
+            return reader_.read_at(picture->offset + offset, out.first(wanted));
+        });
     }
 
     ShardReader reader_;

@@ -66,8 +66,8 @@ bool checksum_fits(const Block& block) {
         signed_sum += static_cast<int8_t>(byte);
     }
     const auto stored = number(block, kChecksum);
-    return stored && (static_cast<int64_t>(*stored) == plain ||
-                      static_cast<int64_t>(*stored) == signed_sum);
+    return stored &&
+           (static_cast<int64_t>(*stored) == plain || static_cast<int64_t>(*stored) == signed_sum);
 }
 
 uint64_t padded(uint64_t size) { return (size + kBlock - 1) / kBlock * kBlock; }
@@ -148,8 +148,8 @@ std::string TarReader::read_extension(const Header& header) const {
                               header.size, kMaxExtensionBytes));
     }
     std::string bytes(header.size, '\0');
-    const size_t count =
-        reader_.read_at(header.data_offset, {reinterpret_cast<uint8_t*>(bytes.data()), bytes.size()});
+    const size_t count = reader_.read_at(header.data_offset,
+                                         {reinterpret_cast<uint8_t*>(bytes.data()), bytes.size()});
     if (count < bytes.size()) {
         fail_here("the archive is truncated inside an extension header");
     }
@@ -195,8 +195,7 @@ void TarReader::apply_pax(const std::string& records, Overrides& overrides) cons
 std::optional<TarMember> TarReader::next() {
     Overrides overrides;
     while (auto header = read_header()) {
-        const uint64_t size =
-            !header->has_bytes() ? 0 : overrides.size.value_or(header->size);
+        const uint64_t size = !header->has_bytes() ? 0 : overrides.size.value_or(header->size);
         switch (header->type) {
             case 'L':
                 overrides.name = read_extension(*header).c_str();  // up to the first NUL

@@ -1,5 +1,6 @@
 #include "flux/optim/lr_schedule.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -9,7 +10,7 @@ LrSchedule::LrSchedule(const config::LrScheduler& settings, double base_lr, int6
     : base_lr_(base_lr),
       lr_min_(settings.lr_min),
       type_(settings.decay_type),
-      warmup_(settings.warmup_steps) {
+      warmup_(std::min(settings.warmup_steps, total_steps)) {
     decay_ = total_steps - warmup_;
     if (settings.decay_ratio) {
         // nearbyint: halves go to the even neighbour, as Python's round().

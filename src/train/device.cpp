@@ -33,7 +33,7 @@ c10::Device choose_device(config::Device choice) {
         return at::kCPU;
     }
     std::string problem = "no GPU is visible";
-    if (load_cuda_library(problem) && at::globalContext().getNumGPUs() > 0) {
+    if (load_cuda_library(problem) && at::getNumGPUs() > 0) {
         at::globalContext().setAllowTF32CuBLAS(false);
         at::globalContext().setAllowTF32CuDNN(false);
         return c10::Device(at::kCUDA, 0);

@@ -1,5 +1,7 @@
 #include "flux/train/job.h"
 
+#include <ATen/Context.h>
+
 #include <random>
 
 #include "flux/base/error.h"
@@ -70,6 +72,7 @@ Job resolve_job(const config::LoadedConfig& loaded) {
     job.model = model_dimensions(job.config);
     model::check(job.model);
     job.device = choose_device(training.device);
+    at::globalContext().setDeterministicAlgorithms(training.deterministic, /*warn_only=*/false);
     job.dtype = compute_dtype(training.mixed_precision_param, job.device);
     job.resume = find_checkpoint(job);
     job.global_batch_size = config::global_batch_size(training);

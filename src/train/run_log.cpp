@@ -1,6 +1,7 @@
 #include "flux/train/run_log.h"
 
 #include <ATen/ops/arange.h>
+#include <unistd.h>
 
 #include "flux/base/file.h"
 #include "flux/base/log.h"
@@ -43,7 +44,7 @@ metrics::ReporterSettings reporter_settings(const Job& job) {
     log::add_file(job.folder() / "train.log");
     return {.folder = job.folder(),
             .resume_step = job.resume ? std::optional(job.resume->run().step) : std::nullopt,
-            .color = !job.config.metrics.disable_color_printing};
+            .color = !job.config.metrics.disable_color_printing && ::isatty(STDERR_FILENO) == 1};
 }
 
 }  // namespace

@@ -197,7 +197,6 @@ TEST(LoadConfig, ReadsNewerTorchtitanFilesInTheirOwnSense) {
     const LoadedConfig loaded = file.load();
     EXPECT_EQ(loaded.config.training.batch_size, 4);
     EXPECT_EQ(loaded.config.training.dropout_mode, DropoutMode::kIndependent);
-    EXPECT_EQ(loaded.config.encoder.context_in_dim, 4096);
     EXPECT_EQ(loaded.config.eval.freq_steps, 1000);
     EXPECT_EQ(loaded.config.eval.eval_freq, JobConfig{}.eval.eval_freq);
     EXPECT_EQ(loaded.notices.size(), 1u);

@@ -25,6 +25,7 @@ const std::map<std::string, std::string>& other_defaults() {
         {"model.name", "the only model is flux, not a language model"},
         {"model.flavor", "the flavors are those of flux"},
         {"model.tokenizer_path", "there is no such file"},
+        {"encoder.context_in_dim", "unset: the flavor's width, which the published sizes fix"},
         {"training.dataset", "an image data set, not text"},
         {"training.mixed_precision_param", "auto: bfloat16 on a GPU as there, float32 on a CPU"},
         {"activation_checkpoint.mode", "full, which is what selective does there"},

@@ -89,7 +89,8 @@ TEST(ValidationLine, HasTheDocumentedKeysInOrder) {
 }
 
 TEST(TrainLine, KeepsEveryBitOfItsNumbers) {
-    TrainLine line = train_line(std::numeric_limits<int64_t>::max());
+    TrainLine line = train_line(1);
+    line.step = std::numeric_limits<int64_t>::max();
     for (const double loss :
          {1.0 / 3.0, 0.1 + 0.2, 5e-324, 1.7976931348623157e308, 2.0, static_cast<double>(0.1F)}) {
         line.loss = loss;

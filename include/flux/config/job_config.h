@@ -239,7 +239,7 @@ struct Encoder {
     std::optional<double> autoencoder_shift;
     std::optional<double> autoencoder_scale;
     int64_t max_t5_encoding_len = 256;
-    int64_t context_in_dim = 1024;
+    std::optional<int64_t> context_in_dim;
     std::string empty_encodings_path;
     bool operator==(const Encoder&) const = default;
 };

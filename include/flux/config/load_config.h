@@ -27,8 +27,14 @@ struct LoadedConfig {
     std::string place(std::string_view name) const;
 };
 
+/// A configuration to begin from in place of the defaults, such as the one a checkpoint holds.
+struct BaseConfig {
+    std::string name;  // where it comes from, for messages
+    std::string toml;  // empty: the defaults
+};
+
 /// Throws ConfigError for an unreadable file, a syntax error, an unknown section or option, a value
 /// of the wrong type or out of range, or one option set to two values under two names.
-LoadedConfig load_config(const CommandLine& command_line);
+LoadedConfig load_config(const CommandLine& command_line, const BaseConfig& base = {});
 
 }  // namespace flux::config

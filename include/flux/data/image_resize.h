@@ -1,6 +1,7 @@
-// Pillow's resize, bit for bit: bicubic (a = -0.5, the support widens when shrinking) in two passes,
-// horizontal then vertical, with fixed-point weights and rounding to bytes between the passes;
-// nearest neighbour for modes "1" and "P"; alpha premultiplied around it for "LA" and "RGBA".
+// Pillow's resize, bit for bit: bicubic (a = -0.5, the support widens when shrinking) in two
+// passes, horizontal then vertical, with fixed-point weights and rounding to bytes between the
+// passes; nearest neighbour for modes "1" and "P"; alpha premultiplied around it for "LA" and
+// "RGBA".
 #pragma once
 
 #include "flux/data/raster.h"

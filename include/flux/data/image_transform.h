@@ -12,7 +12,7 @@
 namespace flux::data {
 
 struct ResizePlan {
-    int width = 0;   // size after the resize, before the crop
+    int width = 0;  // size after the resize, before the crop
     int height = 0;
     bool operator==(const ResizePlan&) const = default;
 };

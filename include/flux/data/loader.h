@@ -15,6 +15,9 @@
 
 namespace flux::data {
 
+class BadSampleLog;
+class ReadAhead;
+
 struct Batch {
     at::Tensor images;  // [B, 3, S, S] uint8, S = img_size of the data set
     std::vector<std::string> captions;
@@ -52,18 +55,16 @@ public:
     Loader& operator=(const Loader&) = delete;
 
     /// The next batch; nothing at the end of a finite pass. Throws Error when too many samples are
-    /// bad, judged over the samples handed over so far: at an epoch's end, and at any time after
-    /// 1,000 samples of the epoch.
+    /// bad, judged at an epoch's end and at any time after 1,000 samples of the epoch, and when no
+    /// substitute for a bad sample can be found.
     std::optional<Batch> next();
 
     /// Bad samples met so far in the batches handed over.
     int64_t bad_samples() const;
 
 private:
-    class Readers;
-    std::unique_ptr<Readers> readers_;
-    class BadSamples;
-    std::unique_ptr<BadSamples> bad_samples_;
+    std::unique_ptr<BadSampleLog> bad_samples_;
+    std::unique_ptr<ReadAhead> read_ahead_;
 };
 
 }  // namespace flux::data

@@ -42,7 +42,7 @@ struct Raster {
     int width = 0;
     int height = 0;
     Mode mode = Mode::kRgb;
-    std::vector<uint8_t> data;              // height * width * bytes_per_pixel(mode), row by row
+    std::vector<uint8_t> data;               // height * width * bytes_per_pixel(mode), row by row
     std::array<uint8_t, 3 * 256> palette{};  // RGB, for kPalette
 
     size_t row_bytes() const { return static_cast<size_t>(width) * bytes_per_pixel(mode); }

@@ -1,5 +1,5 @@
-// One tar shard on a local disk. Compressed shards (.tar.gz, .tar.zst) are recognised by content and
-// unpacked into memory, because samples are read at any offset.
+// One tar shard on a local disk. Compressed shards (.tar.gz, .tar.zst) are recognised by content
+// and unpacked into memory, because samples are read at any offset.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
-// The samples of a webdataset shard, found in one pass that reads headers only: key, members and the
-// picture's size. A key is the path up to the first dot of the base name, the rest is the extension.
+// The samples of a webdataset shard, found in one pass that reads headers only: key, members and
+// the picture's size. A key is the path up to the first dot of the base name, the rest is the
+// extension.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +32,8 @@ struct IndexedSample {
 
 struct TarIndex {
     std::vector<IndexedSample> samples;  // in the order in which their first members appear
-    std::string damage;  // what ended the pass early; the place also stands in `samples` as a sample
-                         // with a problem
+    std::string damage;  // what ended the pass early; the place also stands in `samples` as a
+                         // sample with a problem
     bool has_end_mark = false;
 };
 

@@ -28,7 +28,8 @@ public:
     /// The archive ends inside this member's bytes.
     bool is_cut(const TarMember& member) const;
 
-    /// After the end: whether the end mark was there. Without it the archive may have lost its tail.
+    /// After the end: whether the end mark was there. Without it the archive may have lost its
+    /// tail.
     bool saw_end_mark() const { return saw_end_mark_; }
 
 private:

@@ -1,6 +1,6 @@
 // Captioned pictures in webdataset tar shards on a local disk, by row: an index built when the set
-// is opened tells where every sample lies. The picture is the png, jpg, webp, gif or bmp member, the
-// caption the .txt member, else "caption" in the .json.
+// is opened tells where every sample lies. The picture is the png, jpg, webp, gif or bmp member,
+// the caption the .txt member, else "caption" in the .json.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,8 @@ namespace flux::data {
 struct WebDatasetSettings {
     std::string path;  // folder, file, glob, or comma list of these
     int img_size = 256;
-    uint64_t seed = 0;                // of the crops
-    int64_t subset_size = 0;          // > 0: only so many samples from the start, small ones counted
+    uint64_t seed = 0;        // of the crops
+    int64_t subset_size = 0;  // > 0: only so many samples from the start, small ones counted
     bool skip_low_resolution = true;  // leave out pictures with a side below img_size
     bool read_timesteps = false;      // from "timestep" in the .json member
     int64_t max_image_pixels = 0;
@@ -32,8 +32,8 @@ std::vector<std::filesystem::path> find_shards(const std::string& path);
 
 class WebDataset : public Dataset {
 public:
-    /// Reads through all shards. One that cannot be read is left out with a warning. Throws Error if
-    /// no usable sample remains.
+    /// Reads through all shards. One that cannot be read is left out with a warning. Throws Error
+    /// if no usable sample remains.
     explicit WebDataset(const WebDatasetSettings& settings);
 
     int64_t size() const override { return static_cast<int64_t>(rows_.size()); }

@@ -9,7 +9,7 @@ namespace flux::optim {
 
 class LrSchedule {
 public:
-    /// `total_steps` is training.steps, where the decay ends.
+    /// `total_steps` is training.steps, where the decay ends; warm-up is cut to it.
     LrSchedule(const config::LrScheduler& settings, double base_lr, int64_t total_steps);
 
     /// Rate of the 0-based optimizer step. Warm-up starts at base / warmup_steps, never at 0;

@@ -1,0 +1,101 @@
+#include "data/bad_sample_log.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "flux/base/error.h"
+#include "flux/base/log.h"
+
+namespace flux::data {
+namespace {
+
+constexpr int64_t kEnoughSamples = 1000;  // to judge before the epoch's end
+constexpr int kMaxNamed = 20;
+constexpr size_t kMaxOffenders = 3;
+
+}  // namespace
+
+BadSampleLog::BadSampleLog(const Dataset& dataset, const LoaderSettings& settings)
+    : dataset_(dataset),
+      substitute_(settings.substitute),
+      max_bad_fraction_(settings.max_bad_fraction),
+      ends_with_epoch_(settings.end >= 0 && settings.end % dataset.size() == 0),
+      epoch_(static_cast<uint32_t>(settings.first_sample / dataset.size())),
+      saw_epoch_begin_(settings.first_sample % dataset.size() == 0) {
+    if (!(max_bad_fraction_ >= 0.0 && max_bad_fraction_ <= 1.0)) {
+        fail("loader: max_bad_fraction {}: must be 0 to 1", max_bad_fraction_);
+    }
+}
+
+void BadSampleLog::add(const Slot& slot) {
+    if (slot.position.epoch != epoch_) {
+        end_epoch(saw_epoch_begin_);
+        epoch_ = slot.position.epoch;
+        saw_epoch_begin_ = true;
+    }
+    ++seen_;
+    if (!slot.bad.empty()) {
+        ++bad_;
+        ++total_;
+        name(slot);
+    }
+    if (slot.failure) {
+        std::rethrow_exception(slot.failure);
+    }
+    if (seen_ >= kEnoughSamples && bad_ > max_bad_fraction_ * static_cast<double>(seen_)) {
+        fail_too_many();
+    }
+}
+
+void BadSampleLog::finish() { end_epoch(saw_epoch_begin_ && ends_with_epoch_); }
+
+void BadSampleLog::name(const Slot& slot) {
+    for (const BadRead& bad : slot.bad) {
+        Source& source = sources_[dataset_.source(bad.row)];
+        if (source.count++ == 0) {
+            source.first_error = bad.error;
+        }
+        if (named_ < kMaxNamed) {
+            log::warning("bad sample {}: {}", substitute_ ? "replaced" : "left out", bad.error);
+        } else if (named_ == kMaxNamed) {
+            log::warning("more bad samples are only counted, the sum follows at the epoch's end");
+        }
+        ++named_;
+    }
+}
+
+/// A part of an epoch is too small a sample to judge, unless it is large.
+void BadSampleLog::end_epoch(bool complete) {
+    if (bad_ > 0) {
+        log::warning("epoch {}: {} of {} samples were bad and {}", epoch_, bad_, seen_,
+                     substitute_ ? "replaced" : "left out");
+        const bool enough = complete || seen_ >= kEnoughSamples;
+        if ((enough && bad_ > max_bad_fraction_ * static_cast<double>(seen_)) ||
+            (complete && bad_ == seen_)) {
+            fail_too_many();
+        }
+    }
+    seen_ = 0;
+    bad_ = 0;
+}
+
+void BadSampleLog::fail_too_many() const {
+    std::vector<std::pair<std::string, Source>> worst(sources_.begin(), sources_.end());
+    const size_t shown = std::min(worst.size(), kMaxOffenders);
+    std::partial_sort(worst.begin(), worst.begin() + static_cast<std::ptrdiff_t>(shown),
+                      worst.end(),
+                      [](const auto& a, const auto& b) { return a.second.count > b.second.count; });
+    std::string offenders;
+    for (size_t i = 0; i < shown; ++i) {
+        offenders +=
+            fmt::format("{}{} ({} bad reads, the first: {})", i == 0 ? "" : "; ", worst[i].first,
+                        worst[i].second.count, worst[i].second.first_error);
+    }
+    fail(
+        "too many bad samples: {} of {} in epoch {} ({:.3g} %), max_bad_fraction allows {:.3g} %. "
+        "Most of them in: {}. Repair or remove these files, or raise max_bad_fraction",
+        bad_, seen_, epoch_, 100.0 * static_cast<double>(bad_) / static_cast<double>(seen_),
+        100.0 * max_bad_fraction_, offenders);
+}
+
+}  // namespace flux::data

@@ -1,0 +1,49 @@
+// Counts the bad samples of a run, names them in the log, and says when there are too many.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "data/read_ahead.h"
+#include "flux/data/dataset.h"
+#include "flux/data/loader.h"
+
+namespace flux::data {
+
+class BadSampleLog {
+public:
+    BadSampleLog(const Dataset& dataset, const LoaderSettings& settings);
+
+    /// Takes note of the next sample of the run. Throws Error if too many were bad.
+    void add(const Slot& slot);
+    /// The pass has come to its end.
+    void finish();
+
+    int64_t total() const { return total_; }
+
+private:
+    struct Source {
+        int64_t count = 0;
+        std::string first_error;
+    };
+
+    void name(const Slot& slot);
+    void end_epoch(bool complete);
+    [[noreturn]] void fail_too_many() const;
+
+    const Dataset& dataset_;
+    const bool substitute_;
+    const double max_bad_fraction_;
+    const bool ends_with_epoch_;
+
+    uint32_t epoch_;
+    bool saw_epoch_begin_;
+    int64_t seen_ = 0;  // in this epoch
+    int64_t bad_ = 0;   // in this epoch
+    int64_t total_ = 0;
+    int named_ = 0;  // log lines written
+    std::map<std::string, Source> sources_;
+};
+
+}  // namespace flux::data

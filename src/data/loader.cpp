@@ -1,0 +1,58 @@
+#include "flux/data/loader.h"
+
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/tensor.h>
+
+#include "data/bad_sample_log.h"
+#include "data/read_ahead.h"
+
+namespace flux::data {
+namespace {
+
+/// The filled places of a batch.
+Batch to_batch(ReadBatch read) {
+    Batch batch;
+    batch.first_sample = read.first_sample;
+    std::vector<int64_t> kept;
+    for (size_t i = 0; i < read.slots.size(); ++i) {
+        Slot& slot = read.slots[i];
+        if (!slot.filled) {
+            continue;
+        }
+        kept.push_back(static_cast<int64_t>(i));
+        batch.rows.push_back(slot.row);
+        batch.timesteps.push_back(slot.timestep);
+        batch.keys.push_back(std::move(slot.key));
+        batch.captions.push_back(std::move(slot.caption));
+    }
+    batch.images = kept.size() == read.slots.size()
+                       ? std::move(read.images)
+                       : at::index_select(read.images, 0, at::tensor(kept));
+    return batch;
+}
+
+}  // namespace
+
+Loader::Loader(const Dataset& dataset, const LoaderSettings& settings)
+    : bad_samples_(std::make_unique<BadSampleLog>(dataset, settings)),
+      read_ahead_(std::make_unique<ReadAhead>(dataset, settings)) {}
+
+Loader::~Loader() = default;
+
+std::optional<Batch> Loader::next() {
+    while (auto read = read_ahead_->next()) {
+        for (const Slot& slot : read->slots) {
+            bad_samples_->add(slot);
+        }
+        Batch batch = to_batch(std::move(*read));
+        if (batch.size() > 0) {
+            return batch;
+        }
+    }
+    bad_samples_->finish();
+    return std::nullopt;
+}
+
+int64_t Loader::bad_samples() const { return bad_samples_->total(); }
+
+}  // namespace flux::data

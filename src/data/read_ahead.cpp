@@ -1,0 +1,202 @@
+#include "data/read_ahead.h"
+
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+
+#include "flux/base/error.h"
+#include "flux/base/philox.h"
+
+namespace flux::data {
+namespace {
+
+constexpr uint32_t kMaxSubstitutes = 100;
+
+LoaderSettings checked(LoaderSettings settings) {
+    if (settings.group_size == 0) {
+        settings.group_size = settings.batch_size;
+    }
+    if (settings.batch_size < 1 || settings.first_sample < 0 || settings.group_offset < 0 ||
+        settings.group_offset + settings.batch_size > settings.group_size) {
+        fail(
+            "loader: batch_size {} at offset {} of groups of {}, from sample {}: a slice must lie "
+            "inside its group and hold at least one sample",
+            settings.batch_size, settings.group_offset, settings.group_size, settings.first_sample);
+    }
+    if (settings.num_workers < 0 || settings.prefetch_factor < 1) {
+        fail("loader: num_workers {} and prefetch_factor {}: must be at least 0 and 1",
+             settings.num_workers, settings.prefetch_factor);
+    }
+    return settings;
+}
+
+/// Colours interleaved -> [3, S, S].
+void store_planes(const Image& image, uint8_t* planes) {
+    const size_t pixels = size_t(image.width) * image.height;
+    const uint8_t* from = image.rgb.data();
+    for (size_t i = 0; i < pixels; ++i, from += 3) {
+        planes[i] = from[0];
+        planes[pixels + i] = from[1];
+        planes[2 * pixels + i] = from[2];
+    }
+}
+
+}  // namespace
+
+ReadAhead::ReadAhead(const Dataset& dataset, const LoaderSettings& settings)
+    : dataset_(dataset),
+      settings_(checked(settings)),
+      order_(dataset.size(), settings.shuffle, settings.seed),
+      window_(std::max<size_t>(size_t(settings.num_workers) * settings.prefetch_factor, 1)),
+      next_group_(settings.first_sample) {
+    for (int i = 0; i < settings_.num_workers; ++i) {
+        threads_.emplace_back([this] { work(); });
+    }
+}
+
+ReadAhead::~ReadAhead() {
+    {
+        const std::lock_guard lock(mutex_);
+        stop_ = true;
+    }
+    work_to_do_.notify_all();
+}
+
+std::optional<ReadBatch> ReadAhead::next() {
+    std::unique_lock lock(mutex_);
+    if (settings_.num_workers == 0) {
+        while (pending_.empty() || !pending_.front()->is_complete()) {
+            const auto claimed = claim();
+            if (!claimed) {
+                return std::nullopt;
+            }
+            fill(claimed->pending->batch, claimed->slot);
+            ++claimed->pending->done;
+        }
+    } else {
+        batch_done_.wait(lock, [&] {
+            return broken_ || (pending_.empty() ? !can_open() : pending_.front()->is_complete());
+        });
+        if (broken_) {
+            std::rethrow_exception(broken_);
+        }
+        if (pending_.empty()) {
+            return std::nullopt;
+        }
+    }
+    ReadBatch batch = std::move(pending_.front()->batch);
+    pending_.pop_front();
+    work_to_do_.notify_all();
+    return batch;
+}
+
+/// What each thread does until there is nothing left to read.
+void ReadAhead::work() {
+    std::unique_lock lock(mutex_);
+    try {
+        for (;;) {
+            std::optional<Claim> claimed;
+            work_to_do_.wait(lock, [&] { return stop_ || (claimed = claim()).has_value(); });
+            if (stop_) {
+                return;
+            }
+            lock.unlock();
+            fill(claimed->pending->batch, claimed->slot);
+            lock.lock();
+            ++claimed->pending->done;
+            if (claimed->pending->is_complete()) {
+                batch_done_.notify_all();
+            }
+        }
+    } catch (...) {
+        if (!lock.owns_lock()) {
+            lock.lock();
+        }
+        broken_ = std::current_exception();
+        batch_done_.notify_all();
+    }
+}
+
+/// The next place to fill, if the window has one.
+std::optional<ReadAhead::Claim> ReadAhead::claim() {
+    if (pending_.empty() || pending_.back()->claimed == pending_.back()->batch.slots.size()) {
+        if (!can_open()) {
+            return std::nullopt;
+        }
+        open_batch();
+    }
+    Pending& last = *pending_.back();
+    return Claim{&last, last.claimed++};
+}
+
+bool ReadAhead::can_open() const {
+    const bool at_end = settings_.end >= 0 && next_group_ + settings_.group_offset >= settings_.end;
+    return !at_end && pending_.size() < window_;
+}
+
+void ReadAhead::open_batch() {
+    auto pending = std::make_unique<Pending>();
+    ReadBatch& batch = pending->batch;
+    batch.first_sample = next_group_ + settings_.group_offset;
+    int64_t count = settings_.batch_size;
+    if (settings_.end >= 0) {
+        count = std::min(count, settings_.end - batch.first_sample);
+    }
+    batch.slots.resize(static_cast<size_t>(count));
+    const int64_t side = dataset_.img_size();
+    batch.images = at::empty({count, 3, side, side}, at::kByte);
+    next_group_ += settings_.group_size;
+    pending_.push_back(std::move(pending));
+}
+
+void ReadAhead::fill(ReadBatch& batch, size_t index) const {
+    Slot& slot = batch.slots[index];
+    try {
+        slot.position = order_.at(batch.first_sample + static_cast<int64_t>(index));
+        std::optional<Sample> sample = read_or_substitute(slot);
+        if (!sample) {
+            return;
+        }
+        const int side = dataset_.img_size();
+        TORCH_CHECK(sample->image.width == side && sample->image.height == side,
+                    dataset_.describe(sample->row), ": the data set returned a picture of ",
+                    sample->image.width, " x ", sample->image.height, " pixels, not of side ",
+                    side);
+        const size_t bytes = size_t(3) * side * side;
+        store_planes(sample->image, batch.images.mutable_data_ptr<uint8_t>() + index * bytes);
+        slot.row = sample->row;
+        slot.timestep = sample->timestep;
+        slot.key = std::move(sample->key);
+        slot.caption = std::move(sample->caption);
+        slot.filled = true;
+    } catch (...) {
+        slot.failure = std::current_exception();
+    }
+}
+
+std::optional<Sample> ReadAhead::read_or_substitute(Slot& slot) const {
+    const Draw draw{settings_.seed, Purpose::kSubstitute, static_cast<uint64_t>(slot.position.row),
+                    slot.position.epoch};
+    int64_t row = slot.position.row;
+    for (uint32_t attempt = 0; attempt <= kMaxSubstitutes && !stop_; ++attempt) {
+        if (attempt > 0) {
+            row = static_cast<int64_t>(
+                draw.below(static_cast<uint64_t>(dataset_.size()), attempt - 1));
+        }
+        try {
+            return dataset_.read(row, slot.position.epoch);
+        } catch (const Error& error) {
+            slot.bad.push_back({row, error.what()});
+        }
+        if (!settings_.substitute) {
+            return std::nullopt;
+        }
+    }
+    if (stop_) {
+        return std::nullopt;
+    }
+    fail("no readable sample found: {} samples in a row are bad, the first one: {}",
+         slot.bad.size(), slot.bad.front().error);
+}
+
+}  // namespace flux::data

@@ -1,0 +1,152 @@
+#include "flux/data/registry.h"
+
+#include <algorithm>
+#include <numeric>
+#include <string_view>
+#include <thread>
+
+#include "flux/base/error.h"
+#include "flux/data/shapes.h"
+#include "flux/data/webdataset.h"
+
+namespace flux::data {
+namespace {
+
+enum class Storage { kShapes, kTar, kRemoteTar, kArrow };
+
+struct Entry {
+    DatasetName name;
+    Storage storage;
+};
+
+const std::vector<Entry>& entries() {
+    static const std::vector<Entry> all = {
+        {{"shapes", "", "captioned coloured shapes, drawn on the fly"}, Storage::kShapes},
+        {{"webdataset", "", "tar shards of pictures with .txt or .json captions"}, Storage::kTar},
+        {{"cc12m-test", "/dataset/cc12m-test", "a small part of CC12M as tar shards"},
+         Storage::kTar},
+        {{"cc12m-wds", "", "CC12M as tar shards; their folder is the path"}, Storage::kRemoteTar},
+        {{"cc12m_disk", "/dataset/cc12m_disk", "CC12M, cleaned, as an Arrow folder"},
+         Storage::kArrow},
+        {{"cc12m_preprocessed", "/dataset/cc12m_preprocessed", "CC12M as stored encodings"},
+         Storage::kArrow},
+        {{"coco", "/dataset/coco", "COCO validation pictures with timesteps as tar shards"},
+         Storage::kTar},
+        {{"coco-validation", "/dataset/coco", "another name of coco"}, Storage::kTar},
+        {{"coco_preprocessed", "/dataset/coco_preprocessed", "COCO validation as stored encodings"},
+         Storage::kArrow},
+        {{"dummy", "", "another name of shapes"}, Storage::kShapes},
+    };
+    return all;
+}
+
+size_t edit_distance(std::string_view a, std::string_view b) {
+    std::vector<size_t> row(b.size() + 1);
+    std::iota(row.begin(), row.end(), size_t{0});
+    for (size_t i = 1; i <= a.size(); ++i) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b.size(); ++j) {
+            const size_t replaced = diagonal + (a[i - 1] != b[j - 1] ? 1 : 0);
+            diagonal = row[j];
+            row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+        }
+    }
+    return row.back();
+}
+
+const Entry& find_entry(const std::string& name) {
+    const std::vector<Entry>& all = entries();
+    const auto found = std::find_if(all.begin(), all.end(),
+                                    [&](const Entry& entry) { return entry.name.name == name; });
+    if (found != all.end()) {
+        return *found;
+    }
+    const auto nearest =
+        std::min_element(all.begin(), all.end(), [&](const Entry& a, const Entry& b) {
+            return edit_distance(a.name.name, name) < edit_distance(b.name.name, name);
+        });
+    std::string names;
+    for (const Entry& entry : all) {
+        names += (names.empty() ? "" : ", ") + entry.name.name;
+    }
+    fail_config("data set \"{}\": unknown; did you mean \"{}\"? Known are {}", name,
+                nearest->name.name, names);
+}
+
+std::string names_of(std::initializer_list<Storage> storages) {
+    std::string names;
+    for (const Entry& entry : entries()) {
+        if (std::find(storages.begin(), storages.end(), entry.storage) != storages.end()) {
+            names += (names.empty() ? "" : ", ") + entry.name.name;
+        }
+    }
+    return names;
+}
+
+void check_settings(const DatasetSettings& settings) {
+    if (settings.img_size < 1 || settings.subset_size < 0 || settings.max_image_pixels < 1) {
+        fail_config(
+            "data set \"{}\": img_size {}, subset_size {} and max_image_pixels {}: must be "
+            "at least 1, 0 and 1",
+            settings.name, settings.img_size, settings.subset_size, settings.max_image_pixels);
+    }
+}
+
+std::unique_ptr<Dataset> open_tar(const DatasetSettings& settings, const std::string& path) {
+    return std::make_unique<WebDataset>(WebDatasetSettings{
+        .path = path,
+        .img_size = settings.img_size,
+        .seed = settings.seed,
+        .subset_size = settings.subset_size,
+        .skip_low_resolution = !settings.validation,
+        .read_timesteps = settings.validation,
+        .max_image_pixels = settings.max_image_pixels,
+        .index_threads =
+            static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 16u))});
+}
+
+}  // namespace
+
+const std::vector<DatasetName>& dataset_names() {
+    static const std::vector<DatasetName> names = [] {
+        std::vector<DatasetName> result;
+        for (const Entry& entry : entries()) {
+            result.push_back(entry.name);
+        }
+        return result;
+    }();
+    return names;
+}
+
+std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
+    const Entry& entry = find_entry(settings.name);
+    check_settings(settings);
+    const std::string& path = settings.path.empty() ? entry.name.default_path : settings.path;
+    switch (entry.storage) {
+        case Storage::kShapes:
+            return std::make_unique<ShapesDataset>(
+                ShapesDataset::Settings{.img_size = settings.img_size,
+                                        .seed = settings.seed,
+                                        .validation = settings.validation,
+                                        .subset_size = settings.subset_size});
+        case Storage::kArrow:
+            fail(
+                "data set \"{}\": reading Arrow folders is not part of this version; these work: "
+                "{}",
+                settings.name, names_of({Storage::kShapes, Storage::kTar, Storage::kRemoteTar}));
+        case Storage::kRemoteTar:
+        case Storage::kTar:
+            break;
+    }
+    if (path.empty()) {
+        fail("data set \"{}\": has no default path: set its path to the folder of the tar shards{}",
+             settings.name,
+             entry.storage == Storage::kRemoteTar
+                 ? " (reading them over the network is not part of this version)"
+                 : "");
+    }
+    return open_tar(settings, path);
+}
+
+}  // namespace flux::data

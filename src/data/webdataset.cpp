@@ -1,0 +1,267 @@
+#include "flux/data/webdataset.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
+
+#include "data/utf8.h"
+#include "flux/base/error.h"
+#include "flux/base/log.h"
+#include "flux/base/philox.h"
+#include "flux/data/image_decode.h"
+#include "flux/data/image_transform.h"
+
+namespace flux::data {
+namespace {
+
+constexpr uint64_t kMaxPictureBytes = uint64_t{1} << 30;
+constexpr uint64_t kMaxTextBytes = uint64_t{1} << 24;
+constexpr int kMaxWarnings = 20;
+
+struct IndexedShard {
+    std::optional<Shard> shard;
+    TarIndex index;
+    std::string error;  // why there is no index
+};
+
+IndexedShard index_shard(const std::filesystem::path& path) {
+    IndexedShard result;
+    try {
+        result.shard.emplace(path);
+        result.index = index_tar(*result.shard);
+    } catch (const Error& error) {
+        result.error = error.what();
+    }
+    return result;
+}
+
+/// Indexes all shards, several at a time.
+std::vector<IndexedShard> index_shards(const std::vector<std::filesystem::path>& paths,
+                                       int threads) {
+    std::vector<IndexedShard> results(paths.size());
+    std::atomic<size_t> next{0};
+    std::vector<std::exception_ptr> failures(static_cast<size_t>(std::max(threads, 1)));
+    {
+        std::vector<std::jthread> workers;
+        for (std::exception_ptr& failure : failures) {
+            workers.emplace_back([&] {
+                try {
+                    for (size_t i = next++; i < paths.size(); i = next++) {
+                        results[i] = index_shard(paths[i]);
+                    }
+                } catch (...) {
+                    failure = std::current_exception();
+                }
+            });
+        }
+    }
+    for (const std::exception_ptr& failure : failures) {
+        if (failure) {
+            std::rethrow_exception(failure);
+        }
+    }
+    return results;
+}
+
+template <class Bytes>
+Bytes read_member(const ShardReader& reader, uint64_t offset, uint64_t size, uint64_t limit) {
+    if (size > limit) {
+        fail("a member of {} bytes, more than the limit of {}", size, limit);
+    }
+    Bytes bytes(size, {});
+    const size_t count =
+        reader.read_at(offset, {reinterpret_cast<uint8_t*>(bytes.data()), bytes.size()});
+    if (count < size) {
+        fail("the archive ends inside the sample");
+    }
+    return bytes;
+}
+
+nlohmann::json parse_json(const std::string& text) {
+    try {
+        return nlohmann::json::parse(text);
+    } catch (const nlohmann::json::exception& error) {
+        fail("the .json member is not valid: {}", error.what());
+    }
+}
+
+/// Why a sample cannot be used, as far as the index tells.
+std::string problem_of(const IndexedSample& sample) {
+    if (!sample.problem.empty()) {
+        return sample.problem;
+    }
+    std::string extensions;
+    for (const IndexedMember& member : sample.members) {
+        extensions += (extensions.empty() ? "." : ", .") + member.extension;
+    }
+    if (sample.picture_member() == nullptr) {
+        return fmt::format(
+            "has no picture (.png, .jpg, .webp, .gif or .bmp), only {}; the name's "
+            "first dot begins the extension",
+            extensions);
+    }
+    if (sample.member("txt") == nullptr && sample.member("json") == nullptr) {
+        return fmt::format("has no caption (.txt or .json), only {}", extensions);
+    }
+    return {};
+}
+
+}  // namespace
+
+WebDataset::WebDataset(const WebDatasetSettings& settings) : settings_(settings) {
+    std::vector<IndexedShard> indexed =
+        index_shards(find_shards(settings_.path), settings_.index_threads);
+    int warnings = 0;
+    const auto warn = [&](const std::string& text) {
+        if (++warnings <= kMaxWarnings) {
+            log::warning("{}", text);
+        }
+    };
+    for (IndexedShard& entry : indexed) {
+        if (!entry.error.empty()) {
+            ++skipped_shards_;
+            warn("shard left out: " + entry.error);
+            continue;
+        }
+        const std::string path = entry.shard->path().string();
+        if (!entry.index.damage.empty()) {
+            warn(fmt::format("{}: damaged, its readable part is used: {}", path,
+                             entry.index.damage));
+        } else if (entry.index.samples.empty()) {
+            warn(fmt::format("{}: holds no sample", path));
+        } else if (!entry.index.has_end_mark) {
+            warn(fmt::format("{}: has no end mark, it may have lost its tail", path));
+        }
+        add_shard(std::move(*entry.shard), entry.index);
+    }
+    if (warnings > kMaxWarnings) {
+        log::warning("{}: {} more shards with problems", settings_.path, warnings - kMaxWarnings);
+    }
+    check_not_empty();
+    log::info("{}: {} shards, {} samples, {} more with a side below {} pixels are left out",
+              settings_.path, shards_.size(), rows_.size(), low_resolution_samples_,
+              settings_.img_size);
+}
+
+void WebDataset::add_shard(Shard shard, const TarIndex& index) {
+    shards_.push_back(std::move(shard));
+    for (const IndexedSample& sample : index.samples) {
+        if (settings_.subset_size > 0 && samples_seen_ >= settings_.subset_size) {
+            return;
+        }
+        ++samples_seen_;
+        add_sample(sample);
+    }
+}
+
+void WebDataset::add_sample(const IndexedSample& sample) {
+    const std::string problem = problem_of(sample);
+    if (problem.empty() && settings_.skip_low_resolution && sample.picture &&
+        std::min(sample.picture->width, sample.picture->height) < settings_.img_size) {
+        ++low_resolution_samples_;
+        return;
+    }
+    const auto extent = [](const IndexedMember* member) {
+        return member != nullptr ? Extent{member->offset, member->size} : Extent{};
+    };
+    if (!problem.empty()) {
+        problems_[size()] = problem;
+    }
+    rows_.push_back({sample.key, static_cast<uint32_t>(shards_.size() - 1),
+                     extent(sample.picture_member()), extent(sample.member("txt")),
+                     extent(sample.member("json"))});
+}
+
+void WebDataset::check_not_empty() const {
+    const std::string& path = settings_.path;
+    if (rows_.empty() && low_resolution_samples_ > 0) {
+        fail(
+            "{}: all {} pictures have a side below {} pixels and are left out: choose a smaller "
+            "img_size",
+            path, low_resolution_samples_, settings_.img_size);
+    }
+    if (rows_.empty()) {
+        fail(
+            "{}: no sample in {} shards ({} of them not readable): the data set is empty, check "
+            "its "
+            "path",
+            path, shards_.size() + static_cast<size_t>(skipped_shards_), skipped_shards_);
+    }
+    if (problems_.size() == rows_.size()) {
+        fail("{}: none of the {} samples can be used; the first one, {}: {}", path, rows_.size(),
+             describe(0), problems_.at(0));
+    }
+}
+
+Sample WebDataset::read(int64_t row_number, uint32_t epoch) const {
+    const Row& row = rows_.at(static_cast<size_t>(row_number));
+    try {
+        if (const auto problem = problems_.find(row_number); problem != problems_.end()) {
+            fail("{}", problem->second);
+        }
+        const ShardReader reader(shards_[row.shard]);
+        Sample sample;
+        sample.row = row_number;
+        sample.key = row.key;
+        sample.caption = read_caption(row, reader);
+        if (settings_.read_timesteps) {
+            sample.timestep = read_timestep(row, reader);
+        }
+        const auto file = read_member<std::vector<uint8_t>>(reader, row.picture.offset,
+                                                            row.picture.size, kMaxPictureBytes);
+        const Raster raster = decode_image(file, settings_.max_image_pixels);
+        const int side = settings_.img_size;
+        const Draw draw{settings_.seed, Purpose::kCrop, static_cast<uint64_t>(row_number), epoch};
+        const ResizePlan plan = plan_resize(raster.width, raster.height, side);
+        sample.image = to_square_rgb(raster, side, draw_crop(plan, side, draw));
+        return sample;
+    } catch (const Error& error) {
+        fail("{}: {}", describe(row_number), error.what());
+    }
+}
+
+std::string WebDataset::read_caption(const Row& row, const ShardReader& reader) const {
+    const Extent& extent = row.text.present() ? row.text : row.json;
+    std::string text = read_member<std::string>(reader, extent.offset, extent.size, kMaxTextBytes);
+    if (!row.text.present()) {
+        const nlohmann::json json = parse_json(text);
+        const auto caption = json.find("caption");
+        if (!json.is_object() || caption == json.end() || !caption->is_string()) {
+            fail("has no caption: no .txt member, and the .json has no text under \"caption\"");
+        }
+        return caption->get<std::string>();
+    }
+    if (const auto bad = first_invalid_utf8(text)) {
+        fail("the .txt member is not UTF-8 at byte {}", *bad);
+    }
+    return text;
+}
+
+int64_t WebDataset::read_timestep(const Row& row, const ShardReader& reader) const {
+    if (!row.json.present()) {
+        return -1;
+    }
+    const nlohmann::json json =
+        parse_json(read_member<std::string>(reader, row.json.offset, row.json.size, kMaxTextBytes));
+    if (!json.is_object() || !json.contains("timestep") || json.at("timestep").is_null()) {
+        return -1;
+    }
+    const nlohmann::json& timestep = json.at("timestep");
+    if (!timestep.is_number_integer() || timestep.get<int64_t>() < 0) {
+        fail("the .json member has \"timestep\": {}: must be a number from 0 on", timestep.dump());
+    }
+    return timestep.get<int64_t>();
+}
+
+std::string WebDataset::describe(int64_t row_number) const {
+    return fmt::format("{}: {}", source(row_number), rows_.at(static_cast<size_t>(row_number)).key);
+}
+
+std::string WebDataset::source(int64_t row_number) const {
+    return shards_[rows_.at(static_cast<size_t>(row_number)).shard].path().string();
+}
+
+}  // namespace flux::data
