@@ -31,7 +31,7 @@ function(flux_tests name)
     target_link_libraries(${target} PRIVATE flux_test_support ${arg_LINKS} flux_warnings GTest::gtest GTest::gmock
         GTest::gtest_main)
     target_compile_definitions(${target} PRIVATE
-        FLUX_TRAIN_BINARY="$<TARGET_FILE:flux_train>" FLUX_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+        FLUX_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     foreach(label unit parity run)
         set(filter_unit "-Parity*:*/Parity*:Run*:*/Run*")
         set(filter_parity "Parity*:*/Parity*")

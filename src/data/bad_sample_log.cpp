@@ -10,7 +10,7 @@ namespace flux::data {
 namespace {
 
 constexpr int64_t kEnoughSamples = 1000;  // to judge before the epoch's end
-constexpr int kMaxNamed = 20;
+constexpr size_t kMaxNamed = 20;
 constexpr size_t kMaxOffenders = 3;
 
 }  // namespace
@@ -19,7 +19,6 @@ BadSampleLog::BadSampleLog(const Dataset& dataset, const LoaderSettings& setting
     : dataset_(dataset),
       substitute_(settings.substitute),
       max_bad_fraction_(settings.max_bad_fraction),
-      ends_with_epoch_(settings.end >= 0 && settings.end % dataset.size() == 0),
       epoch_(static_cast<uint32_t>(settings.first_sample / dataset.size())),
       saw_epoch_begin_(settings.first_sample % dataset.size() == 0) {
     if (!(max_bad_fraction_ >= 0.0 && max_bad_fraction_ <= 1.0)) {
@@ -27,7 +26,7 @@ BadSampleLog::BadSampleLog(const Dataset& dataset, const LoaderSettings& setting
     }
 }
 
-void BadSampleLog::add(const Slot& slot) {
+void BadSampleLog::add(const Slot& slot, int64_t sample) {
     if (slot.position.epoch != epoch_) {
         end_epoch(saw_epoch_begin_);
         epoch_ = slot.position.epoch;
@@ -45,9 +44,12 @@ void BadSampleLog::add(const Slot& slot) {
     if (seen_ >= kEnoughSamples && bad_ > max_bad_fraction_ * static_cast<double>(seen_)) {
         fail_too_many();
     }
+    if ((sample + 1) % dataset_.size() == 0) {
+        end_epoch(saw_epoch_begin_);
+    }
 }
 
-void BadSampleLog::finish() { end_epoch(saw_epoch_begin_ && ends_with_epoch_); }
+void BadSampleLog::finish() { end_epoch(false); }
 
 void BadSampleLog::name(const Slot& slot) {
     for (const BadRead& bad : slot.bad) {
@@ -55,12 +57,14 @@ void BadSampleLog::name(const Slot& slot) {
         if (source.count++ == 0) {
             source.first_error = bad.error;
         }
-        if (named_ < kMaxNamed) {
+        if (named_.size() > kMaxNamed || !named_.insert(bad.row).second) {
+            continue;
+        }
+        if (named_.size() <= kMaxNamed) {
             log::warning("bad sample {}: {}", substitute_ ? "replaced" : "left out", bad.error);
-        } else if (named_ == kMaxNamed) {
+        } else {
             log::warning("more bad samples are only counted, the sum follows at the epoch's end");
         }
-        ++named_;
     }
 }
 

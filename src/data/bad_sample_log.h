@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <unordered_set>
 
 #include "data/read_ahead.h"
 #include "flux/data/dataset.h"
@@ -15,8 +16,9 @@ class BadSampleLog {
 public:
     BadSampleLog(const Dataset& dataset, const LoaderSettings& settings);
 
-    /// Takes note of the next sample of the run. Throws Error if too many were bad.
-    void add(const Slot& slot);
+    /// Takes note of the next sample of the run, global number `sample`. Throws Error if too many
+    /// were bad.
+    void add(const Slot& slot, int64_t sample);
     /// The pass has come to its end.
     void finish();
 
@@ -35,14 +37,13 @@ private:
     const Dataset& dataset_;
     const bool substitute_;
     const double max_bad_fraction_;
-    const bool ends_with_epoch_;
 
     uint32_t epoch_;
     bool saw_epoch_begin_;
     int64_t seen_ = 0;  // in this epoch
     int64_t bad_ = 0;   // in this epoch
     int64_t total_ = 0;
-    int named_ = 0;  // log lines written
+    std::unordered_set<int64_t> named_;  // rows with a log line
     std::map<std::string, Source> sources_;
 };
 

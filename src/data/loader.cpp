@@ -41,8 +41,9 @@ Loader::~Loader() = default;
 
 std::optional<Batch> Loader::next() {
     while (auto read = read_ahead_->next()) {
+        int64_t sample = read->first_sample;
         for (const Slot& slot : read->slots) {
-            bad_samples_->add(slot);
+            bad_samples_->add(slot, sample++);
         }
         Batch batch = to_batch(std::move(*read));
         if (batch.size() > 0) {

@@ -122,7 +122,9 @@ WebDataset::WebDataset(const WebDatasetSettings& settings) : settings_(settings)
     };
     for (IndexedShard& entry : indexed) {
         if (!entry.error.empty()) {
-            ++skipped_shards_;
+            if (skipped_shards_++ == 0) {
+                first_shard_error_ = entry.error;
+            }
             warn("shard left out: " + entry.error);
             continue;
         }
@@ -141,9 +143,11 @@ WebDataset::WebDataset(const WebDatasetSettings& settings) : settings_(settings)
         log::warning("{}: {} more shards with problems", settings_.path, warnings - kMaxWarnings);
     }
     check_not_empty();
-    log::info("{}: {} shards, {} samples, {} more with a side below {} pixels are left out",
-              settings_.path, shards_.size(), rows_.size(), low_resolution_samples_,
-              settings_.img_size);
+    log::info("{}: {} samples in {} tar shards{}", settings_.path, rows_.size(), shards_.size(),
+              low_resolution_samples_ == 0
+                  ? ""
+                  : fmt::format("; {} more are left out, they have a side below {} pixels",
+                                low_resolution_samples_, settings_.img_size));
 }
 
 void WebDataset::add_shard(Shard shard, const TarIndex& index) {
@@ -183,12 +187,13 @@ void WebDataset::check_not_empty() const {
             "img_size",
             path, low_resolution_samples_, settings_.img_size);
     }
+    if (rows_.empty() && skipped_shards_ > 0) {
+        fail("{}: no sample can be read; {} of {} shards are not readable, the first: {}", path,
+             skipped_shards_, skipped_shards_ + static_cast<int64_t>(shards_.size()),
+             first_shard_error_);
+    }
     if (rows_.empty()) {
-        fail(
-            "{}: no sample in {} shards ({} of them not readable): the data set is empty, check "
-            "its "
-            "path",
-            path, shards_.size() + static_cast<size_t>(skipped_shards_), skipped_shards_);
+        fail("{}: the data set is empty: its {} tar shards hold no sample", path, shards_.size());
     }
     if (problems_.size() == rows_.size()) {
         fail("{}: none of the {} samples can be used; the first one, {}: {}", path, rows_.size(),

@@ -153,8 +153,8 @@ TEST_F(ParityImages, HeadersTellTheSize) {
                 std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(begin), count, out.begin());
                 return count;
             });
-        ASSERT_EQ(size.has_value(), image.at("decodes").get<bool>()) << image.at("file");
-        if (size) {
+        if (image.at("decodes").get<bool>()) {
+            ASSERT_TRUE(size.has_value()) << image.at("file");
             EXPECT_EQ((std::vector{size->width, size->height}),
                       image.at("stored_size").get<std::vector<int>>())
                 << image.at("file");

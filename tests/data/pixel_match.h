@@ -9,8 +9,8 @@
 namespace flux::test {
 
 struct PixelDifference {
-    int worst = 0;      // largest difference of a byte
-    double mean = 0.0;  // of all bytes
+    int worst = 0;       // largest difference of a byte
+    double mean = 0.0;   // of all bytes
     double share = 0.0;  // of pixels (three bytes) that differ at all
 };
 

@@ -1,5 +1,5 @@
-// Which samples tar shards yield, in which order, against the reference's loader; and broken shards,
-// where the reference often crashes or hangs.
+// Which samples tar shards yield, in which order, against the reference's loader; and broken
+// shards, where the reference often crashes or hangs.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -122,9 +122,8 @@ TEST_F(ParityWebDataset, WholeAndPartialOrder) {
 
 TEST_F(ParityWebDataset, CocoHasTimesteps) {
     const json expected = load("coco/loader_order.json").at("world1_rank0").at("samples");
-    const Contents contents = read_all({.name = "coco",
-                                        .path = (folder_ / "coco/output/tars").string(),
-                                        .validation = true});
+    const Contents contents = read_all(
+        {.name = "coco", .path = (folder_ / "coco/output/tars").string(), .validation = true});
     EXPECT_THAT(contents.errors, testing::IsEmpty());
     ASSERT_FALSE(expected.empty());
     ASSERT_EQ(contents.samples.size(), expected.size());
@@ -134,6 +133,38 @@ TEST_F(ParityWebDataset, CocoHasTimesteps) {
         EXPECT_EQ(std::stoll(contents.samples[i].key),
                   std::stoll(expected[i].at("id").get<std::string>()));
     }
+}
+
+/// Every run of the reference's COCO script that made shards.
+TEST_F(ParityWebDataset, CocoRuns) {
+    const json manifest = load("coco/manifest.json");
+    int compared = 0;
+    for (const auto& [run, entry] : manifest.items()) {
+        const fs::path tars = folder_ / "coco" / run / "tars";
+        if (!fs::is_directory(tars)) {
+            continue;
+        }
+        Keys captions;
+        std::vector<int64_t> timesteps;
+        for (const json& member : entry.at("members")) {
+            if (member.contains("text")) {
+                captions.push_back(member.at("text"));
+            } else if (member.contains("json")) {
+                timesteps.push_back(member.at("json").at("timestep"));
+            }
+        }
+        const Contents contents =
+            read_all({.name = "coco", .path = tars.string(), .validation = true});
+        EXPECT_THAT(contents.errors, testing::IsEmpty()) << run;
+        ASSERT_EQ(contents.samples.size(), captions.size()) << run;
+        ASSERT_EQ(timesteps.size(), captions.size()) << run;
+        for (size_t i = 0; i < captions.size(); ++i) {
+            EXPECT_EQ(contents.samples[i].caption, captions[i]) << run;
+            EXPECT_EQ(contents.samples[i].timestep, timesteps[i]) << run;
+        }
+        ++compared;
+    }
+    EXPECT_GT(compared, 0);
 }
 
 /// Every broken folder either fails at once with a message that names its file, or yields at least

@@ -11,7 +11,8 @@ namespace flux::encoders {
 namespace {
 
 TEST(DctAutoencoder, ShapesComeOutStandardised) {
-    const data::ShapesDataset dataset({.img_size = 64, .seed = 77, .validation = false, .subset_size = 0});
+    const data::ShapesDataset dataset(
+        {.img_size = 64, .seed = 77, .validation = false, .subset_size = 0});
     data::LoaderSettings settings;
     settings.batch_size = 512;
     data::Loader loader(dataset, settings);

@@ -32,8 +32,8 @@ encoders::MicroBatch micro_batch(const Fixture& fixture, int64_t step, int64_t f
 }
 
 /// The run of the fixture and what it is compared with.
-struct Run {
-    explicit Run(at::ScalarType dtype = at::kFloat)
+struct TinyRun {
+    explicit TinyRun(at::ScalarType dtype = at::kFloat)
         : model(tiny_model(tiny, dtype)),
           optimizer(optimizer_settings(), model->parameters().shards()) {}
 
@@ -78,7 +78,7 @@ void expect_step(const train::StepResult& result, const nlohmann::json& expected
     EXPECT_NEAR(result.grad_norm.item<double>(), norm, norm_tolerance * norm) << "step " << step;
 }
 
-void expect_final_weights(const Run& run) {
+void expect_final_weights(const TinyRun& run) {
     int64_t elements = 0, far = 0;
     const auto names = run.fixture.names_after("final.");
     ASSERT_FALSE(names.empty());
@@ -94,7 +94,7 @@ void expect_final_weights(const Run& run) {
     EXPECT_LE(static_cast<double>(far), 1e-3 * static_cast<double>(elements));
 }
 
-at::Tensor moment(const Run& run, const std::vector<at::Tensor>& flat, const std::string& name) {
+at::Tensor moment(const TinyRun& run, const std::vector<at::Tensor>& flat, const std::string& name) {
     const auto& shards = run.model->parameters().shards();
     for (size_t i = 0; i < shards.size(); ++i) {
         for (const units::Segment& segment : shards[i].segments) {
@@ -107,7 +107,7 @@ at::Tensor moment(const Run& run, const std::vector<at::Tensor>& flat, const std
 }
 
 TEST(ParityTrain, SixSteps) {
-    Run run;
+    TinyRun run;
     const auto& json = run.fixture.json();
     for (int64_t step = 0; step < run.steps(); ++step) {
         const double lr = json.at("lr_used").at(static_cast<size_t>(step));
@@ -125,7 +125,7 @@ TEST(ParityTrain, SixSteps) {
 }
 
 TEST(ParityTrain, LearningRatesOfTheRun) {
-    Run run;
+    TinyRun run;
     const auto& json = run.fixture.json();
     config::LrScheduler settings;
     settings.warmup_steps = json.at("lr_scheduler").at("warmup_steps");
@@ -138,7 +138,7 @@ TEST(ParityTrain, LearningRatesOfTheRun) {
 }
 
 TEST(ParityTrain, MicroBatchesGiveTheSameSteps) {
-    Run run;
+    TinyRun run;
     const auto& json = run.fixture.json();
     for (int64_t step = 0; step < run.steps(); ++step) {
         const double lr = json.at("lr_used").at(static_cast<size_t>(step));
@@ -149,7 +149,7 @@ TEST(ParityTrain, MicroBatchesGiveTheSameSteps) {
 }
 
 TEST(ParityTrain, ClippedAndUnclippedStepsMixed) {
-    Run run;
+    TinyRun run;
     const auto& json = run.fixture.json();
     for (int64_t step = 0; step < run.steps(); ++step) {
         const double lr = json.at("lr_used").at(static_cast<size_t>(step));
@@ -168,7 +168,7 @@ TEST(ParityTrain, DecayingSchedules) {
     const Fixture fixture("train_tiny");
     ASSERT_FALSE(fixture.json().at("loss_under_other_schedules").empty());
     for (const auto& [name, expected] : fixture.json().at("loss_under_other_schedules").items()) {
-        Run run;
+        TinyRun run;
         SCOPED_TRACE(name);
         for (int64_t step = 0; step < run.steps(); ++step) {
             const double lr = expected.at("lr_used").at(static_cast<size_t>(step));
@@ -179,7 +179,7 @@ TEST(ParityTrain, DecayingSchedules) {
 }
 
 TEST(ParityTrain, Bfloat16LikeFsdpMixedPrecision) {
-    Run run(at::kBFloat16);
+    TinyRun run(at::kBFloat16);
     const auto& json = run.fixture.json();
     for (int64_t step = 0; step < run.steps(); ++step) {
         const double lr = json.at("lr_used").at(static_cast<size_t>(step));

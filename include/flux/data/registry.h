@@ -15,8 +15,9 @@ namespace flux::data {
 inline constexpr int64_t kMaxImagePixels = 178'956'970;
 
 struct DatasetSettings {
-    std::string name;  // one of dataset_names()
-    std::string path;  // folder, file, glob or comma list of these; empty: the default of the name
+    std::string name{};  // one of dataset_names()
+    std::string
+        path{};  // folder, file, glob or comma list of these; empty: the default of the name
     int img_size = 256;
     uint64_t seed = 0;        // of the crops, and of the drawn shapes
     int64_t subset_size = 0;  // > 0: only so many samples from the start of the data set

@@ -16,9 +16,9 @@ struct Image {
 
 struct Sample {
     int64_t row = 0;
-    std::string key;
-    Image image;
-    std::string caption;
+    std::string key{};
+    Image image{};
+    std::string caption{};
     int64_t timestep = -1;  // number of the fixed validation timestep, -1 = the data set has none
 };
 

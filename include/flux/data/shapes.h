@@ -71,7 +71,7 @@ private:
 };
 
 struct ShapesTarSettings {
-    std::filesystem::path out_dir;
+    std::filesystem::path out_dir{};
     int64_t samples = 0;
     int64_t samples_per_shard = 1000;
     int img_size = 256;

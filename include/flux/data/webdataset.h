@@ -16,7 +16,7 @@
 namespace flux::data {
 
 struct WebDatasetSettings {
-    std::string path;  // folder, file, glob, or comma list of these
+    std::string path{};  // folder, file, glob, or comma list of these
     int img_size = 256;
     uint64_t seed = 0;        // of the crops
     int64_t subset_size = 0;  // > 0: only so many samples from the start, small ones counted
@@ -70,6 +70,7 @@ private:
     std::unordered_map<int64_t, std::string> problems_;  // of rows that are known to be bad
     int64_t samples_seen_ = 0;
     int64_t skipped_shards_ = 0;
+    std::string first_shard_error_;
     int64_t low_resolution_samples_ = 0;
 };
 

@@ -1,0 +1,225 @@
+#include "flux/data/webdataset.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "data/png_encode.h"
+#include "data/tar_bytes.h"
+#include "flux/base/error.h"
+#include "flux/data/loader.h"
+#include "flux/data/registry.h"
+#include "support/reference.h"
+
+namespace flux::data {
+namespace {
+
+using test::tar_end;
+using test::tar_member;
+using testing::HasSubstr;
+
+std::string png(int width, int height, uint8_t value = 1) {
+    return encode_png({width, height, std::vector<uint8_t>(size_t(3) * width * height, value)});
+}
+
+class WebDatasetTest : public testing::Test {
+protected:
+    void write(const std::string& name, const std::string& bytes) const {
+        write_text(folder_.path() / name, bytes);
+    }
+    std::unique_ptr<Dataset> open(bool validation = false, int img_size = 16) const {
+        return make_dataset({.name = "webdataset",
+                             .path = folder_.path().string(),
+                             .img_size = img_size,
+                             .seed = 3,
+                             .validation = validation});
+    }
+    std::string error_of_read(const Dataset& dataset, int64_t row) const {
+        try {
+            dataset.read(row, 0);
+        } catch (const Error& error) {
+            EXPECT_THAT(error.what(), testing::StartsWith(folder_.path().string()));
+            return error.what();
+        }
+        return "no error";
+    }
+    std::string error_of_open(bool validation = false) const {
+        try {
+            open(validation);
+        } catch (const Error& error) {
+            return error.what();
+        }
+        return "no error";
+    }
+
+    test::TemporaryFolder folder_;
+};
+
+TEST_F(WebDatasetTest, PngWinsAndTextWins) {
+    write("a.tar", tar_member("k.jpg", "no jpeg") + tar_member("k.png", png(16, 16, 77)) +
+                       tar_member("k.json", R"({"caption": "from json"})") +
+                       tar_member("k.txt", "from txt") +
+                       tar_member("l.json", R"({"caption": "c"})") +
+                       tar_member("l.jpg", png(16, 16)) + tar_end());
+    const auto dataset = open();
+    ASSERT_EQ(dataset->size(), 2);
+    EXPECT_EQ(dataset->read(0, 0).image.rgb[0], 77);
+    EXPECT_EQ(dataset->read(0, 0).caption, "from txt");
+    EXPECT_EQ(dataset->read(1, 0).caption, "c");
+    EXPECT_EQ(dataset->read(1, 0).timestep, -1);
+    EXPECT_EQ(dataset->describe(1), (folder_.path() / "a.tar").string() + ": l");
+}
+
+TEST_F(WebDatasetTest, BadSamplesAreNamed) {
+    const std::string good = png(16, 16);
+    write("a.tar", tar_member("good.png", good) + tar_member("good.txt", "x") +
+                       tar_member("text.jpg", "I am a text") + tar_member("text.txt", "x") +
+                       tar_member("latin.png", good) + tar_member("latin.txt", "caf\xE9") +
+                       tar_member("json.png", good) + tar_member("json.json", "{") +
+                       tar_member("number.png", good) +
+                       tar_member("number.json", R"({"caption": 3})") +
+                       tar_member("step.png", good) + tar_member("step.txt", "x") +
+                       tar_member("step.json", R"({"timestep": "1"})") +
+                       tar_member("alone.txt", "x") + tar_member("silent.png", good) + tar_end());
+    const auto dataset = open(true);
+    ASSERT_EQ(dataset->size(), 8);
+    EXPECT_EQ(error_of_read(*dataset, 0), "no error");
+    const std::vector<std::string> expected = {"text: not a JPEG",
+                                               "latin: the .txt member is not UTF-8 at byte 3",
+                                               "json: the .json member is not valid",
+                                               "number: has no caption",
+                                               "step: the .json member has",
+                                               "alone: has no picture",
+                                               "silent: has no caption"};
+    for (size_t i = 0; i < expected.size(); ++i) {
+        EXPECT_THAT(error_of_read(*dataset, static_cast<int64_t>(i + 1)), HasSubstr(expected[i]));
+    }
+}
+
+TEST_F(WebDatasetTest, SmallPicturesAreLeftOutOrEnlarged) {
+    write("a.tar", tar_member("small.png", png(15, 40)) + tar_member("small.txt", "x") +
+                       tar_member("fits.png", png(16, 16)) + tar_member("fits.txt", "x") +
+                       tar_end());
+    EXPECT_EQ(open()->size(), 1);
+    const auto validation = open(true);
+    ASSERT_EQ(validation->size(), 2);
+    EXPECT_EQ(validation->read(0, 0).image.width, 16);
+    EXPECT_EQ(validation->read(0, 0).image.height, 16);
+}
+
+TEST_F(WebDatasetTest, CropsAreKeyedByRowAndEpoch) {
+    Image wide{200, 16, {}};
+    for (int i = 0; i < 200 * 16; ++i) {
+        wide.rgb.insert(wide.rgb.end(), 3, static_cast<uint8_t>(i % 200));
+    }
+    write("a.tar", tar_member("k.png", encode_png(wide)) + tar_member("k.txt", "x") + tar_end());
+    const auto dataset = open();
+    EXPECT_EQ(dataset->read(0, 1).image.rgb, dataset->read(0, 1).image.rgb);
+    EXPECT_NE(dataset->read(0, 1).image.rgb, dataset->read(0, 2).image.rgb);
+}
+
+TEST_F(WebDatasetTest, ABadShardIsLeftOut) {
+    write("a.tar", "this is no tar archive");
+    write("b.tar", tar_member("k.png", png(16, 16)) + tar_member("k.txt", "x") + tar_end());
+    write("c.tar", "");
+    write("notes.tsv", "not looked at");
+    const WebDataset dataset(
+        {.path = folder_.path().string(), .img_size = 16, .max_image_pixels = kMaxImagePixels});
+    EXPECT_EQ(dataset.size(), 1);
+    EXPECT_EQ(dataset.skipped_shards(), 2);
+}
+
+TEST_F(WebDatasetTest, ATruncatedShardEndsTheRunOnlyAboveTheLimit) {
+    std::string tar;
+    for (int i = 0; i < 20; ++i) {
+        tar += tar_member(std::to_string(i) + ".png", png(16, 16)) +
+               tar_member(std::to_string(i) + ".txt", "x");
+    }
+    write("a.tar", tar + test::tar_header({.name = "20.png"}, 5000) + "cut");
+    const auto dataset = open();
+    ASSERT_EQ(dataset->size(), 21);
+    const auto batches_until_error = [&](double max_bad_fraction) {
+        Loader loader(*dataset, {.batch_size = 7, .seed = 1, .max_bad_fraction = max_bad_fraction});
+        int batches = 0;
+        try {
+            for (; batches < 30; ++batches) {
+                loader.next();
+            }
+        } catch (const Error& error) {
+            EXPECT_THAT(error.what(), HasSubstr("1 of 21 in epoch 0"));
+            EXPECT_THAT(error.what(), HasSubstr("a.tar: 20: the archive is truncated"));
+        }
+        return batches;
+    };
+    EXPECT_EQ(batches_until_error(0.01), 2);
+    EXPECT_EQ(batches_until_error(0.05), 30);
+}
+
+TEST_F(WebDatasetTest, AFileThatShrinksUnderWayIsABadSample) {
+    write("a.tar", tar_member("k.png", png(16, 16)) + tar_member("k.txt", "x") + tar_end());
+    const auto dataset = open();
+    std::filesystem::resize_file(folder_.path() / "a.tar", 600);
+    EXPECT_THAT(error_of_read(*dataset, 0), HasSubstr("has become shorter"));
+    std::filesystem::remove(folder_.path() / "a.tar");
+    EXPECT_THAT(error_of_read(*dataset, 0), HasSubstr("cannot be opened"));
+}
+
+TEST_F(WebDatasetTest, NothingUsableIsAnError) {
+    EXPECT_THAT(error_of_open(), HasSubstr("holds no tar shard"));
+    write("a.tar", tar_end());
+    EXPECT_THAT(error_of_open(), HasSubstr("the data set is empty"));
+    write("a.tar", "no tar");
+    EXPECT_THAT(error_of_open(), HasSubstr("the archive is truncated: 6 bytes"));
+    write("a.tar", tar_member("k.png", png(8, 8)) + tar_member("k.txt", "x") + tar_end());
+    EXPECT_THAT(error_of_open(), HasSubstr("choose a smaller img_size"));
+    write("a.tar", tar_member("k.x.png", png(16, 16)) + tar_member("k.x.txt", "x") + tar_end());
+    EXPECT_THAT(error_of_open(), HasSubstr("none of the 1 samples can be used"));
+}
+
+TEST_F(WebDatasetTest, ShardsAreFoundByFolderPatternAndList) {
+    for (const char* name : {"b.tar", "a.tar", "c.tar.gz", "c,d.tar", "x.txt"}) {
+        write(name, "x");
+    }
+    const auto found = [&](const std::string& path) {
+        std::string names;
+        for (const auto& shard : find_shards(path)) {
+            names += shard.filename().string() + " ";
+        }
+        return names;
+    };
+    const std::string folder = folder_.path().string();
+    EXPECT_EQ(found(folder), "a.tar b.tar c,d.tar c.tar.gz ");
+    EXPECT_EQ(found(folder + "/[ab].tar"), "a.tar b.tar ");
+    EXPECT_EQ(found(folder + "/c,d.tar"), "c,d.tar ");
+    EXPECT_EQ(found(folder + "/b.tar," + folder + "/*.tar"), "b.tar a.tar c,d.tar ");
+    EXPECT_THROW(found(folder + "/no*.tar"), Error);
+    EXPECT_THROW(found(folder + "/none"), Error);
+    EXPECT_THROW(found(""), Error);
+}
+
+TEST(MakeDataset, KnowsEveryName) {
+    std::vector<std::string> names;
+    for (const DatasetName& name : dataset_names()) {
+        names.push_back(name.name);
+    }
+    EXPECT_THAT(names, testing::IsSupersetOf({"cc12m_disk", "cc12m_preprocessed", "coco",
+                                              "coco-validation", "coco_preprocessed", "cc12m-wds",
+                                              "cc12m-test", "dummy", "shapes", "webdataset"}));
+}
+
+TEST(MakeDataset, RefusesWithTheRemedy) {
+    const auto open = [](const std::string& name, const std::string& path) {
+        return [=] { make_dataset({.name = name, .path = path}); };
+    };
+    EXPECT_THAT(open("shape", ""), testing::ThrowsMessage<ConfigError>(
+                                       HasSubstr("\"shape\": unknown; did you mean \"shapes\"?")));
+    EXPECT_THAT(open("cc12m_preprocessed", ""),
+                testing::ThrowsMessage<Error>(HasSubstr("these work: shapes, webdataset")));
+    EXPECT_THAT(open("cc12m-wds", ""), testing::ThrowsMessage<Error>(HasSubstr("network")));
+    EXPECT_THAT(open("webdataset", ""), testing::ThrowsMessage<Error>(HasSubstr("set its path")));
+    EXPECT_THAT(open("webdataset", "/no/such/folder"),
+                testing::ThrowsMessage<Error>(HasSubstr("/no/such/folder: no such file")));
+    EXPECT_EQ(make_dataset({.name = "dummy", .img_size = 32})->img_size(), 32);
+}
+
+}  // namespace
+}  // namespace flux::data

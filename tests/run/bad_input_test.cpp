@@ -1,0 +1,213 @@
+// What users get wrong: each ends with the promised exit code and a message that names place, value
+// and remedy.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "support/process.h"
+#include "support/reference.h"
+
+namespace flux::test {
+namespace {
+
+using testing::HasSubstr;
+
+const std::string kDebug = std::string(FLUX_SOURCE_DIR) + "/configs/debug.toml";
+
+class RunBadInput : public testing::Test {
+protected:
+    std::string path(const std::string& name) const { return (folder_.path() / name).string(); }
+
+    void write(const std::string& name, const std::string& text) const {
+        std::ofstream(folder_.path() / name, std::ios::binary) << text;
+    }
+
+    /// A short run of the default job with `options`.
+    ProcessResult train(const std::vector<std::string>& options) const {
+        std::vector<std::string> words{"--job.config_file",      kDebug,
+                                       "--job.dump_folder",      path("run"),
+                                       "--training.steps=12",    "--training.batch_size=4",
+                                       "--training.img_size=32", "--eval.dataset=",
+                                       "--model.depth=1",        "--model.depth_single_blocks=1",
+                                       "--metrics.log_freq=1"};
+        words.insert(words.end(), options.begin(), options.end());
+        return run_flux_train(words);
+    }
+
+    void expect_failure(const std::vector<std::string>& options, int code,
+                        const std::vector<std::string>& messages) const {
+        const ProcessResult result = train(options);
+        EXPECT_EQ(result.exit_code, code) << result.err;
+        for (const std::string& message : messages) {
+            EXPECT_THAT(result.err, HasSubstr(message));
+        }
+    }
+
+    TemporaryFolder folder_;
+};
+
+TEST_F(RunBadInput, ConfigurationEndsWithTwo) {
+    expect_failure({"--training.stepz=5"}, 2, {"training.stepz", "training.steps"});
+    expect_failure({"--trainin.steps=5"}, 2, {"trainin.steps"});
+    expect_failure({"--training.steps=many"}, 2, {"--training.steps=many"});
+    expect_failure({"--training.batch_size=0"}, 2, {"training.batch_size", ">= 1"});
+    expect_failure({"--model.axes_dim=8,12,16"}, 2, {"8,12,16", "36", "32"});
+    expect_failure({"--training.global_batch_size=6"}, 2,
+                   {"training.global_batch_size", "training.batch_size"});
+    expect_failure({"--training.dataset=shapez"}, 2, {"shapez", "shapes"});
+    expect_failure({"--model.flavor=flux-huge"}, 2, {"flux-huge", "flux-schnell"});
+    EXPECT_FALSE(std::filesystem::exists(path("run")));
+}
+
+TEST_F(RunBadInput, FilesNameTheirLine) {
+    EXPECT_EQ(run_flux_train({"--job.config_file", path("none.toml")}).exit_code, 2);
+    write("key.toml", "[training]\nsteps = 5\nbatch_sise = 4\n");
+    ProcessResult result = run_flux_train({"--job.config_file", path("key.toml")});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.err, HasSubstr("key.toml:3: training.batch_sise"));
+    EXPECT_THAT(result.err, HasSubstr("training.batch_size"));
+    write("syntax.toml", "[training]\nsteps = = 5\n");
+    result = run_flux_train({"--job.config_file", path("syntax.toml")});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.err, HasSubstr("syntax.toml:2:9"));
+    EXPECT_EQ(run_flux_train({"trane"}).exit_code, 2);
+}
+
+TEST_F(RunBadInput, DataSetsThatAreNotThere) {
+    expect_failure({"--training.dataset=webdataset", "--training.dataset_path=" + path("nowhere")},
+                   1, {"nowhere"});
+    std::filesystem::create_directory(folder_.path() / "empty");
+    expect_failure({"--training.dataset=webdataset", "--training.dataset_path=" + path("empty")}, 1,
+                   {"empty"});
+}
+
+/// One ustar member, padded.
+std::string member(const std::string& name, const std::string& data) {
+    std::string header(512, '\0');
+    header.replace(0, name.size(), name);
+    header.replace(100, 7, "0000644");
+    char size[13];
+    std::snprintf(size, sizeof size, "%011zo", data.size());
+    header.replace(124, 11, size);
+    header[156] = '0';
+    header.replace(257, 5, "ustar");
+    header.replace(263, 2, "00");
+    header.replace(148, 8, "        ");
+    unsigned sum = 0;
+    for (const char c : header) {
+        sum += static_cast<unsigned char>(c);
+    }
+    std::snprintf(size, sizeof size, "%06o", sum);
+    header.replace(148, 7, std::string(size, 7));
+    header[155] = ' ';
+    return header + data + std::string((512 - data.size() % 512) % 512, '\0');
+}
+
+TEST_F(RunBadInput, PicturesThatAreText) {
+    std::string tar;
+    for (int i = 0; i < 20; ++i) {
+        const std::string key = "sample" + std::to_string(i);
+        tar += member(key + ".jpg", "this is no picture") + member(key + ".txt", "a caption");
+    }
+    write("text.tar", tar + std::string(1024, '\0'));
+    expect_failure({"--training.dataset=webdataset", "--training.dataset_path=" + path("text.tar")},
+                   1, {"text.tar"});
+}
+
+TEST_F(RunBadInput, FewBadSamplesAreReplacedAndCounted) {
+    ASSERT_EQ(run_flux_train({"data", "shapes", "--out", path("shards"), "--samples", "40",
+                              "--img_size", "32"})
+                  .exit_code,
+              0);
+    write("shards/zz-bad.tar", member("bad.jpg", "this is no picture") +
+                                   member("bad.txt", "a caption") + std::string(1024, '\0'));
+    const std::vector<std::string> data{"--training.dataset=webdataset",
+                                        "--training.dataset_path=" + path("shards") + "/*.tar"};
+    std::vector<std::string> tolerant = data;
+    tolerant.push_back("--training.max_bad_fraction=0.1");
+    const ProcessResult result = train(tolerant);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("bad"));
+    std::filesystem::remove_all(path("run"));
+    std::vector<std::string> strict = data;
+    strict.push_back("--training.max_bad_fraction=0.001");
+    expect_failure(strict, 1, {"training.max_bad_fraction"});
+}
+
+TEST_F(RunBadInput, TruncatedShardIsSkippedOrEndsTheRun) {
+    ASSERT_EQ(run_flux_train({"data", "shapes", "--out", path("shards"), "--samples", "40",
+                              "--img_size", "32"})
+                  .exit_code,
+              0);
+    const auto shard = std::filesystem::directory_iterator(path("shards"))->path();
+    std::filesystem::resize_file(shard,
+                                 std::filesystem::file_size(shard) * 9 / 10 / 512 * 512 - 100);
+    const std::vector<std::string> data{"--training.dataset=webdataset",
+                                        "--training.dataset_path=" + shard.string()};
+    const ProcessResult result = train(data);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr(shard.filename().string()));
+}
+
+TEST_F(RunBadInput, FolderThatCannotBeWritten) {
+    write("file", "in the way");
+    expect_failure({"--job.dump_folder=" + path("file") + "/run"}, 1,
+                   {"file", "--job.dump_folder"});
+}
+
+TEST_F(RunBadInput, DiskFullWhileSavingKeepsTheOlderCheckpoint) {
+    const std::string disk = path("disk");
+    std::filesystem::create_directory(disk);
+    if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=14m") != 0) {
+        GTEST_SKIP() << "needs the right to mount a small tmpfs";
+    }
+    // A checkpoint of this model has some 9 MB: the second one does not fit.
+    const ProcessResult result = train({"--job.dump_folder=" + disk, "--checkpoint.interval=4"});
+    EXPECT_EQ(result.exit_code, 1) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("No space left on device"));
+    EXPECT_TRUE(std::filesystem::exists(disk + "/checkpoint/step-4/checkpoint.json"));
+    EXPECT_EQ(run_flux_train(
+                  {"checkpoint", "export", "--checkpoint", disk, "--out", path("out.safetensors")})
+                  .exit_code,
+              0);
+    ::umount(disk.c_str());
+}
+
+TEST_F(RunBadInput, LastingNonFiniteLossEndsTheRun) {
+    expect_failure({"--optimizer.lr=1e30", "--lr_scheduler.warmup_steps=0",
+                    "--training.max_skipped_steps=3", "--training.steps=40"},
+                   1, {"not finite", "training.max_skipped_steps = 3"});
+}
+
+TEST_F(RunBadInput, CommandsNameWhatTheyMiss) {
+    EXPECT_EQ(run_flux_train({"sample"}).exit_code, 2);
+    const ProcessResult missing =
+        run_flux_train({"sample", "--checkpoint", path("nothing"), "--prompt", "x"});
+    EXPECT_EQ(missing.exit_code, 1);
+    EXPECT_THAT(missing.err, HasSubstr("nothing"));
+    EXPECT_EQ(run_flux_train({"data", "shapes", "--out", path("x")}).exit_code, 2);
+    EXPECT_EQ(run_flux_train({"checkpoint", "export"}).exit_code, 2);
+}
+
+TEST_F(RunBadInput, HelpAndPrintConfigKeepStdoutClean) {
+    const ProcessResult help = run_flux_train({"--help"});
+    EXPECT_EQ(help.exit_code, 0);
+    for (const char* text : {"sample", "checkpoint", "training.batch_size",
+                             "training.local_batch_size", "words", "dct"}) {
+        EXPECT_THAT(help.out, HasSubstr(text));
+    }
+    const ProcessResult printed =
+        run_flux_train({"--job.config_file", kDebug, "--print-config", "--training.seq_len=7"});
+    EXPECT_EQ(printed.exit_code, 0);
+    EXPECT_THAT(printed.err, HasSubstr("training.seq_len"));
+    write("again.toml", printed.out);
+    const ProcessResult again =
+        run_flux_train({"--job.config_file", path("again.toml"), "--print-config"});
+    EXPECT_EQ(again.exit_code, 0) << again.err;
+}
+
+}  // namespace
+}  // namespace flux::test

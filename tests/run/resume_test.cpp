@@ -1,0 +1,138 @@
+// A run that is killed and started again ends as if nothing had happened.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <random>
+#include <thread>
+
+#include "support/process.h"
+#include "support/reference.h"
+
+namespace flux::test {
+namespace {
+
+std::vector<std::string> job(const std::filesystem::path& folder,
+                             const std::vector<std::string>& options = {}) {
+    std::vector<std::string> words{"--job.config_file",
+                                   std::string(FLUX_SOURCE_DIR) + "/configs/debug.toml",
+                                   "--job.dump_folder=" + folder.string(),
+                                   "--training.img_size=32",
+                                   "--training.batch_size=4",
+                                   "--training.steps=60",
+                                   "--metrics.log_freq=1",
+                                   "--checkpoint.interval=7",
+                                   "--eval.freq_steps=25",
+                                   "--eval.save_img_count=2",
+                                   "--eval.denoising_steps=2",
+                                   "--model.depth=1",
+                                   "--model.depth_single_blocks=1"};
+    words.insert(words.end(), options.begin(), options.end());
+    return words;
+}
+
+int last_step(const std::filesystem::path& folder) {
+    const auto losses = metric(folder, "loss");
+    return losses.empty() ? 0 : static_cast<int>(losses.back().first);
+}
+
+/// Starts the job, kills it with `signal` at or after step `step`, returns its exit code.
+int run_until(const std::filesystem::path& folder, int step, int signal,
+              const std::vector<std::string>& options = {}) {
+    const pid_t process = start_flux_train(job(folder, options), folder.string() + ".log");
+    const auto file = folder / "metrics.jsonl";
+    for (int i = 0; i < 6000; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        std::error_code ignored;
+        // Each train line has some 250 bytes; an exact count would mean parsing a file that is
+        // being written.
+        if (std::filesystem::exists(file, ignored) &&
+            std::filesystem::file_size(file, ignored) > static_cast<uintmax_t>(step) * 300) {
+            break;
+        }
+    }
+    ::kill(process, signal);
+    return wait_for(process);
+}
+
+class RunResume : public testing::Test {
+protected:
+    const std::vector<std::pair<int64_t, std::string>>& undisturbed() {
+        if (losses_.empty()) {
+            EXPECT_EQ(run_flux_train(job(folder_.path() / "undisturbed")).exit_code, 0);
+            losses_ = metric(folder_.path() / "undisturbed", "loss");
+            validations_ = metric(folder_.path() / "undisturbed", "val_loss");
+        }
+        return losses_;
+    }
+
+    void expect_same(const std::filesystem::path& run) {
+        EXPECT_EQ(metric(run, "loss"), undisturbed());
+        EXPECT_EQ(metric(run, "val_loss"), validations_);
+    }
+
+    TemporaryFolder folder_;
+    std::vector<std::pair<int64_t, std::string>> losses_, validations_;
+};
+
+TEST_F(RunResume, KilledAtRandomStepsEndsTheSameToTheBit) {
+    std::mt19937 random(std::random_device{}());
+    for (int round = 0; round < 4; ++round) {
+        const auto run = folder_.path() / ("killed" + std::to_string(round));
+        const int step = std::uniform_int_distribution(0, 50)(random);
+        EXPECT_EQ(run_until(run, step, SIGKILL), 128 + SIGKILL) << "step " << step;
+        const ProcessResult second = run_flux_train(job(run));
+        ASSERT_EQ(second.exit_code, 0) << second.err;
+        expect_same(run);
+    }
+}
+
+TEST_F(RunResume, KilledAgainAndAgain) {
+    const auto run = folder_.path() / "killed_often";
+    for (const int step : {5, 15, 25, 45}) {
+        run_until(run, step, SIGKILL);
+    }
+    ASSERT_EQ(run_flux_train(job(run)).exit_code, 0);
+    expect_same(run);
+}
+
+TEST_F(RunResume, TermSavesAndExitsUnfinished) {
+    const auto run = folder_.path() / "stopped";
+    EXPECT_EQ(run_until(run, 10, SIGTERM, {"--checkpoint.no_enable_checkpoint"}), 75);
+    EXPECT_TRUE(std::filesystem::exists(run / "checkpoint"));
+    EXPECT_LT(last_step(run), 60);
+    ASSERT_EQ(run_flux_train(job(run)).exit_code, 0);
+    expect_same(run);
+}
+
+TEST_F(RunResume, FinishedRunSaysSoAndRestartBeginsAnew) {
+    const auto run = folder_.path() / "finished";
+    ASSERT_EQ(run_flux_train(job(run)).exit_code, 0);
+    const ProcessResult again = run_flux_train(job(run));
+    EXPECT_EQ(again.exit_code, 0);
+    EXPECT_NE(again.err.find("has already finished its 60 steps"), std::string::npos) << again.err;
+    const ProcessResult restarted =
+        run_flux_train(job(run, {"--job.restart", "--training.steps=3"}));
+    EXPECT_EQ(restarted.exit_code, 0) << restarted.err;
+    EXPECT_EQ(last_step(run), 3);
+    EXPECT_TRUE(std::filesystem::exists(run / "checkpoint.before-restart-1" / "step-60"));
+}
+
+TEST_F(RunResume, RefusesAnotherSeedBatchOrModel) {
+    const auto run = folder_.path() / "changed";
+    ASSERT_EQ(run_flux_train(job(run)).exit_code, 0);
+    const auto refused = [&](const std::vector<std::string>& options, int code,
+                             const std::string& message) {
+        std::vector<std::string> more{"--training.steps=70"};
+        more.insert(more.end(), options.begin(), options.end());
+        const ProcessResult result = run_flux_train(job(run, more));
+        EXPECT_EQ(result.exit_code, code) << result.err;
+        EXPECT_NE(result.err.find(message), std::string::npos) << result.err;
+    };
+    refused({"--training.seed=5"}, 2, "begun with 1234");
+    refused({"--training.global_batch_size=8"}, 2, "begun with 4");
+    refused({"--model.hidden_size=64", "--model.axes_dim=4,6,6"}, 1, "img_in.weight");
+}
+
+}  // namespace
+}  // namespace flux::test

@@ -1,0 +1,77 @@
+#include "support/process.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+#include "support/reference.h"
+
+namespace flux::test {
+namespace {
+
+pid_t start(const std::vector<std::string>& arguments, const std::filesystem::path& out,
+            const std::filesystem::path& err) {
+    std::vector<std::string> words{FLUX_TRAIN_BINARY};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    std::vector<char*> argv;
+    for (std::string& word : words) {
+        argv.push_back(word.data());
+    }
+    argv.push_back(nullptr);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const int flags = O_WRONLY | O_CREAT | O_APPEND;
+        ::dup2(::open("/dev/null", O_RDONLY), STDIN_FILENO);
+        ::dup2(::open(out.c_str(), flags, 0644), STDOUT_FILENO);
+        ::dup2(::open(err.c_str(), flags, 0644), STDERR_FILENO);
+        ::execv(FLUX_TRAIN_BINARY, argv.data());
+        ::_exit(127);
+    }
+    if (child < 0) {
+        fail("cannot start {}", FLUX_TRAIN_BINARY);
+    }
+    return child;
+}
+
+}  // namespace
+
+ProcessResult run_flux_train(const std::vector<std::string>& arguments) {
+    const TemporaryFolder folder;
+    const auto out = folder.path() / "out", err = folder.path() / "err";
+    ProcessResult result;
+    result.exit_code = wait_for(start(arguments, out, err));
+    result.out = read_text(out);
+    result.err = read_text(err);
+    return result;
+}
+
+pid_t start_flux_train(const std::vector<std::string>& arguments,
+                       const std::filesystem::path& log) {
+    return start(arguments, log, log);
+}
+
+int wait_for(pid_t process) {
+    int status = 0;
+    ::waitpid(process, &status, 0);
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+std::vector<std::pair<int64_t, std::string>> metric(const std::filesystem::path& run_folder,
+                                                    const std::string& key) {
+    std::vector<std::pair<int64_t, std::string>> values;
+    std::ifstream lines(run_folder / "metrics.jsonl");
+    for (std::string line; std::getline(lines, line);) {
+        const auto json = nlohmann::json::parse(line);
+        if (json.contains(key)) {
+            values.emplace_back(json.at("step").get<int64_t>(), json.at(key).dump());
+        }
+    }
+    return values;
+}
+
+}  // namespace flux::test
