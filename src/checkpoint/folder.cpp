@@ -41,7 +41,9 @@ std::vector<fs::path> entries(const fs::path& folder) {
          entry.increment(code)) {
         paths.push_back(entry->path());
     }
-    if (code && code != std::errc::no_such_file_or_directory) {
+    const bool absent =
+        code == std::errc::no_such_file_or_directory || code == std::errc::not_a_directory;
+    if (code && !absent) {
         fail("{}: cannot list the checkpoints: {}", folder.string(), code.message());
     }
     return paths;

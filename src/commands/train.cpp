@@ -3,7 +3,6 @@
 #include <cstdio>
 
 #include "commands/shared.h"
-#include "flux/base/file.h"
 #include "flux/base/log.h"
 #include "flux/config/print.h"
 #include "flux/train/trainer.h"
@@ -23,19 +22,6 @@ int show_help(const config::CommandLine& command_line) {
         loaded.config.job.config_file.empty() ? "defaults" : "values of the given file",
         config::options_help(&loaded.config));
     return 0;
-}
-
-/// Moves the checkpoints of an abandoned run aside: nothing that was saved is lost.
-void set_aside(const std::filesystem::path& folder) {
-    if (!std::filesystem::exists(folder)) {
-        return;
-    }
-    std::filesystem::path aside;
-    for (int i = 1; aside.empty() || std::filesystem::exists(aside); ++i) {
-        aside = folder.string() + fmt::format(".before-restart-{}", i);
-    }
-    std::filesystem::rename(folder, aside);
-    log::info("the checkpoints of the former run are now in {}", aside.string());
 }
 
 }  // namespace
@@ -60,10 +46,6 @@ int train(const Words& words) {
         log::info("{}: the run has already finished its {} steps; --job.restart begins anew",
                   job.resume->folder().string(), job.config.training.steps);
         return 0;
-    }
-    make_writable_folder(job.folder());
-    if (job.config.job.restart) {
-        set_aside(job.checkpoint_folder());
     }
     train::Trainer trainer(job);
     return trainer.run();

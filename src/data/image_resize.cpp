@@ -7,10 +7,11 @@
 #include <cmath>
 #include <cstring>
 
+#include "data/resize_taps.h"
+
 namespace flux::data {
 namespace {
 
-constexpr int kPrecisionBits = 32 - 8 - 2;
 constexpr int kStripRows = 32;
 
 // The inner loops are compiled twice, for any processor and for AVX2; the choice is made at run
@@ -23,70 +24,6 @@ const bool kHasAvx2 = __builtin_cpu_supports("avx2");
 constexpr bool kHasAvx2 = false;
 #endif
 #define FLUX_INLINE inline __attribute__((always_inline))
-
-/// Which source pixels make an output pixel, and their weights.
-struct Taps {
-    struct Range {
-        int first;
-        int count;
-    };
-    std::vector<Range> ranges;    // one per output pixel of the window
-    std::vector<double> weights;  // max_count per output pixel
-    std::vector<int32_t> fixed;   // the same, scaled by 2^kPrecisionBits
-    int max_count = 0;
-
-    const double* weights_of(int output) const { return &weights[size_t(output) * max_count]; }
-    const int32_t* fixed_of(int output) const { return &fixed[size_t(output) * max_count]; }
-    int first() const { return ranges.front().first; }
-    int end() const { return ranges.back().first + ranges.back().count; }
-};
-
-double cubic(double x) {
-    constexpr double a = -0.5;
-    x = std::fabs(x);
-    if (x < 1.0) {
-        return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
-    }
-    if (x < 2.0) {
-        return (((x - 5) * x + 8) * x - 4) * a;
-    }
-    return 0.0;
-}
-
-/// Weights for outputs [start, start + count) of `in_size` pixels resized to `out_size`. The
-/// expressions, down to their order, are the ones whose rounding the reference has.
-Taps make_taps(int in_size, int out_size, int start, int count) {
-    const double scale = static_cast<double>(in_size) / out_size;
-    const double filter_scale = std::max(scale, 1.0);
-    const double support = 2.0 * filter_scale;
-    const double step = 1.0 / filter_scale;
-    Taps taps;
-    taps.max_count = static_cast<int>(std::ceil(support)) * 2 + 1;
-    taps.ranges.resize(count);
-    taps.weights.resize(size_t(count) * taps.max_count);
-    taps.fixed.resize(taps.weights.size());
-    for (int i = 0; i < count; ++i) {
-        const double center = (start + i + 0.5) * scale;
-        const int first = std::max(static_cast<int>(center - support + 0.5), 0);
-        const int end = std::min(static_cast<int>(center + support + 0.5), in_size);
-        double* weights = &taps.weights[size_t(i) * taps.max_count];
-        double sum = 0.0;
-        for (int x = 0; x < end - first; ++x) {
-            weights[x] = cubic((x + first - center + 0.5) * step);
-            sum += weights[x];
-        }
-        int32_t* fixed = &taps.fixed[size_t(i) * taps.max_count];
-        for (int x = 0; x < end - first; ++x) {
-            if (sum != 0.0) {
-                weights[x] /= sum;
-            }
-            const double scaled = weights[x] * (1 << kPrecisionBits);
-            fixed[x] = static_cast<int32_t>(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
-        }
-        taps.ranges[i] = {first, end - first};
-    }
-    return taps;
-}
 
 /// out[i] = the weighted sum of `count` rows that lie `stride` bytes apart, rounded to bytes.
 FLUX_INLINE void weighted_rows_body(const uint8_t* rows, size_t stride, const int32_t* weights,

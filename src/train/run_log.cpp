@@ -40,7 +40,25 @@ ProgressSettings progress_settings(const Job& job) {
     return settings;
 }
 
+/// Moves the checkpoints of an abandoned run aside: nothing that was saved is lost.
+void set_aside(const std::filesystem::path& folder) {
+    if (!std::filesystem::exists(folder)) {
+        return;
+    }
+    std::filesystem::path aside;
+    for (int i = 1; aside.empty() || std::filesystem::exists(aside); ++i) {
+        aside = folder.string() + fmt::format(".before-restart-{}", i);
+    }
+    std::filesystem::rename(folder, aside);
+    log::info("the checkpoints of the former run are now in {}", aside.string());
+}
+
+/// The run's folder comes into being here, after everything that could be refused.
 metrics::ReporterSettings reporter_settings(const Job& job) {
+    make_writable_folder(job.folder());
+    if (job.config.job.restart) {
+        set_aside(job.checkpoint_folder());
+    }
     log::add_file(job.folder() / "train.log");
     return {.folder = job.folder(),
             .resume_step = job.resume ? std::optional(job.resume->run().step) : std::nullopt,
