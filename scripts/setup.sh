@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build ccache python3-venv pkg-config clang-format
-    libspdlog-dev libfmt-dev libcli11-dev libtomlplusplus-dev nlohmann-json3-dev
+    libspdlog-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev
     libjpeg62-turbo-dev libpng-dev libwebp-dev libgif-dev libexif-dev libzstd-dev libgtest-dev)
 wheels=(torch==2.11.0 pyarrow==26.0.1)
 nvcc_wheels=('cuda-toolkit[nvcc,crt,nvvm,cccl,cudart]==13.0.2')

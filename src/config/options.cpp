@@ -2,41 +2,13 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
 #include <stdexcept>
 
 #include "config/section.h"
+#include "flux/base/nearest.h"
 
 namespace flux::config {
 namespace {
-
-/// Number of letters to insert, remove or replace to make `b` from `a`.
-size_t edit_distance(std::string_view a, std::string_view b) {
-    std::vector<size_t> row(b.size() + 1);
-    std::iota(row.begin(), row.end(), size_t{0});
-    for (size_t i = 0; i < a.size(); ++i) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < b.size(); ++j) {
-            const size_t replace = diagonal + (a[i] == b[j] ? 0 : 1);
-            diagonal = row[j + 1];
-            row[j + 1] = std::min({replace, row[j] + 1, row[j + 1] + 1});
-        }
-    }
-    return row.back();
-}
-
-std::optional<std::string> nearest(std::string_view name, const std::vector<std::string>& known) {
-    size_t best = std::max<size_t>(2, name.size() / 3) + 1;
-    std::optional<std::string> found;
-    for (const std::string& candidate : known) {
-        if (const size_t distance = edit_distance(name, candidate); distance < best) {
-            best = distance;
-            found = candidate;
-        }
-    }
-    return found;
-}
 
 std::vector<std::string> known_sections() {
     std::vector<std::string> sections = {validation_switch().section};

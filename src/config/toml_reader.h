@@ -24,7 +24,8 @@ struct TomlFile {
     std::vector<TomlSetting> settings;
 };
 
-/// Throws ConfigError "name:line:column: ..." for a syntax error; `name` is that of the text's origin.
+/// Throws ConfigError "name:line:column: ..." for a syntax error; `name` is that of the text's
+/// origin.
 TomlFile parse_toml(const std::string& text, const std::string& name);
 
 /// The same for a file; throws ConfigError too if it cannot be read.

@@ -22,7 +22,7 @@ BadSampleLog::BadSampleLog(const Dataset& dataset, const LoaderSettings& setting
       epoch_(static_cast<uint32_t>(settings.first_sample / dataset.size())),
       saw_epoch_begin_(settings.first_sample % dataset.size() == 0) {
     if (!(max_bad_fraction_ >= 0.0 && max_bad_fraction_ <= 1.0)) {
-        fail("loader: max_bad_fraction {}: must be 0 to 1", max_bad_fraction_);
+        fail("training.max_bad_fraction = {}: must be 0 to 1", max_bad_fraction_);
     }
 }
 
@@ -96,8 +96,9 @@ void BadSampleLog::fail_too_many() const {
                         worst[i].second.count, worst[i].second.first_error);
     }
     fail(
-        "too many bad samples: {} of {} in epoch {} ({:.3g} %), max_bad_fraction allows {:.3g} %. "
-        "Most of them in: {}. Repair or remove these files, or raise max_bad_fraction",
+        "too many bad samples: {} of {} in epoch {} ({:.3g} %), training.max_bad_fraction allows "
+        "{:.3g} %. "
+        "Most of them in: {}. Repair or remove these files, or raise training.max_bad_fraction",
         bad_, seen_, epoch_, 100.0 * static_cast<double>(bad_) / static_cast<double>(seen_),
         100.0 * max_bad_fraction_, offenders);
 }

@@ -1,11 +1,12 @@
 #include "flux/data/registry.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
-#include <numeric>
-#include <string_view>
 #include <thread>
 
 #include "flux/base/error.h"
+#include "flux/base/nearest.h"
 #include "flux/data/shapes.h"
 #include "flux/data/webdataset.h"
 
@@ -40,38 +41,20 @@ const std::vector<Entry>& entries() {
     return all;
 }
 
-size_t edit_distance(std::string_view a, std::string_view b) {
-    std::vector<size_t> row(b.size() + 1);
-    std::iota(row.begin(), row.end(), size_t{0});
-    for (size_t i = 1; i <= a.size(); ++i) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b.size(); ++j) {
-            const size_t replaced = diagonal + (a[i - 1] != b[j - 1] ? 1 : 0);
-            diagonal = row[j];
-            row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-        }
-    }
-    return row.back();
-}
-
-const Entry& find_entry(const std::string& name) {
+const Entry& find_entry(const DatasetSettings& settings) {
     const std::vector<Entry>& all = entries();
-    const auto found = std::find_if(all.begin(), all.end(),
-                                    [&](const Entry& entry) { return entry.name.name == name; });
+    const auto found = std::find_if(all.begin(), all.end(), [&](const Entry& entry) {
+        return entry.name.name == settings.name;
+    });
     if (found != all.end()) {
         return *found;
     }
-    const auto nearest =
-        std::min_element(all.begin(), all.end(), [&](const Entry& a, const Entry& b) {
-            return edit_distance(a.name.name, name) < edit_distance(b.name.name, name);
-        });
-    std::string names;
+    std::vector<std::string> names;
     for (const Entry& entry : all) {
-        names += (names.empty() ? "" : ", ") + entry.name.name;
+        names.push_back(entry.name.name);
     }
-    fail_config("data set \"{}\": unknown; did you mean \"{}\"? Known are {}", name,
-                nearest->name.name, names);
+    fail_config("{} = \"{}\": unknown data set{}; known are {}", settings.option, settings.name,
+                did_you_mean(settings.name, names), fmt::join(names, ", "));
 }
 
 std::string names_of(std::initializer_list<Storage> storages) {
@@ -87,9 +70,10 @@ std::string names_of(std::initializer_list<Storage> storages) {
 void check_settings(const DatasetSettings& settings) {
     if (settings.img_size < 1 || settings.subset_size < 0 || settings.max_image_pixels < 1) {
         fail_config(
-            "data set \"{}\": img_size {}, subset_size {} and max_image_pixels {}: must be "
+            "{} = \"{}\": img_size {}, subset_size {} and max_image_pixels {}: must be "
             "at least 1, 0 and 1",
-            settings.name, settings.img_size, settings.subset_size, settings.max_image_pixels);
+            settings.option, settings.name, settings.img_size, settings.subset_size,
+            settings.max_image_pixels);
     }
 }
 
@@ -120,7 +104,7 @@ const std::vector<DatasetName>& dataset_names() {
 }
 
 std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
-    const Entry& entry = find_entry(settings.name);
+    const Entry& entry = find_entry(settings);
     check_settings(settings);
     const std::string& path = settings.path.empty() ? entry.name.default_path : settings.path;
     switch (entry.storage) {

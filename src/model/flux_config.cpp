@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "flux/base/error.h"
+#include "flux/base/nearest.h"
 
 namespace flux::model {
 namespace {
@@ -43,8 +44,8 @@ FluxConfig flavor(std::string_view name) {
             return config;
         }
     }
-    fail_config("model.flavor = \"{}\": unknown; the flavors are {}", name,
-                fmt::join(flavor_names(), ", "));
+    fail_config("model.flavor = \"{}\": unknown{}; the flavors are {}", name,
+                did_you_mean(name, flavor_names()), fmt::join(flavor_names(), ", "));
 }
 
 std::vector<std::string> flavor_names() {

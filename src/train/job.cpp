@@ -139,6 +139,7 @@ units::RecomputePolicy recompute_policy(const config::ActivationCheckpoint& sett
 data::DatasetSettings dataset_settings(const config::JobConfig& config, uint64_t seed,
                                        bool validation) {
     data::DatasetSettings settings;
+    settings.option = validation ? "eval.dataset" : "training.dataset";
     settings.name = validation ? config.eval.dataset : config.training.dataset;
     settings.path = validation ? config.eval.dataset_path : config.training.dataset_path;
     settings.img_size = static_cast<int>(config.training.img_size);

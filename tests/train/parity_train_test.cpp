@@ -94,7 +94,8 @@ void expect_final_weights(const TinyRun& run) {
     EXPECT_LE(static_cast<double>(far), 1e-3 * static_cast<double>(elements));
 }
 
-at::Tensor moment(const TinyRun& run, const std::vector<at::Tensor>& flat, const std::string& name) {
+at::Tensor moment(const TinyRun& run, const std::vector<at::Tensor>& flat,
+                  const std::string& name) {
     const auto& shards = run.model->parameters().shards();
     for (size_t i = 0; i < shards.size(); ++i) {
         for (const units::Segment& segment : shards[i].segments) {

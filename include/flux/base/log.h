@@ -20,7 +20,8 @@ struct Settings {
 
 void configure(const Settings& settings);
 
-/// Also appends every following line, without terminal colours, to `path`. Throws Error if it cannot be opened.
+/// Also appends every following line, without terminal colours, to `path`. Throws Error if it
+/// cannot be opened.
 void add_file(const std::filesystem::path& path);
 
 /// Called before a line is written to the terminal, so that a progress bar can clear itself; empty

@@ -15,7 +15,8 @@ namespace flux::data {
 inline constexpr int64_t kMaxImagePixels = 178'956'970;
 
 struct DatasetSettings {
-    std::string name{};  // one of dataset_names()
+    std::string option = "training.dataset";  // what `name` was given by, for messages
+    std::string name{};                       // one of dataset_names()
     std::string
         path{};  // folder, file, glob or comma list of these; empty: the default of the name
     int img_size = 256;

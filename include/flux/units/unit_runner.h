@@ -5,8 +5,8 @@
 // backward, or keeps only its input and runs again in backward (activation checkpointing).
 #pragma once
 
-#include <ATen/core/Tensor.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/util/Exception.h>
 
