@@ -37,7 +37,7 @@ function(flux_tests name)
         set(filter_parity "Parity*:*/Parity*")
         set(filter_run "Run*:*/Run*")
         gtest_discover_tests(${target}
-            TEST_FILTER "${filter_${label}}" TEST_LIST ${target}_${label} DISCOVERY_TIMEOUT 60
+            NO_PRETTY_VALUES TEST_FILTER "${filter_${label}}" TEST_LIST ${target}_${label} DISCOVERY_TIMEOUT 60
             DISCOVERY_MODE PRE_TEST
             PROPERTIES LABELS ${label} TIMEOUT 900 SKIP_REGULAR_EXPRESSION "SKIPPED" ENVIRONMENT "OMP_NUM_THREADS=1")
     endforeach()
