@@ -3,6 +3,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "flux/base/error.h"
@@ -28,6 +29,9 @@ int main(int argc, char** argv) {
         flux::log::error(
             "out of memory: lower training.batch_size or set activation_checkpoint.mode = "
             "\"full\"");
+    } catch (const std::system_error&
+                 error) {  // file system, threads: the message names place and reason
+        flux::log::error("{}", error.what());
     } catch (const std::exception& error) {
         flux::log::error("internal error: {}", error.what());
     }

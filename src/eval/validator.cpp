@@ -76,6 +76,7 @@ ValidationResult Validator::run(model::Mmdit& model) const {
     loading.shuffle = data::Shuffle::kNone;
     loading.substitute = false;
     loading.num_workers = settings_.num_workers;
+    loading.max_bad_fraction = settings_.max_bad_fraction;
     data::Loader loader(dataset_, loading);
     ValidationResult result;
     while (const auto batch = loader.next()) {

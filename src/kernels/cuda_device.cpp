@@ -1,11 +1,26 @@
 #include "flux/kernels/cuda_device.h"
 
+#include <ATen/Context.h>
+#include <dlfcn.h>
+
+#include <filesystem>
+
 #ifdef FLUX_WITH_CUDA
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <cuda_runtime_api.h>
 #endif
 
 namespace flux::kernels {
+
+std::optional<std::string> cuda_problem() {
+    if (!std::filesystem::exists("/dev/nvidiactl") && !std::filesystem::exists("/dev/dxg")) {
+        return "there is no NVIDIA driver";
+    }
+    if (::dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+        return ::dlerror();
+    }
+    return at::getNumGPUs() > 0 ? std::nullopt : std::optional<std::string>("no GPU is visible");
+}
 
 #ifdef FLUX_WITH_CUDA
 

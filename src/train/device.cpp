@@ -2,38 +2,18 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <dlfcn.h>
-
-#include <filesystem>
 
 #include "flux/base/error.h"
 #include "flux/kernels/cuda_device.h"
 
 namespace flux::train {
-namespace {
-
-/// The CUDA half of LibTorch takes a second to load and registers itself; runs on the CPU do
-/// without it.
-bool load_cuda_library(std::string& problem) {
-    if (::dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
-        problem = ::dlerror();
-        return false;
-    }
-    return true;
-}
-
-bool has_gpu_driver() {
-    return std::filesystem::exists("/dev/nvidiactl") || std::filesystem::exists("/dev/dxg");
-}
-
-}  // namespace
 
 c10::Device choose_device(config::Device choice) {
-    if (choice == config::Device::kCpu || (choice == config::Device::kAuto && !has_gpu_driver())) {
+    if (choice == config::Device::kCpu) {
         return at::kCPU;
     }
-    std::string problem = "no GPU is visible";
-    if (load_cuda_library(problem) && at::getNumGPUs() > 0) {
+    const auto problem = kernels::cuda_problem();
+    if (!problem) {
         at::globalContext().setAllowTF32CuBLAS(false);
         at::globalContext().setAllowTF32CuDNN(false);
         return c10::Device(at::kCUDA, 0);
@@ -42,7 +22,7 @@ c10::Device choose_device(config::Device choice) {
         fail(
             "training.device = \"cuda\": {}; use training.device = \"cpu\" on a machine without a "
             "GPU",
-            problem);
+            *problem);
     }
     return at::kCPU;
 }

@@ -32,6 +32,14 @@ data::LoaderSettings loader_settings(const Job& job, int64_t first_sample) {
     return settings;
 }
 
+eval::ValidatorSettings validator_settings(const Job& job) {
+    return {.batch_size = job.config.eval.batch_size,
+            .seed = job.seed,
+            .guidance = job.config.training.guidance,
+            .num_workers = static_cast<int>(job.config.dataloader.num_workers),
+            .max_bad_fraction = job.config.training.max_bad_fraction};
+}
+
 c10::ScalarType export_dtype(config::ExportDtype choice) {
     switch (choice) {
         case config::ExportDtype::kFloat16:
@@ -59,12 +67,7 @@ Trainer::Trainer(const Job& job)
       validation_set_(open_validation_set(job)),
       log_(job, model_.parameters().parameter_count()) {
     if (validation_set_) {
-        validator_.emplace(*validation_set_, conditioning_,
-                           eval::ValidatorSettings{
-                               .batch_size = job.config.eval.batch_size,
-                               .seed = job.seed,
-                               .guidance = job.config.training.guidance,
-                               .num_workers = static_cast<int>(job.config.dataloader.num_workers)});
+        validator_.emplace(*validation_set_, conditioning_, validator_settings(job));
     }
     begin();
 }

@@ -5,6 +5,8 @@
 #include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
 
+#include "flux/kernels/cuda_device.h"
+
 namespace flux::kernels {
 namespace {
 
@@ -56,6 +58,24 @@ TEST(KeyedFill, PiecesEqualTheWhole) {
         EXPECT_TRUE(whole.narrow(0, 0, cut).equal(head)) << cut;
         EXPECT_TRUE(whole.narrow(0, cut, 37 - cut).equal(tail)) << cut;
     }
+}
+
+TEST(GpuKeyedDraw, MatchesTheCpu) {
+    if (const auto problem = cuda_problem()) {
+        GTEST_SKIP() << "needs a GPU: " << *problem;
+    }
+    const at::Tensor index = indices(3, 70);
+    const at::Tensor on_gpu = index.to(at::kCUDA);
+    EXPECT_TRUE(
+        keyed_uniform(kKey, on_gpu, {5, 7}).cpu().equal(keyed_uniform(kKey, index, {5, 7})));
+    EXPECT_TRUE(keyed_normal(kKey, on_gpu, {5, 7})
+                    .cpu()
+                    .allclose(keyed_normal(kKey, index, {5, 7}), 1e-5, 1e-6));
+    at::Tensor tail = at::empty({1001}, at::TensorOptions(at::kCUDA).dtype(at::kFloat));
+    at::Tensor same = at::empty({1001}, at::kFloat);
+    keyed_fill_(tail, Distribution::kUniform, kKey, 9, 13);
+    keyed_fill_(same, Distribution::kUniform, kKey, 9, 13);
+    EXPECT_TRUE(tail.cpu().equal(same));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "flux/base/error.h"
+#include "flux/config/load_config.h"
 #include "flux/model/flops.h"
 #include "flux/model/flux_config.h"
 #include "flux/model/latents.h"
@@ -33,6 +34,14 @@ TEST(FluxConfig, RejectsAxesThatDoNotSumToTheHeadSize) {
     } catch (const ConfigError& error) {
         EXPECT_NE(std::string(error.what()).find("8,12,16: sums to 36"), std::string::npos)
             << error.what();
+    }
+}
+
+// The option's row names the flavors too.
+TEST(FluxConfig, EveryFlavorIsAnOption) {
+    for (const std::string& name : flavor_names()) {
+        EXPECT_NO_THROW(config::load_config(config::parse_command_line({"--model.flavor=" + name})))
+            << name;
     }
 }
 

@@ -8,8 +8,8 @@
 
 namespace flux {
 
-/// The name in `known` with the fewest edits (insert, remove, replace a character) from `name`; nothing when even that one
-/// differs in more than a third of it.
+/// The name in `known` with the fewest edits (insert, remove, replace a character) from `name`;
+/// nothing when even that one differs in more than a third of it.
 std::optional<std::string> nearest(std::string_view name, std::span<const std::string> known);
 
 /// "; did you mean x?", or nothing.

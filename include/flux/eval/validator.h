@@ -22,6 +22,7 @@ struct ValidatorSettings {
     uint64_t seed = 0;
     double guidance = 1.0;
     int num_workers = 2;
+    double max_bad_fraction = 0.01;
 };
 
 /// Sums over samples, and what is made of them.

@@ -1,13 +1,19 @@
-// Facts about a GPU that LibTorch's device-neutral interface does not tell. Only to be asked about
-// a CUDA device.
+// What LibTorch's device-neutral interface does not tell about GPUs, and the loading of its CUDA
+// library.
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 
 namespace flux::kernels {
 
-/// Name as the driver reports it, "NVIDIA H200".
+/// Makes CUDA usable, or says why it is not. LibTorch's CUDA library takes seconds to load and
+/// registers itself, so it is loaded here, on demand, and only where there is a driver: runs on the
+/// CPU do without it.
+std::optional<std::string> cuda_problem();
+
+/// Name as the driver reports it, "NVIDIA H200". Only for a usable device, like the next.
 std::string cuda_device_name(int index);
 
 struct CudaMemory {

@@ -11,8 +11,8 @@
 
 namespace flux::train {
 
-/// `auto`: the first GPU, else the CPU. Loads LibTorch's CUDA library only where there is a GPU
-/// driver. Throws Error with the remedy when a GPU is asked for and none can be used.
+/// `auto`: the first GPU, else the CPU. TF32 is off. Throws Error with the remedy when a GPU is
+/// asked for and none can be used.
 c10::Device choose_device(config::Device choice);
 
 /// `auto`: bf16 on a GPU, fp32 on the CPU.
