@@ -1,7 +1,6 @@
 // The built-in pictures as tar shards on disk.
 #include <nlohmann/json.hpp>
 
-#include "data/png_encode.h"
 #include "data/tar_writer.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
@@ -47,7 +46,7 @@ int64_t write_shapes_tar(const ShapesTarSettings& settings) {
         TarWriter tar(settings.out_dir / fmt::format("shapes-{:05}.tar", shards++));
         for (int64_t row = first; row < end; ++row) {
             const Sample sample = dataset.read(row, 0);
-            tar.add(sample.key + ".png", encode_png(sample.image));
+            tar.add(sample.key + ".png", encode_png(sample.image.view()));
             tar.add(sample.key + ".txt", sample.caption);
             tar.add(sample.key + ".json", json_text(sample));
             progress.update(row + 1);

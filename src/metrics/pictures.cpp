@@ -13,7 +13,7 @@
 
 #include "flux/base/error.h"
 #include "flux/base/file.h"
-#include "flux/metrics/png_text.h"
+#include "flux/base/png.h"
 
 namespace flux::metrics {
 namespace {

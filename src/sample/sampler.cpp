@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <array>
 
+#include "flux/base/png.h"
 #include "flux/encoders/micro_batch.h"
 #include "flux/kernels/keyed_draw.h"
 #include "flux/model/latents.h"
-#include "flux/sample/image_write.h"
 #include "flux/sample/schedule.h"
 
 namespace flux::sample {

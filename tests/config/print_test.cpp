@@ -1,10 +1,12 @@
 #include "flux/config/print.h"
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "config/options.h"
 #include "config/values.h"
 #include "config_support.h"
+#include "flux/base/file.h"
 #include "flux/config/validate.h"
 
 namespace flux::config {
@@ -85,6 +87,15 @@ TEST(OptionsMarkdown, HasARowForEveryOption) {
     for (const Option& option : all_options()) {
         EXPECT_THAT(text, HasSubstr("| `" + option.name() + "` |"));
     }
+}
+
+// The page is generated: FLUX_UPDATE=1 ctest --test-dir build -R OptionsMarkdown writes it anew.
+TEST(OptionsMarkdown, IsThePageInConfigs) {
+    const auto page = std::filesystem::path(FLUX_SOURCE_DIR) / "configs/options.md";
+    if (std::getenv("FLUX_UPDATE") != nullptr) {
+        write_text(page, options_markdown());
+    }
+    EXPECT_EQ(read_text(page), options_markdown()) << "run this test with FLUX_UPDATE=1";
 }
 
 }  // namespace

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "data/decoders.h"
-#include "data/png_encode.h"
 #include "flux/base/error.h"
 #include "flux/data/image_decode.h"
 #include "flux/data/image_resize.h"
@@ -71,7 +70,7 @@ TEST(DecodeImage, TurnsPicturesUpright) {
     for (const char c : std::string("abcdef")) {
         stored.rgb.insert(stored.rgb.end(), 3, static_cast<uint8_t>(c));
     }
-    const std::string png = encode_png(stored);
+    const std::string png = encode_png(stored.view());
     const std::vector<std::string> expected = {"abc/def/",  "cba/fed/",  "fed/cba/",  "def/abc/",
                                                "ad/be/cf/", "da/eb/fc/", "fc/eb/da/", "cf/be/ad/"};
     for (int orientation = 1; orientation <= 8; ++orientation) {
@@ -105,13 +104,13 @@ TEST(DecodeImage, RefusesBombsBeforeTakingMemory) {
                              png_chunk("IDAT", "x") + png_chunk("IEND", "");
     EXPECT_THAT(error_of(bomb), testing::HasSubstr("PNG picture of 200000 x 200000 pixels: more "
                                                    "than the limit of 178956970"));
-    const std::string small = encode_png({4, 4, std::vector<uint8_t>(48)});
+    const std::string small = encode_png(Image{4, 4, std::vector<uint8_t>(48)}.view());
     EXPECT_THAT(error_of(small, 15), testing::HasSubstr("more than the limit"));
     EXPECT_EQ(error_of(small, 16), "no error");
 }
 
 TEST(DecodeImage, SaysWhatIsWrong) {
-    const std::string png = encode_png({40, 40, std::vector<uint8_t>(4800, 7)});
+    const std::string png = encode_png(Image{40, 40, std::vector<uint8_t>(4800, 7)}.view());
     EXPECT_THAT(error_of(""), testing::HasSubstr("no bytes"));
     EXPECT_THAT(error_of("once upon a time"), testing::HasSubstr("\"once upon a time\""));
     EXPECT_THAT(error_of(png.substr(0, png.size() - 30)), testing::HasSubstr("truncated"));

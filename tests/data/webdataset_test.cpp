@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "data/png_encode.h"
 #include "data/tar_bytes.h"
 #include "flux/base/error.h"
 #include "flux/data/loader.h"
@@ -18,7 +17,8 @@ using test::tar_member;
 using testing::HasSubstr;
 
 std::string png(int width, int height, uint8_t value = 1) {
-    return encode_png({width, height, std::vector<uint8_t>(size_t(3) * width * height, value)});
+    return encode_png(
+        Image{width, height, std::vector<uint8_t>(size_t(3) * width * height, value)}.view());
 }
 
 class WebDatasetTest : public testing::Test {
@@ -111,7 +111,8 @@ TEST_F(WebDatasetTest, CropsAreKeyedByRowAndEpoch) {
     for (int i = 0; i < 200 * 16; ++i) {
         wide.rgb.insert(wide.rgb.end(), 3, static_cast<uint8_t>(i % 200));
     }
-    write("a.tar", tar_member("k.png", encode_png(wide)) + tar_member("k.txt", "x") + tar_end());
+    write("a.tar",
+          tar_member("k.png", encode_png(wide.view())) + tar_member("k.txt", "x") + tar_end());
     const auto dataset = open();
     EXPECT_EQ(dataset->read(0, 1).image.rgb, dataset->read(0, 1).image.rgb);
     EXPECT_NE(dataset->read(0, 1).image.rgb, dataset->read(0, 2).image.rgb);

@@ -13,7 +13,7 @@
 #include <set>
 
 #include "flux/base/file.h"
-#include "flux/sample/image_write.h"
+#include "flux/base/png.h"
 #include "support/reference.h"
 
 namespace flux::metrics {
@@ -68,8 +68,8 @@ struct FakeRun {
         for (uint8_t& value : rgb) {
             value = static_cast<uint8_t>(random());
         }
-        const sample::PngText text{"prompt", prompt};
-        sample::write_png(place / name, {rgb.data(), side, side}, {&text, 1});
+        const PngText text{"prompt", prompt};
+        write_png(place / name, {rgb.data(), side, side}, {&text, 1});
     }
 
     std::string report(const ReportInput& input = {}) {

@@ -6,10 +6,10 @@
 #include <sstream>
 
 #include "flux/base/file.h"
+#include "flux/base/png.h"
 #include "flux/data/image_decode.h"
 #include "flux/data/image_transform.h"
 #include "flux/data/shapes.h"
-#include "flux/metrics/png_text.h"
 #include "support/process.h"
 #include "support/reference.h"
 
@@ -111,7 +111,7 @@ TEST(RunDefaultJob, LearnsAndDrawsWhatIsAskedFor) {
     ASSERT_EQ(sampled.exit_code, 0) << sampled.err;
     int pictures = 0, background_right = 0, color_right = 0;
     for (const auto& entry : std::filesystem::directory_iterator(folder.path() / "pictures")) {
-        const Asked asked = parse_prompt(metrics::read_png_text(entry.path()).at("prompt"));
+        const Asked asked = parse_prompt(read_png_text(entry.path()).at("prompt"));
         const data::Image image = read_picture(entry.path());
         ++pictures;
         background_right += background_of(image) == asked.background ? 1 : 0;

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "flux/base/png.h"
+
 namespace flux::data {
 
 /// An RGB picture: height * width * 3 bytes, row by row, colours interleaved.
@@ -12,6 +14,8 @@ struct Image {
     int width = 0;
     int height = 0;
     std::vector<uint8_t> rgb;
+
+    ImageView view() const { return {rgb.data(), width, height}; }
 };
 
 struct Sample {

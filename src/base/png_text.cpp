@@ -1,15 +1,14 @@
 // The chunks are read here and not through libpng, which would have to walk the pixels to reach
 // texts that stand after them. Layout: PNG specification (ISO/IEC 15948), sections 5 and 11.3.
-#include "flux/metrics/png_text.h"
-
 #include <cstdint>
 #include <optional>
 #include <string_view>
 
 #include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "flux/base/png.h"
 
-namespace flux::metrics {
+namespace flux {
 namespace {
 
 constexpr std::string_view kSignature("\x89PNG\r\n\x1a\n", 8);
@@ -99,4 +98,4 @@ std::map<std::string, std::string> read_png_text(const std::filesystem::path& pa
     return read_png_text(file.bytes(), path);
 }
 
-}  // namespace flux::metrics
+}  // namespace flux

@@ -1,4 +1,4 @@
-#include "flux/sample/image_write.h"
+#include "flux/base/png.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,10 +11,9 @@
 
 #include "flux/base/error.h"
 #include "flux/base/file.h"
-#include "flux/metrics/png_text.h"
 #include "support/reference.h"
 
-namespace flux::sample {
+namespace flux {
 namespace {
 
 using test::TemporaryFolder;
@@ -72,7 +71,7 @@ TEST(WritePng, KeepsTextsInAnyScript) {
                                         {"seed", "1234"},
                                         {"negative", ""}};
     write_png(path, {rgb.data(), 4, 4}, texts);
-    const auto read = metrics::read_png_text(path);
+    const auto read = read_png_text(path);
     ASSERT_EQ(read.size(), texts.size());
     for (const PngText& text : texts) {
         EXPECT_EQ(read.at(text.keyword), text.text);
@@ -130,9 +129,9 @@ TEST(ReadPngText, RefusesWhatIsNoWholePng) {
     const std::string whole = read_text(path);
     for (size_t size = 0; size < whole.size(); ++size) {
         const auto bytes = std::as_bytes(std::span(whole.data(), size));
-        EXPECT_THROW(metrics::read_png_text(bytes, path), Error) << size << " bytes";
+        EXPECT_THROW(read_png_text(bytes, path), Error) << size << " bytes";
     }
 }
 
 }  // namespace
-}  // namespace flux::sample
+}  // namespace flux

@@ -1,5 +1,3 @@
-#include "flux/sample/image_write.h"
-
 #include <png.h>
 
 #include <array>
@@ -10,8 +8,9 @@
 
 #include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "flux/base/png.h"
 
-namespace flux::sample {
+namespace flux {
 namespace {
 
 /// The text in Latin-1, or nothing if it has a character outside it (or is not UTF-8).
@@ -41,12 +40,12 @@ std::optional<std::string> utf8_to_latin1(const std::string& text) {
 /// longjmp would not.
 class PngWriter {
 public:
-    PngWriter(const std::filesystem::path& path, AtomicFile& file) : path_(path), file_(file) {
+    PngWriter() {
         png_ = png_create_write_struct(PNG_LIBPNG_VER_STRING, this, on_error, on_warning);
         info_ = png_ == nullptr ? nullptr : png_create_info_struct(png_);
         if (info_ == nullptr) {
             png_destroy_write_struct(&png_, &info_);
-            fail("{}: libpng cannot start: out of memory", path.string());
+            fail("libpng cannot start: out of memory");
         }
         png_set_write_fn(png_, this, on_write, nullptr);
     }
@@ -54,7 +53,7 @@ public:
     PngWriter(const PngWriter&) = delete;
     PngWriter& operator=(const PngWriter&) = delete;
 
-    void write(const ImageView& image, std::span<const PngText> texts) {
+    std::string encode(const ImageView& image, std::span<const PngText> texts) {
         png_set_IHDR(png_, info_, static_cast<png_uint_32>(image.width),
                      static_cast<png_uint_32>(image.height), 8, PNG_COLOR_TYPE_RGB,
                      PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
@@ -66,6 +65,7 @@ public:
             png_write_row(png_, image.rgb + row * image.width * 3);
         }
         png_write_end(png_, info_);
+        return std::move(bytes_);
     }
 
 private:
@@ -86,33 +86,33 @@ private:
     }
 
     static PngWriter& self(png_voidp pointer) { return *static_cast<PngWriter*>(pointer); }
-    [[noreturn]] static void on_error(png_structp png, png_const_charp message) {
-        fail("{}: cannot write the PNG file: {}", self(png_get_error_ptr(png)).path_.string(),
-             message);
+    [[noreturn]] static void on_error(png_structp, png_const_charp message) {
+        fail("cannot write a picture as PNG: {}", message);
     }
     static void on_warning(png_structp png, png_const_charp message) { on_error(png, message); }
     static void on_write(png_structp png, png_bytep data, size_t size_bytes) {
-        self(png_get_io_ptr(png)).file_.write(data, size_bytes);
+        self(png_get_io_ptr(png)).bytes_.append(reinterpret_cast<const char*>(data), size_bytes);
     }
 
-    std::filesystem::path path_;
-    AtomicFile& file_;
+    std::string bytes_;
     png_structp png_ = nullptr;
     png_infop info_ = nullptr;
 };
 
 }  // namespace
 
-void write_png(const std::filesystem::path& path, const ImageView& image,
-               std::span<const PngText> texts) {
+std::string encode_png(const ImageView& image, std::span<const PngText> texts) {
     constexpr int64_t kLargest = 1 << 20;
     if (image.width < 1 || image.height < 1 || image.width > kLargest || image.height > kLargest) {
-        fail("{}: cannot write a picture of {} x {} pixels: each side must be 1 to {}",
-             path.string(), image.width, image.height, kLargest);
+        fail("a picture of {} x {} pixels cannot be written: each side must be 1 to {}",
+             image.width, image.height, kLargest);
     }
-    AtomicFile file(path);
-    PngWriter(path, file).write(image, texts);
-    file.commit();
+    return PngWriter().encode(image, texts);
 }
 
-}  // namespace flux::sample
+void write_png(const std::filesystem::path& path, const ImageView& image,
+               std::span<const PngText> texts) {
+    write_text(path, encode_png(image, texts));
+}
+
+}  // namespace flux
