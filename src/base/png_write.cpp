@@ -112,7 +112,13 @@ std::string encode_png(const ImageView& image, std::span<const PngText> texts) {
 
 void write_png(const std::filesystem::path& path, const ImageView& image,
                std::span<const PngText> texts) {
-    write_text(path, encode_png(image, texts));
+    std::string bytes;
+    try {
+        bytes = encode_png(image, texts);
+    } catch (const Error& problem) {
+        fail("{}: {}", path.string(), problem.what());
+    }
+    write_text(path, bytes);
 }
 
 }  // namespace flux

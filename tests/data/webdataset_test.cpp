@@ -212,7 +212,7 @@ TEST(MakeDataset, RefusesWithTheRemedy) {
         return [=] { make_dataset({.name = name, .path = path}); };
     };
     EXPECT_THAT(open("shape", ""), testing::ThrowsMessage<ConfigError>(
-                                       HasSubstr("\"shape\": unknown; did you mean \"shapes\"?")));
+                                       HasSubstr("\"shape\": unknown data set; did you mean shapes?")));
     EXPECT_THAT(open("cc12m_preprocessed", ""),
                 testing::ThrowsMessage<Error>(HasSubstr("these work: shapes, webdataset")));
     EXPECT_THAT(open("cc12m-wds", ""), testing::ThrowsMessage<Error>(HasSubstr("network")));
