@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds build/flux_train and the tests with CMake and Ninja. BUILD_DIR chooses another folder; arguments go to CMake's
+# Builds build/flux_train and the tests with CMake and Ninja. BUILD_DIR (below the top folder, or absolute) chooses another folder; arguments go to CMake's
 # configuration. A build that is up to date costs a second.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -20,4 +20,6 @@ if [ "$log_rank" != 0 ]; then
 fi
 "$top/scripts/setup.sh"
 "$top/scripts/build.sh" >&2
-exec "$top/${BUILD_DIR:-build}/flux_train" --job.config_file "$config" "$@"
+build=${BUILD_DIR:-build}  # below the top folder unless absolute, as in build.sh
+[[ $build = /* ]] || build=$top/$build
+exec "$build/flux_train" --job.config_file "$config" "$@"

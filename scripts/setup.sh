@@ -36,10 +36,15 @@ install_packages() {
         apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# The places that cmake/dependencies.cmake looks at before the wheels.
 host_has_nvcc13() {
     local nvcc
-    nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
-    [ -x "$nvcc" ] && "$nvcc" --version | grep -q 'release 13\.'
+    for nvcc in "$(command -v nvcc)" /usr/local/cuda/bin/nvcc; do
+        if [ -x "$nvcc" ] && "$nvcc" --version | grep -q 'release 13\.'; then
+            return 0
+        fi
+    done
+    return 1
 }
 
 install_wheels() {

@@ -149,18 +149,17 @@ void sync_folder(const std::filesystem::path& folder) {
     }
 }
 
-void make_writable_folder(const std::filesystem::path& folder) {
+void make_writable_folder(const std::filesystem::path& folder, std::string_view remedy) {
     std::error_code code;
     std::filesystem::create_directories(folder, code);
     if (code) {
-        fail("{}: cannot create the folder: {}: choose another with --job.dump_folder",
-             folder.string(), code.message());
+        fail("{}: cannot create the folder: {}: {}", folder.string(), code.message(), remedy);
     }
     const std::filesystem::path probe = folder / fmt::format(".write_probe.{}", ::getpid());
     const int descriptor = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (descriptor < 0) {
-        fail("{}: cannot write into the folder: {}: choose another with --job.dump_folder",
-             folder.string(), std::strerror(errno));
+        fail("{}: cannot write into the folder: {}: {}", folder.string(), std::strerror(errno),
+             remedy);
     }
     ::close(descriptor);
     ::unlink(probe.c_str());

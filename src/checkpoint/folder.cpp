@@ -130,4 +130,20 @@ void prune(const fs::path& folder, int64_t keep_latest_k, int64_t written) {
     }
 }
 
+int64_t abandon_after(const fs::path& folder, int64_t step) {
+    int64_t count = 0;
+    const auto found = committed(folder);
+    for (auto newer = found.upper_bound(step); newer != found.end(); ++newer, ++count) {
+        fs::path aside = step_folder(folder, newer->first).string() + ".abandoned";
+        for (int i = 2; fs::exists(aside); ++i) {
+            aside = fmt::format("{}.abandoned-{}", step_folder(folder, newer->first).string(), i);
+        }
+        fs::rename(newer->second, aside);
+    }
+    if (count > 0) {
+        sync_folder(folder);
+    }
+    return count;
+}
+
 }  // namespace flux::checkpoint

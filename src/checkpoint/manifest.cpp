@@ -35,6 +35,9 @@ Json run_to_json(const RunState& run) {
             {"global_batch_size", run.global_batch_size},
             {"optimizer_step", run.optimizer_step},
             {"skipped_steps", run.skipped_steps},
+            {"validated_step", run.validated_step},
+            {"target_reached", run.target_reached},
+            {"dataset_fingerprint", run.dataset_fingerprint},
             {"config_toml", run.config_toml}};
 }
 
@@ -111,6 +114,9 @@ RunState run_from_json(const Json& json) {
     run.global_batch_size = json.at("global_batch_size").get<int64_t>();
     run.optimizer_step = json.at("optimizer_step").get<int64_t>();
     run.skipped_steps = json.at("skipped_steps").get<int64_t>();
+    run.validated_step = json.at("validated_step").get<int64_t>();
+    run.target_reached = json.at("target_reached").get<bool>();
+    run.dataset_fingerprint = json.at("dataset_fingerprint").get<uint64_t>();
     run.config_toml = json.at("config_toml").get<std::string>();
     return run;
 }

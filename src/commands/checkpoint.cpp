@@ -1,7 +1,10 @@
-#include <ATen/core/Tensor.h>
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <array>
+
 #include "commands/shared.h"
+#include "flux/base/dtype.h"
 #include "flux/base/error.h"
 #include "flux/base/log.h"
 #include "flux/checkpoint/export.h"
@@ -9,17 +12,15 @@
 namespace flux::commands {
 namespace {
 
-c10::ScalarType dtype_of(const std::string& name) {
-    if (name == "float32") {
-        return at::kFloat;
+constexpr std::array kExportDtypes{at::kFloat, at::kBFloat16, at::kHalf};
+
+c10::ScalarType export_dtype(const std::string& name) {
+    const auto dtype = dtype_from_long_name(name);
+    if (!dtype ||
+        std::find(kExportDtypes.begin(), kExportDtypes.end(), *dtype) == kExportDtypes.end()) {
+        fail_config("command line: --dtype {}: must be float32, bfloat16 or float16", name);
     }
-    if (name == "bfloat16") {
-        return at::kBFloat16;
-    }
-    if (name == "float16") {
-        return at::kHalf;
-    }
-    fail_config("command line: --dtype {}: must be float32, bfloat16 or float16", name);
+    return *dtype;
 }
 
 int export_weights(const Words& words) {
@@ -34,11 +35,12 @@ int export_weights(const Words& words) {
                    config::flags_help(flags));
         return 0;
     }
+    refuse_configuration(command_line, "checkpoint export");
     if (from.empty() || out.empty()) {
         fail_config("command line: checkpoint export: needs --checkpoint DIR and --out FILE");
     }
     const auto path = resolve_checkpoint(from);
-    checkpoint::export_model(path, out, dtype_of(dtype));
+    checkpoint::export_model(path, out, export_dtype(dtype));
     log::info("{} -> {} ({})", path.string(), out, dtype);
     return 0;
 }

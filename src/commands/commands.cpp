@@ -1,5 +1,6 @@
 #include "flux/commands/commands.h"
 
+#include <c10/util/Exception.h>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
@@ -26,17 +27,14 @@ constexpr std::array<Command, 4> kCommands{{
      checkpoint},
 }};
 
-}  // namespace
-
-std::string subcommands_help() {
-    std::string text = "Subcommands (each has its own --help):\n";
-    for (const Command& command : kCommands) {
-        text += fmt::format("  {:<12}{}\n", command.name, command.help);
-    }
-    return text;
+/// LibTorch says "out of memory" in exceptions of its own.
+bool is_out_of_memory(const c10::Error& error) {
+    return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
+           std::string_view(error.what()).find("not enough memory") != std::string_view::npos ||
+           std::string_view(error.what()).find("can't allocate memory") != std::string_view::npos;
 }
 
-int run(const Words& words) {
+int dispatch(const Words& words) {
     if (words.empty() || words.front().starts_with("-")) {
         return train(words);
     }
@@ -51,6 +49,31 @@ int run(const Words& words) {
     }
     fail_config("command line: {}: unknown subcommand; there are {}", words.front(),
                 fmt::join(names, ", "));
+}
+
+}  // namespace
+
+std::string subcommands_help() {
+    std::string text = "Subcommands (each has its own --help):\n";
+    for (const Command& command : kCommands) {
+        text += fmt::format("  {:<12}{}\n", command.name, command.help);
+    }
+    return text;
+}
+
+int run(const Words& words) {
+    try {
+        return dispatch(words);
+    } catch (const c10::Error& error) {
+        if (is_out_of_memory(error)) {
+            fail(
+                "out of memory: lower training.batch_size (training.global_batch_size keeps the "
+                "step's size) or set "
+                "activation_checkpoint.mode = \"full\": {}",
+                error.what_without_backtrace());
+        }
+        throw;
+    }
 }
 
 }  // namespace flux::commands

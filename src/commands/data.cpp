@@ -27,6 +27,7 @@ int shapes(const Words& words) {
                    config::flags_help(flags));
         return 0;
     }
+    refuse_configuration(command_line, "data shapes");
     if (out.empty() || samples < 1 || samples_per_shard < 1 || img_size < 16 || img_size > 16384 ||
         seed < 0) {
         fail_config(
@@ -38,7 +39,7 @@ int shapes(const Words& words) {
     if (samples > limit) {
         fail_config("command line: --samples {}: the data set has {} pictures", samples, limit);
     }
-    make_writable_folder(out);
+    make_writable_folder(out, "choose another with --out");
     const int64_t shards = data::write_shapes_tar({.out_dir = out,
                                                    .samples = samples,
                                                    .samples_per_shard = samples_per_shard,

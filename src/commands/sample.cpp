@@ -7,6 +7,7 @@
 #include "flux/base/file.h"
 #include "flux/base/log.h"
 #include "flux/base/progress.h"
+#include "flux/config/print.h"
 #include "flux/config/validate.h"
 #include "flux/sample/sampler.h"
 #include "flux/train/device.h"
@@ -52,23 +53,6 @@ std::vector<std::string> read_prompts(const std::filesystem::path& file) {
     return prompts;
 }
 
-sample::SamplerSettings sampler_settings(const config::JobConfig& config, uint64_t run_seed) {
-    sample::SamplerSettings settings;
-    settings.img_size = config.inference.img_size.value_or(config.training.img_size);
-    settings.steps = config.inference.denoising_steps.value_or(config.eval.denoising_steps);
-    if (config.inference.classifier_free_guidance_scale) {
-        settings.guidance_scale = config.inference.classifier_free_guidance_scale;
-    } else if (config.eval.enable_classifier_free_guidance) {
-        settings.guidance_scale = config.eval.classifier_free_guidance_scale;
-    }
-    settings.time_shift = config.inference.time_shift;
-    settings.flavor = config.model.flavor;
-    settings.model_guidance = config.training.guidance;
-    settings.batch_size = config.inference.batch_size;
-    settings.seed = config.inference.seed.value_or(run_seed);
-    return settings;
-}
-
 std::vector<sample::PictureRequest> make_requests(const std::vector<std::string>& prompts,
                                                   int64_t pictures) {
     std::vector<sample::PictureRequest> requests;
@@ -82,7 +66,7 @@ std::vector<sample::PictureRequest> make_requests(const std::vector<std::string>
 
 void draw(const SampleFlags& flags, const config::JobConfig& config, checkpoint::Checkpoint& from,
           const std::vector<std::string>& prompts) {
-    const c10::Device device = train::choose_device(config.training.device);
+    const c10::Device device = train::prepare_device(config.training);
     const model::FluxConfig dimensions = train::model_dimensions(config);
     const encoders::Conditioning conditioning(config.encoder, config.training.test_mode,
                                               {dimensions.context_in_dim, dimensions.vec_in_dim},
@@ -90,21 +74,23 @@ void draw(const SampleFlags& flags, const config::JobConfig& config, checkpoint:
     model::Mmdit model(
         dimensions,
         {.compute_dtype = train::compute_dtype(config.training.mixed_precision_param, device),
-         .device = device},
+         .device = device,
+         .trainable = false},
         units::RecomputePolicy::none());
     train::restore(from, model.parameters(), nullptr);
     const std::filesystem::path out = flags.out.empty() ? config.inference.save_path : flags.out;
-    make_writable_folder(out);
+    make_writable_folder(out, "choose another with --out");
     const auto requests = make_requests(prompts, flags.pictures);
     Progress progress(
         {.label = "sample", .unit = "pictures", .total = static_cast<int64_t>(requests.size())});
     sample::draw_pictures(
-        model, conditioning, sampler_settings(config, from.run().seed), requests,
-        [&](size_t i) {
-            return out /
-                   fmt::format("{:04}-{:02}.png", requests[i].prompt_index, requests[i].picture);
-        },
-        [&](int64_t done) { progress.update(done); });
+        model, conditioning, sample::inference_pictures(config, from.run().seed), requests,
+        {.path_of =
+             [&](size_t i) {
+                 return out / fmt::format("{:04}-{:02}.png", requests[i].prompt_index,
+                                          requests[i].picture);
+             },
+         .on_progress = [&](int64_t done) { progress.update(done); }});
     progress.finish();
     log::info("{} pictures of {} prompts in {}", requests.size(), prompts.size(), out.string());
 }
@@ -117,7 +103,7 @@ int sample(const Words& words) {
     if (command_line.help) {
         fmt::print(
             "Usage: flux_train sample --checkpoint DIR [--prompt TEXT | --prompts FILE] "
-            "[--section.key=value]\n\n"
+            "[--section.key=value ...] [--print-config]\n\n"
             "Options that are not given come from the checkpoint's own configuration.\n\n{}",
             config::flags_help(flags_of(flags)));
         return 0;
@@ -132,8 +118,14 @@ int sample(const Words& words) {
     checkpoint::Checkpoint from(resolve_checkpoint(flags.checkpoint));
     const config::LoadedConfig loaded = config::load_config(
         command_line, {(from.folder() / "checkpoint.json").string(), from.run().config_toml});
+    log::configure({.rank = 0, .color = !loaded.config.metrics.disable_color_printing});
     show_notices(loaded);
+    if (command_line.print_config) {
+        fmt::print("{}", config::to_toml(loaded.config));
+        return 0;
+    }
     config::validate(loaded);
+    config::refuse_unbuilt(loaded);
     std::vector<std::string> prompts = flags.prompts;
     if (prompts.empty() || !flags.prompts_file.empty()) {
         const auto more = read_prompts(

@@ -1,10 +1,26 @@
 #include "commands/shared.h"
 
+#include <map>
+#include <optional>
+
 #include "flux/base/error.h"
 #include "flux/base/log.h"
 #include "flux/checkpoint/folder.h"
 
 namespace flux::commands {
+namespace {
+
+/// The newest checkpoint in the folders of a run, or nothing. Those of a run that was set aside
+/// (earlier-N/) lie deeper.
+std::optional<std::filesystem::path> newest_of_run(const std::filesystem::path& run) {
+    std::map<int64_t, std::filesystem::path> found;
+    for (const auto& entry : std::filesystem::directory_iterator(run)) {
+        found.merge(checkpoint::committed(entry.path()));
+    }
+    return found.empty() ? std::nullopt : std::optional(found.rbegin()->second);
+}
+
+}  // namespace
 
 void show_notices(const config::LoadedConfig& loaded) {
     for (const std::string& notice : loaded.notices) {
@@ -12,21 +28,34 @@ void show_notices(const config::LoadedConfig& loaded) {
     }
 }
 
+void refuse_configuration(const config::CommandLine& command_line, std::string_view command) {
+    if (!command_line.overrides.empty()) {
+        fail_config("command line: {}: `{}` reads no configuration; leave it out",
+                    command_line.overrides.front().shown, command);
+    }
+    if (command_line.print_config) {
+        fail_config("command line: --print-config: `{}` reads no configuration; leave it out",
+                    command);
+    }
+}
+
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& path) {
     if (!std::filesystem::is_directory(path)) {
         fail("--checkpoint {}: no such folder", path.string());
     }
-    if (checkpoint::step_of(path)) {
-        return path;
+    const std::filesystem::path bare = path.has_filename() ? path : path.parent_path();  // step-4/
+    if (checkpoint::step_of(bare)) {
+        return bare;
     }
-    for (const auto& folder : {path, path / "checkpoint"}) {
-        if (const auto newest = checkpoint::find_latest(folder, -1)) {
-            return *newest;
-        }
+    if (const auto newest = checkpoint::find_latest(path, -1)) {
+        return *newest;
+    }
+    if (const auto newest = newest_of_run(path)) {
+        return *newest;
     }
     fail(
-        "--checkpoint {}: neither it nor its folder checkpoint/ holds a complete checkpoint "
-        "(step-N)",
+        "--checkpoint {}: neither it nor a folder in it holds a complete checkpoint (step-N with "
+        "checkpoint.json)",
         path.string());
 }
 

@@ -1,11 +1,10 @@
-// What the subcommands share: reading the configuration, --help and --print-config, opening a model
-// from a checkpoint.
+// What the subcommands share: the list of them, the notices of a configuration, and which
+// checkpoint a path means.
 #pragma once
 
 #include <filesystem>
-#include <optional>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "flux/commands/commands.h"
 #include "flux/config/load_config.h"
@@ -18,8 +17,13 @@ std::string subcommands_help();
 /// Writes the notices of a configuration to stderr.
 void show_notices(const config::LoadedConfig& loaded);
 
-/// The checkpoint that a path means: a step-N folder, a folder of them, or a run's folder. Throws
-/// Error naming what was looked for.
+/// For commands that read no configuration. Throws ConfigError naming the first word that is meant
+/// for one: --section.key or --print-config.
+void refuse_configuration(const config::CommandLine& command_line, std::string_view command);
+
+/// The checkpoint that a path means: a step-N folder, the newest in a folder of them, or the newest
+/// in any folder of a run's folder (checkpoint.folder is an option). Throws Error naming what was
+/// looked for.
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& path);
 
 }  // namespace flux::commands

@@ -38,13 +38,14 @@ int train(const Words& words) {
         fmt::print("{}", config::to_toml(loaded.config));
         return 0;
     }
-    const train::Job job = train::resolve_job(loaded);
+    const train::ResolvedJob job = train::resolve_job(loaded);
     if (job.config.job.print_args) {
         log::info("effective configuration:\n{}", config::to_toml(job.config));
     }
-    if (job.resume && job.resume->run().step >= job.config.training.steps) {
-        log::info("{}: the run has already finished its {} steps; --job.restart begins anew",
-                  job.resume->folder().string(), job.config.training.steps);
+    if (job.finished()) {
+        log::info("{}: the run has already finished{}; --job.restart begins anew", job.resume->folder.string(),
+                  job.resume->run.target_reached ? ": its validation loss reached the target"
+                                                 : fmt::format(" its {} steps", job.config.training.steps));
         return 0;
     }
     train::Trainer trainer(job);

@@ -10,31 +10,10 @@
 #include "config/options.h"
 #include "config/values.h"
 #include "flux/base/error.h"
+#include "flux/base/utf8.h"
 
 namespace flux::config {
 namespace {
-
-/// Whether TOML can hold the text.
-bool is_utf8(std::string_view text) {
-    for (size_t i = 0; i < text.size();) {
-        const auto lead = static_cast<unsigned char>(text[i]);
-        const size_t length = lead < 0x80                   ? 1
-                              : lead >= 0xC2 && lead < 0xE0 ? 2
-                              : lead >= 0xE0 && lead < 0xF0 ? 3
-                              : lead >= 0xF0 && lead < 0xF5 ? 4
-                                                            : 0;
-        if (length == 0 || i + length > text.size()) {
-            return false;
-        }
-        for (size_t k = 1; k < length; ++k) {
-            if ((static_cast<unsigned char>(text[i + k]) & 0xC0) != 0x80) {
-                return false;
-            }
-        }
-        i += length;
-    }
-    return true;
-}
 
 /// One word --name or --name=value.
 struct Word {
@@ -137,8 +116,9 @@ private:
         const std::string shown = word.value || text.empty()
                                       ? std::string(word.shown)
                                       : fmt::format("{} {}", word.shown, text);
-        if (!is_utf8(text)) {
-            fail_config("command line: --{}: the value is not valid UTF-8", word.name);
+        if (const auto position = first_invalid_utf8(text)) {  // TOML could not hold it
+            fail_config("command line: --{}: the value is not valid UTF-8 at byte {}", word.name,
+                        *position);
         }
         result_.overrides.push_back({name, text, shown});
     }

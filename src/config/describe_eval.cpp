@@ -5,14 +5,14 @@ namespace flux::config {
 namespace {
 
 void describe_validation(Section<Eval>& s) {
-    s.row(
-        &Eval::dataset, "dataset",
-        {.help = "Validation set: shapes, coco (also coco-validation), coco_preprocessed, "
-                 "webdataset; empty turns validation off, and so does validation.enable = false"});
+    s.row(&Eval::dataset, "dataset",
+          {.help =
+               "Validation set, by the names of training.dataset: shapes, coco, coco_preprocessed, "
+               "webdataset; empty turns validation off, and so does validation.enable = false"});
     s.row(&Eval::dataset_path, "dataset_path",
           {.help = "Where the validation set lies; unset: the data set's own path"});
     s.row(&Eval::batch_size, "batch_size",
-          {.help = "Samples in one pass, per process",
+          {.help = "Samples validated, and pictures drawn while training, in one pass",
            .unit = "samples",
            .range = at_least(1, 1e6),
            .aliases = {"validation.local_batch_size"}});
@@ -99,7 +99,9 @@ void describe_inference(std::vector<Option>& table) {
            .unit = "steps",
            .range = at_least(1, 1e5)});
     s.row(&Inference::classifier_free_guidance_scale, "classifier_free_guidance_scale",
-          {.help = "Strength of the guidance; unset: that of [eval]", .range = not_negative()});
+          {.help = "Strength of the guidance; unset: eval.classifier_free_guidance_scale where "
+                   "eval.enable_classifier_free_guidance is on, else no guidance",
+           .range = not_negative()});
     s.row(&Inference::time_shift, "time_shift",
           {.help = "Shift of the sampler's timesteps: auto as published (by picture size for dev, "
                    "none for schnell), none, or reference (constant, as torchtitan samples)"});

@@ -48,13 +48,15 @@ void describe_sharding(Section<Parallelism>& s) {
            .status = not_built("training on several processes",
                                {Value(int64_t{-1}), Value(int64_t{1})})});
     s.row(&Parallelism::fsdp_reshard_after_forward, "fsdp_reshard_after_forward",
-          {.help = "Free gathered weights after the forward pass",
-           .words_for_bool = {"never", "always"},
-           .status = no_meaning(kOneProcess)});
+          {.help = "always keeps only fsdp_prefetch_params + 1 units' weights in the compute type "
+                   "and copies them again when they are needed, which saves memory; default and "
+                   "never keep all of them (with one process)",
+           .words_for_bool = {"never", "always"}});
     s.row(&Parallelism::fsdp_prefetch_params, "fsdp_prefetch_params",
-          {.help = "Units whose weights are gathered ahead",
-           .range = at_least(0, 1000),
-           .status = no_meaning(kOneProcess)});
+          {.help = "Units whose weights are kept besides the running one's with "
+                   "fsdp_reshard_after_forward = always",
+           .unit = "units",
+           .range = at_least(0, 1000)});
     s.row(&Parallelism::fsdp_overlap_comm, "fsdp_overlap_comm",
           {.help = "Gather and reduce while computing", .status = no_meaning(kOneProcess)});
 }

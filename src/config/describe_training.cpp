@@ -6,15 +6,19 @@ namespace {
 
 void describe_data(Section<Training>& s) {
     s.row(&Training::dataset, "dataset",
-          {.help = "Data set: shapes (drawn on the fly, needs no files), webdataset (tar shards at "
-                   "dataset_path), or one with a default path below /dataset: cc12m_disk, "
-                   "cc12m_preprocessed, cc12m-wds, cc12m-test, coco, coco_preprocessed, dummy",
+          {.help = "Data set: shapes (also dummy; drawn on the fly, needs no files), webdataset or "
+                   "cc12m-wds (tar shards at dataset_path), or one with a default path below "
+                   "/dataset: cc12m-test, coco (also coco-validation), cc12m_disk, "
+                   "cc12m_preprocessed, coco_preprocessed",
            .required = true});
     s.row(&Training::dataset_path, "dataset_path",
           {.help = "Where the data set lies: a folder, a file, a glob or several with commas; "
                    "unset: the data set's own path"});
     s.row(&Training::subset_size, "subset_size",
-          {.help = "Use only the first so many samples", .unit = "samples", .range = at_least(1)});
+          {.help = "Train on the first so many stored samples, counting those that are too small; "
+                   "unset: on all",
+           .unit = "samples",
+           .range = at_least(1)});
     s.row(&Training::shuffle, "shuffle",
           {.help = "Order within an epoch: global mixes all samples, shards mixes shard by shard, "
                    "none keeps the stored order",
@@ -52,8 +56,9 @@ void describe_steps(Section<Training>& s) {
           {.help = "Passes whose gradients make one optimizer step; follows from "
                    "global_batch_size where that is set",
            .range = at_least(1, 1e6)});
-    s.row(&Training::max_norm, "max_norm",
-          {.help = "Gradients are scaled down to at most this norm", .range = above(0)});
+    s.row(
+        &Training::max_norm, "max_norm",
+        {.help = "All gradients together are scaled down to at most this norm", .range = above(0)});
     s.row(&Training::max_skipped_steps, "max_skipped_steps",
           {.help = "Steps in a row that may be skipped for a loss or gradient that is not finite; "
                    "one more ends the run",
@@ -80,7 +85,8 @@ void describe_objective(Section<Training>& s) {
           {.help = "Moves timesteps towards noise: t -> s t / (1 + (s - 1) t); 1 moves nothing",
            .range = above(0)});
     s.row(&Training::guidance, "guidance",
-          {.help = "Guidance strength fed to a model with guidance_embed while it trains",
+          {.help = "Guidance strength fed to a model with guidance_embed, while it trains, is "
+                   "validated and draws",
            .range = not_negative()});
 }
 
@@ -96,7 +102,8 @@ void describe_execution(Section<Training>& s) {
           {.help = "Type in which gradients are summed over processes",
            .status = not_built("reducing gradients in bfloat16")});
     s.row(&Training::deterministic, "deterministic",
-          {.help = "Refuse kernels whose result depends on timing; slower"});
+          {.help = "Take only kernels whose result does not depend on timing, and fail where there "
+                   "is none; slower"});
     s.row(&Training::compile, "compile",
           {.help = "Capture the training step and replay it",
            .status = not_built("capturing the step")});
@@ -125,7 +132,7 @@ void describe_dataloader(std::vector<Option>& table) {
     s.row(&Dataloader::num_workers, "num_workers",
           {.help = "Threads that read and decode samples", .range = at_least(1, 4096)});
     s.row(&Dataloader::prefetch_factor, "prefetch_factor",
-          {.help = "Batches each of these threads works ahead",
+          {.help = "Batches read ahead for each of these threads",
            .unit = "batches",
            .range = at_least(1, 1e4)});
     s.row(&Dataloader::persistent_workers, "persistent_workers",
@@ -147,7 +154,7 @@ void describe_optimizer(std::vector<Option>& table) {
     s.row(&Optimizer::eps, "eps",
           {.help = "Added to the denominator of an update", .range = not_negative()});
     s.row(&Optimizer::weight_decay, "weight_decay",
-          {.help = "Decoupled weight decay", .range = not_negative()});
+          {.help = "Weight decay", .range = not_negative()});
     s.row(&Optimizer::implementation, "implementation",
           {.help = "Kernels of the optimizer step",
            .status = no_meaning("there is one implementation, which is fused")});
@@ -160,7 +167,7 @@ void describe_optimizer(std::vector<Option>& table) {
 void describe_lr_scheduler(std::vector<Option>& table) {
     Section<LrScheduler> s("lr_scheduler", &JobConfig::lr_scheduler);
     s.row(&LrScheduler::warmup_steps, "warmup_steps",
-          {.help = "Steps in which the learning rate rises from 0",
+          {.help = "Steps in which the learning rate rises evenly; the first has lr / warmup_steps",
            .unit = "steps",
            .range = at_least(0)});
     s.row(&LrScheduler::decay_ratio, "decay_ratio",

@@ -44,6 +44,12 @@ std::string describe_status(const Option& option) {
     return "";
 }
 
+/// The help and what it adds for such a row.
+std::string meaning_of(const Option& option) {
+    const std::string status = describe_status(option);
+    return option.help + "." + (status.empty() ? "" : " " + status);
+}
+
 /// Breaks at blanks so that lines stay below 100 characters.
 std::string wrapped(const std::string& text, size_t indent) {
     constexpr size_t kWidth = 100;
@@ -97,8 +103,7 @@ std::string options_help(const JobConfig* config) {
                      text += fmt::format("  --{} = {}{}\n", option.name(), value,
                                          value == usual ? "" : fmt::format(" (default {})", usual));
                      text += wrapped(type_and_unit(option), 6);
-                     const std::string status = describe_status(option);
-                     text += wrapped(option.help + "." + (status.empty() ? "" : " " + status), 6);
+                     text += wrapped(meaning_of(option), 6);
                      if (!option.aliases.empty()) {
                          text += wrapped(
                              fmt::format("also --{}", fmt::join(option.aliases, ", --")), 6);
@@ -118,7 +123,7 @@ std::string options_markdown() {
                 "\n## {}\n\n| option | default | takes | meaning |\n|---|---|---|---|\n", section);
         },
         [&](const Option& option) {
-            std::string meaning = option.help + ". " + describe_status(option);
+            std::string meaning = meaning_of(option);
             if (!option.aliases.empty()) {
                 meaning += fmt::format(" Also `{}`.", fmt::join(option.aliases, "`, `"));
             }

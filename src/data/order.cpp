@@ -20,10 +20,15 @@ uint64_t round_value(uint64_t seed, uint32_t epoch, uint32_t round, uint64_t hal
 
 }  // namespace
 
-Order::Order(int64_t rows, Shuffle shuffle, uint64_t seed)
+Order::Order(int64_t rows, config::Shuffle shuffle, uint64_t seed)
     : rows_(rows), shuffle_(shuffle), seed_(seed) {
     if (rows < 1 || rows > kMaxRows) {
         fail("an order of {} rows: must be 1 to {}", rows, kMaxRows);
+    }
+    if (shuffle == config::Shuffle::kShards) {
+        fail(
+            "training.shuffle = shards: reading shard by shard is not part of this version: use "
+            "global or none");
     }
     left_size_ = static_cast<uint64_t>(std::sqrt(static_cast<double>(rows)));
     while (left_size_ * left_size_ < static_cast<uint64_t>(rows)) {
@@ -35,7 +40,7 @@ Order::Order(int64_t rows, Shuffle shuffle, uint64_t seed)
 Position Order::at(int64_t sample) const {
     const auto epoch = static_cast<uint32_t>(sample / rows_);
     const int64_t index = sample % rows_;
-    return {epoch, shuffle_ == Shuffle::kGlobal ? permuted(index, epoch) : index};
+    return {epoch, shuffle_ == config::Shuffle::kGlobal ? permuted(index, epoch) : index};
 }
 
 /// A Feistel network on pairs (left, right), left < left_size_ and right < right_size_, permutes

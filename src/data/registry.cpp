@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <thread>
+#include <vector>
 
 #include "flux/base/error.h"
 #include "flux/base/nearest.h"
@@ -16,42 +17,38 @@ namespace {
 enum class Storage { kShapes, kTar, kRemoteTar, kArrow };
 
 struct Entry {
-    DatasetName name;
+    std::string name;
+    std::string default_path;  // empty: none
     Storage storage;
 };
 
+/// Also those whose storage this version cannot read.
 const std::vector<Entry>& entries() {
     static const std::vector<Entry> all = {
-        {{"shapes", "", "captioned coloured shapes, drawn on the fly"}, Storage::kShapes},
-        {{"webdataset", "", "tar shards of pictures with .txt or .json captions"}, Storage::kTar},
-        {{"cc12m-test", "/dataset/cc12m-test", "a small part of CC12M as tar shards"},
-         Storage::kTar},
-        {{"cc12m-wds", "", "CC12M as tar shards; their folder is the path"}, Storage::kRemoteTar},
-        {{"cc12m_disk", "/dataset/cc12m_disk", "CC12M, cleaned, as an Arrow folder"},
-         Storage::kArrow},
-        {{"cc12m_preprocessed", "/dataset/cc12m_preprocessed", "CC12M as stored encodings"},
-         Storage::kArrow},
-        {{"coco", "/dataset/coco", "COCO validation pictures with timesteps as tar shards"},
-         Storage::kTar},
-        {{"coco-validation", "/dataset/coco", "another name of coco"}, Storage::kTar},
-        {{"coco_preprocessed", "/dataset/coco_preprocessed", "COCO validation as stored encodings"},
-         Storage::kArrow},
-        {{"dummy", "", "another name of shapes"}, Storage::kShapes},
+        {"shapes", "", Storage::kShapes},
+        {"webdataset", "", Storage::kTar},
+        {"cc12m-test", "/dataset/cc12m-test", Storage::kTar},
+        {"cc12m-wds", "", Storage::kRemoteTar},
+        {"cc12m_disk", "/dataset/cc12m_disk", Storage::kArrow},
+        {"cc12m_preprocessed", "/dataset/cc12m_preprocessed", Storage::kArrow},
+        {"coco", "/dataset/coco", Storage::kTar},
+        {"coco-validation", "/dataset/coco", Storage::kTar},  // another name of coco
+        {"coco_preprocessed", "/dataset/coco_preprocessed", Storage::kArrow},
+        {"dummy", "", Storage::kShapes},  // another name of shapes
     };
     return all;
 }
 
 const Entry& find_entry(const DatasetSettings& settings) {
     const std::vector<Entry>& all = entries();
-    const auto found = std::find_if(all.begin(), all.end(), [&](const Entry& entry) {
-        return entry.name.name == settings.name;
-    });
+    const auto found = std::find_if(
+        all.begin(), all.end(), [&](const Entry& entry) { return entry.name == settings.name; });
     if (found != all.end()) {
         return *found;
     }
     std::vector<std::string> names;
     for (const Entry& entry : all) {
-        names.push_back(entry.name.name);
+        names.push_back(entry.name);
     }
     fail_config("{} = \"{}\": unknown data set{}; known are {}", settings.option, settings.name,
                 did_you_mean(settings.name, names), fmt::join(names, ", "));
@@ -61,7 +58,7 @@ std::string names_of(std::initializer_list<Storage> storages) {
     std::string names;
     for (const Entry& entry : entries()) {
         if (std::find(storages.begin(), storages.end(), entry.storage) != storages.end()) {
-            names += (names.empty() ? "" : ", ") + entry.name.name;
+            names += (names.empty() ? "" : ", ") + entry.name;
         }
     }
     return names;
@@ -92,21 +89,10 @@ std::unique_ptr<Dataset> open_tar(const DatasetSettings& settings, const std::st
 
 }  // namespace
 
-const std::vector<DatasetName>& dataset_names() {
-    static const std::vector<DatasetName> names = [] {
-        std::vector<DatasetName> result;
-        for (const Entry& entry : entries()) {
-            result.push_back(entry.name);
-        }
-        return result;
-    }();
-    return names;
-}
-
 std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
     const Entry& entry = find_entry(settings);
     check_settings(settings);
-    const std::string& path = settings.path.empty() ? entry.name.default_path : settings.path;
+    const std::string& path = settings.path.empty() ? entry.default_path : settings.path;
     switch (entry.storage) {
         case Storage::kShapes:
             return std::make_unique<ShapesDataset>(

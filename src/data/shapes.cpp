@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "data/fingerprint.h"
 #include "flux/base/error.h"
 #include "flux/base/philox.h"
+#include "flux/flow/validation_grid.h"
 
 namespace flux::data {
 namespace {
@@ -13,7 +15,6 @@ constexpr double kLargeExtent = 0.36;  // half the object's size
 constexpr double kSmallExtent = 0.20;
 constexpr double kMaxJitter = 0.08;
 constexpr double kCrossArm = 0.4;  // half an arm's width, as a share of the half-extent
-constexpr int64_t kTimesteps = 8;
 
 constexpr std::array<std::string_view, 4> kKindNames = {"circle", "square", "triangle", "cross"};
 
@@ -120,7 +121,19 @@ Sample ShapesDataset::read(int64_t row, uint32_t /*epoch*/) const {
             .key = fmt::format("{:09}", index),
             .image = draw_shape(scene, settings_.img_size),
             .caption = shape_caption(scene),
-            .timestep = settings_.validation ? row % kTimesteps : -1};
+            .timestep = settings_.validation ? row % flow::kValidationTimesteps : -1};
+}
+
+std::string ShapesDataset::caption(int64_t row) const {
+    return shape_caption(shape_scene(settings_.seed, first_index_ + row));
+}
+
+uint64_t ShapesDataset::fingerprint() const {
+    return Fingerprint("shapes")
+        .add(settings_.seed)
+        .add(static_cast<uint64_t>(first_index_))
+        .add(static_cast<uint64_t>(size_))
+        .value();
 }
 
 std::string ShapesDataset::describe(int64_t row) const {

@@ -16,7 +16,7 @@ constexpr std::array<std::string_view, 6> kPictureExtensions = {"png",  "jpg", "
 
 class Indexer {
 public:
-    explicit Indexer(const Shard& shard) : reader_(shard), tar_(reader_) {}
+    explicit Indexer(const ShardReader& reader) : reader_(reader), tar_(reader) {}
 
     TarIndex run() {
         bool any_member = false;
@@ -90,7 +90,7 @@ private:
         });
     }
 
-    ShardReader reader_;
+    const ShardReader& reader_;
     TarReader tar_;
     TarIndex index_;
     std::unordered_map<std::string, size_t> by_key_;
@@ -128,6 +128,6 @@ std::optional<KeyAndExtension> split_member_name(std::string_view name) {
     return KeyAndExtension{std::string(name.substr(0, base + dot)), std::move(extension)};
 }
 
-TarIndex index_tar(const Shard& shard) { return Indexer(shard).run(); }
+TarIndex index_tar(const ShardReader& reader) { return Indexer(reader).run(); }
 
 }  // namespace flux::data

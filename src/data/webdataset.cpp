@@ -7,10 +7,11 @@
 #include <optional>
 #include <thread>
 
-#include "data/utf8.h"
+#include "data/fingerprint.h"
 #include "flux/base/error.h"
 #include "flux/base/log.h"
 #include "flux/base/philox.h"
+#include "flux/base/utf8.h"
 #include "flux/data/image_decode.h"
 #include "flux/data/image_transform.h"
 
@@ -27,11 +28,17 @@ struct IndexedShard {
     std::string error;  // why there is no index
 };
 
-IndexedShard index_shard(const std::filesystem::path& path) {
+IndexedShard index_shard(const std::filesystem::path& path, ShardCache& cache) {
     IndexedShard result;
     try {
         result.shard.emplace(path);
-        result.index = index_tar(*result.shard);
+    } catch (const Error& error) {
+        result.error = error.what();
+        return result;
+    }
+    cache.check_fits(*result.shard);  // if not, the user can help: the run must not begin without
+    try {
+        result.index = index_tar(*cache.open(*result.shard));
     } catch (const Error& error) {
         result.error = error.what();
     }
@@ -40,7 +47,7 @@ IndexedShard index_shard(const std::filesystem::path& path) {
 
 /// Indexes all shards, several at a time.
 std::vector<IndexedShard> index_shards(const std::vector<std::filesystem::path>& paths,
-                                       int threads) {
+                                       ShardCache& cache, int threads) {
     std::vector<IndexedShard> results(paths.size());
     std::atomic<size_t> next{0};
     std::vector<std::exception_ptr> failures(static_cast<size_t>(std::max(threads, 1)));
@@ -50,10 +57,11 @@ std::vector<IndexedShard> index_shards(const std::vector<std::filesystem::path>&
             workers.emplace_back([&] {
                 try {
                     for (size_t i = next++; i < paths.size(); i = next++) {
-                        results[i] = index_shard(paths[i]);
+                        results[i] = index_shard(paths[i], cache);
                     }
                 } catch (...) {
                     failure = std::current_exception();
+                    next = paths.size();
                 }
             });
         }
@@ -111,9 +119,10 @@ std::string problem_of(const IndexedSample& sample) {
 
 }  // namespace
 
-WebDataset::WebDataset(const WebDatasetSettings& settings) : settings_(settings) {
+WebDataset::WebDataset(const WebDatasetSettings& settings)
+    : settings_(settings), cache_(settings.shard_limits) {
     std::vector<IndexedShard> indexed =
-        index_shards(find_shards(settings_.path), settings_.index_threads);
+        index_shards(find_shards(settings_.path), cache_, settings_.index_threads);
     int warnings = 0;
     const auto warn = [&](const std::string& text) {
         if (++warnings <= kMaxWarnings) {
@@ -143,11 +152,7 @@ WebDataset::WebDataset(const WebDatasetSettings& settings) : settings_(settings)
         log::warning("{}: {} more shards with problems", settings_.path, warnings - kMaxWarnings);
     }
     check_not_empty();
-    log::info("{}: {} samples in {} tar shards{}", settings_.path, rows_.size(), shards_.size(),
-              low_resolution_samples_ == 0
-                  ? ""
-                  : fmt::format("; {} more are left out, they have a side below {} pixels",
-                                low_resolution_samples_, settings_.img_size));
+    log_contents();
 }
 
 void WebDataset::add_shard(Shard shard, const TarIndex& index) {
@@ -201,22 +206,54 @@ void WebDataset::check_not_empty() const {
     }
 }
 
+void WebDataset::log_contents() const {
+    std::string left_out;
+    if (skipped_shards_ > 0) {
+        left_out += fmt::format("; {} unreadable shards are left out", skipped_shards_);
+    }
+    if (low_resolution_samples_ > 0) {
+        left_out += fmt::format("; {} more samples are left out, they have a side below {} pixels",
+                                low_resolution_samples_, settings_.img_size);
+    }
+    log::info("{}: {} samples in {} tar shards{}", settings_.path, rows_.size(), shards_.size(),
+              left_out);
+    uint64_t unpacked = 0;
+    for (const Shard& shard : shards_) {
+        unpacked += shard.unpacked_bytes();
+    }
+    if (unpacked > settings_.shard_limits.unpacked_bytes) {
+        log::warning(
+            "{}: the compressed shards unpack to {} bytes, {} can be held in memory: reading in "
+            "random order unpacks shards over and over; repack them as plain .tar",
+            settings_.path, unpacked, settings_.shard_limits.unpacked_bytes);
+    }
+}
+
+/// Throws Error if the index has found the row to be bad.
+void WebDataset::check_known(int64_t row_number) const {
+    if (const auto problem = problems_.find(row_number); problem != problems_.end()) {
+        fail("{}", problem->second);
+    }
+}
+
+std::string WebDataset::caption(int64_t row_number) const {
+    const Row& row = rows_.at(static_cast<size_t>(row_number));
+    try {
+        check_known(row_number);
+        return read_caption(row, *cache_.open(shards_[row.shard]));
+    } catch (const Error& error) {
+        fail("{}: {}", describe(row_number), error.what());
+    }
+}
+
 Sample WebDataset::read(int64_t row_number, uint32_t epoch) const {
     const Row& row = rows_.at(static_cast<size_t>(row_number));
     try {
-        if (const auto problem = problems_.find(row_number); problem != problems_.end()) {
-            fail("{}", problem->second);
-        }
-        const ShardReader reader(shards_[row.shard]);
+        check_known(row_number);
         Sample sample;
         sample.row = row_number;
         sample.key = row.key;
-        sample.caption = read_caption(row, reader);
-        if (settings_.read_timesteps) {
-            sample.timestep = read_timestep(row, reader);
-        }
-        const auto file = read_member<std::vector<uint8_t>>(reader, row.picture.offset,
-                                                            row.picture.size, kMaxPictureBytes);
+        const std::vector<uint8_t> file = read_files(row, sample);
         const Raster raster = decode_image(file, settings_.max_image_pixels);
         const int side = settings_.img_size;
         const Draw draw{settings_.seed, Purpose::kCrop, static_cast<uint64_t>(row_number), epoch};
@@ -226,6 +263,18 @@ Sample WebDataset::read(int64_t row_number, uint32_t epoch) const {
     } catch (const Error& error) {
         fail("{}: {}", describe(row_number), error.what());
     }
+}
+
+/// Fills in what stands beside the picture; returns the picture's file. The shard is given back
+/// before the picture is decoded.
+std::vector<uint8_t> WebDataset::read_files(const Row& row, Sample& sample) const {
+    const auto reader = cache_.open(shards_[row.shard]);
+    sample.caption = read_caption(row, *reader);
+    if (settings_.read_timesteps) {
+        sample.timestep = read_timestep(row, *reader);
+    }
+    return read_member<std::vector<uint8_t>>(*reader, row.picture.offset, row.picture.size,
+                                             kMaxPictureBytes);
 }
 
 std::string WebDataset::read_caption(const Row& row, const ShardReader& reader) const {
@@ -259,6 +308,21 @@ int64_t WebDataset::read_timestep(const Row& row, const ShardReader& reader) con
         fail("the .json member has \"timestep\": {}: must be a number from 0 on", timestep.dump());
     }
     return timestep.get<int64_t>();
+}
+
+uint64_t WebDataset::fingerprint() const {
+    Fingerprint fingerprint("webdataset");
+    fingerprint.add(settings_.skip_low_resolution ? static_cast<uint64_t>(settings_.img_size) : 0)
+        .add(static_cast<uint64_t>(settings_.subset_size))
+        .add(shards_.size());
+    for (const Shard& shard : shards_) {
+        fingerprint.add(shard.path().filename().string());
+    }
+    fingerprint.add(rows_.size());
+    for (const Row& row : rows_) {
+        fingerprint.add(row.shard).add(row.key).add(row.picture.offset);
+    }
+    return fingerprint.value();
 }
 
 std::string WebDataset::describe(int64_t row_number) const {

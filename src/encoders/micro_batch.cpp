@@ -3,9 +3,21 @@
 #include <ATen/ops/full_like.h>
 
 #include "flux/flow/flow_matching.h"
+#include "flux/kernels/keyed_draw.h"
 #include "flux/model/latents.h"
 
 namespace flux::encoders {
+
+MicroBatch encode_batch(const Conditioning& conditioning, const data::Batch& batch,
+                        const BatchKeys& keys) {
+    MicroBatch micro;
+    micro.latents =
+        conditioning.encode_pictures(batch.images, keys.seed, keys.vae_noise, keys.index);
+    micro.noise =
+        kernels::keyed_normal({keys.seed, keys.noise}, keys.index, micro.latents.sizes().slice(1));
+    micro.text = conditioning.encode_text(batch.captions);
+    return micro;
+}
 
 FlowProblem pose(const MicroBatch& batch) {
     const flow::FlowMatch match = flow::flow_match(batch.latents, batch.noise, batch.timesteps);

@@ -8,21 +8,19 @@
 
 #include "flux/base/error.h"
 #include "flux/flow/flow_matching.h"
-#include "flux/kernels/keyed_draw.h"
 
 namespace flux::eval {
 namespace {
 
 constexpr auto kTimesteps = static_cast<int64_t>(metrics::kValidationTimesteps);
 
-void check_timesteps(const data::Batch& batch) {
-    for (size_t i = 0; i < batch.timesteps.size(); ++i) {
-        if (batch.timesteps[i] < 0 || batch.timesteps[i] >= kTimesteps) {
-            fail(
-                "validation sample \"{}\": timestep {}: must be 0 .. {}; a validation set needs "
-                "one for every sample",
-                batch.keys[i], batch.timesteps[i], kTimesteps - 1);
-        }
+void check_timestep(int64_t timestep, const std::string& key) {
+    if (timestep < 0 || timestep >= kTimesteps) {
+        fail(
+            "validation sample \"{}\": {}: a validation set needs a timestep 0 .. {} for every "
+            "sample",
+            key, timestep < 0 ? "has no timestep" : fmt::format("timestep {}", timestep),
+            kTimesteps - 1);
     }
 }
 
@@ -67,29 +65,43 @@ at::Tensor validation_losses(model::Mmdit& model, encoders::MicroBatch batch,
 
 Validator::Validator(const data::Dataset& dataset, const encoders::Conditioning& conditioning,
                      const ValidatorSettings& settings)
-    : dataset_(dataset), conditioning_(conditioning), settings_(settings) {}
+    : dataset_(dataset), conditioning_(conditioning), settings_(settings) {
+    for (int64_t row = 0; row < dataset_.size(); ++row) {
+        std::optional<data::Sample> sample;
+        try {
+            sample = dataset_.read(row, 0);
+        } catch (const Error&) {
+            continue;  // the loader counts and names it in every pass
+        }
+        check_timestep(sample->timestep, sample->key);
+        return;
+    }
+}
 
-ValidationResult Validator::run(model::Mmdit& model) const {
+std::optional<ValidationResult> Validator::run(model::Mmdit& model,
+                                               const std::function<bool()>& should_stop) const {
     data::LoaderSettings loading;
     loading.batch_size = settings_.batch_size;
     loading.end = dataset_.size();
-    loading.shuffle = data::Shuffle::kNone;
+    loading.shuffle = decltype(loading.shuffle)::kNone;
     loading.substitute = false;
     loading.num_workers = settings_.num_workers;
     loading.max_bad_fraction = settings_.max_bad_fraction;
     data::Loader loader(dataset_, loading);
     ValidationResult result;
     while (const auto batch = loader.next()) {
-        check_timesteps(*batch);
+        if (should_stop && should_stop()) {
+            return std::nullopt;
+        }
+        for (size_t i = 0; i < batch->timesteps.size(); ++i) {
+            check_timestep(batch->timesteps[i], batch->keys[i]);
+        }
         const at::Tensor rows = at::tensor(batch->rows, at::kLong).to(conditioning_.device());
         const at::Tensor timesteps =
             at::tensor(batch->timesteps, at::kLong).to(conditioning_.device());
-        encoders::MicroBatch micro;
-        micro.latents = conditioning_.encode_pictures(batch->images, settings_.seed,
-                                                      Purpose::kEvalVaeNoise, rows);
-        micro.noise = kernels::keyed_normal({settings_.seed, Purpose::kEvalNoise}, rows,
-                                            micro.latents.sizes().slice(1));
-        micro.text = conditioning_.encode_text(batch->captions);
+        encoders::MicroBatch micro = encoders::encode_batch(
+            conditioning_, *batch,
+            {settings_.seed, Purpose::kEvalVaeNoise, Purpose::kEvalNoise, rows});
         micro.guidance = settings_.guidance;
         const at::Tensor losses = validation_losses(model, micro, timesteps).cpu();
         for (int64_t i = 0; i < losses.size(0); ++i) {
@@ -104,8 +116,13 @@ ValidationResult Validator::run(model::Mmdit& model) const {
 
 std::vector<std::string> Validator::captions(int64_t count) const {
     std::vector<std::string> captions;
-    for (int64_t row = 0; row < std::min(count, dataset_.size()); ++row) {
-        captions.push_back(dataset_.read(row, 0).caption);
+    for (int64_t row = 0; row < dataset_.size() && static_cast<int64_t>(captions.size()) < count;
+         ++row) {
+        try {
+            captions.push_back(dataset_.caption(row));
+        } catch (const Error&) {
+            continue;  // the loader counts and names it in every pass
+        }
     }
     return captions;
 }

@@ -191,15 +191,19 @@ void add_picture(std::string& out, const std::string& name, const Picture& pictu
            prompt);
 }
 
-void add_pictures(std::string& out, Pictures& pictures) {
-    const Pictures::Selection selection = pictures.select();
+void add_pictures(std::string& out, Pictures& pictures, const std::filesystem::path& run,
+                  const std::string& folder) {
+    if (folder.empty()) {
+        return;
+    }
+    const Pictures::Selection selection = pictures.select(run / folder);
     if (selection.steps.empty()) {
         return;
     }
     out += "<section><h2>Sample pictures</h2>\n";
     if (selection.steps.size() < selection.all_steps) {
-        append(out, "<p class=\"quiet\">{} of {} steps; all pictures are in img/.</p>\n",
-               selection.steps.size(), selection.all_steps);
+        append(out, "<p class=\"quiet\">{} of {} steps; all pictures are in {}/.</p>\n",
+               selection.steps.size(), selection.all_steps, escape(folder));
     }
     for (size_t i = 0; i < selection.steps.size(); ++i) {
         const PictureStep& step = selection.steps[i];
@@ -212,7 +216,8 @@ void add_pictures(std::string& out, Pictures& pictures) {
         }
         out += "</div>";
         if (step.left_out > 0) {
-            append(out, "<p class=\"quiet\">and {} more in img/.</p>", step.left_out);
+            append(out, "<p class=\"quiet\">and {} more in {}/.</p>", step.left_out,
+                   escape(folder));
         }
         out += "</details>\n";
     }
@@ -231,7 +236,7 @@ void add_config(std::string& out, const std::filesystem::path& path) {
 struct HtmlReport::State {
     std::filesystem::path folder;
     History history{folder / "metrics.jsonl"};
-    Pictures pictures{folder / "img"};
+    Pictures pictures{};
 };
 
 HtmlReport::HtmlReport(std::filesystem::path folder)
@@ -255,7 +260,7 @@ void HtmlReport::write(const ReportInput& input) {
     add_cards(page, state_->history, input);
     add_facts(page, input.facts);
     const std::string json = add_charts(page, make_charts(state_->history, input));
-    add_pictures(page, state_->pictures);
+    add_pictures(page, state_->pictures, state_->folder, input.picture_folder);
     add_config(page, state_->folder / "config.toml");
     append(page,
            "</main>\n<noscript><p class=\"quiet\">The curves need JavaScript.</p></noscript>\n"
@@ -263,10 +268,6 @@ void HtmlReport::write(const ReportInput& input) {
            "</body>\n</html>\n",
            json, kReportScript);
     write_text(state_->folder / "report.html", page);
-}
-
-void write_report(const std::filesystem::path& folder, const ReportInput& input) {
-    HtmlReport(folder).write(input);
 }
 
 }  // namespace flux::metrics

@@ -183,10 +183,10 @@ bool is_shown(size_t index, size_t count) {
 
 }  // namespace
 
-Pictures::Selection Pictures::select() {
+Pictures::Selection Pictures::select(const fs::path& folder) {
     std::vector<std::pair<int64_t, fs::path>> folders;
     std::error_code missing;
-    for (const auto& entry : fs::directory_iterator(folder_, missing)) {
+    for (const auto& entry : fs::directory_iterator(folder, missing)) {
         if (const auto step = step_of(entry.path())) {
             folders.emplace_back(*step, entry.path());
         }

@@ -25,17 +25,14 @@ struct PictureStep {
 
 class Pictures {
 public:
-    /// `folder` holds step-N/*.png; it may be missing.
-    explicit Pictures(std::filesystem::path folder) : folder_(std::move(folder)) {}
-
     struct Selection {
         std::vector<PictureStep> steps;  // newest first
         size_t all_steps = 0;
     };
 
-    /// The newest steps and some between the first and them: few enough for a page. Forgets the
-    /// encoded pictures of all others.
-    Selection select();
+    /// `folder` holds step-N/*.png; it may be missing. The newest steps and some between the first
+    /// and them: few enough for a page. Forgets the encoded pictures of all others.
+    Selection select(const std::filesystem::path& folder);
 
     /// The picture, encoded again only if the file changed. Large ones are scaled down.
     const Picture& get(const std::filesystem::path& file);
@@ -46,7 +43,6 @@ private:
         Picture picture;
     };
 
-    std::filesystem::path folder_;
     std::map<std::filesystem::path, Entry> entries_;
 };
 

@@ -51,14 +51,45 @@ void write_pictures(const at::Tensor& pictures, std::span<const PictureRequest> 
 
 }  // namespace
 
+SamplerSettings training_pictures(const config::JobConfig& config, uint64_t run_seed) {
+    SamplerSettings settings;
+    settings.img_size = config.training.img_size;
+    settings.steps = config.eval.denoising_steps;
+    if (config.eval.enable_classifier_free_guidance) {
+        settings.guidance_scale = config.eval.classifier_free_guidance_scale;
+    }
+    settings.time_shift = config.inference.time_shift;
+    settings.flavor = config.model.flavor;
+    settings.model_guidance = config.training.guidance;
+    settings.batch_size = config.eval.batch_size;
+    settings.seed = run_seed;
+    return settings;
+}
+
+SamplerSettings inference_pictures(const config::JobConfig& config, uint64_t run_seed) {
+    SamplerSettings settings = training_pictures(config, run_seed);
+    settings.img_size = config.inference.img_size.value_or(settings.img_size);
+    settings.steps = config.inference.denoising_steps.value_or(settings.steps);
+    if (config.inference.classifier_free_guidance_scale) {
+        settings.guidance_scale = config.inference.classifier_free_guidance_scale;
+    }
+    settings.batch_size = config.inference.batch_size;
+    settings.seed = config.inference.seed.value_or(run_seed);
+    return settings;
+}
+
 at::Tensor denoise(model::Mmdit& model, const at::Tensor& start,
                    const encoders::TextConditioning& text,
                    const std::optional<ClassifierFreeGuidance>& guidance,
-                   std::span<const double> schedule, double model_guidance) {
+                   std::span<const double> schedule, double model_guidance,
+                   const StopRequest& should_stop) {
     const int64_t height = start.size(2), width = start.size(3);
     const encoders::TextConditioning all_text = guidance ? stack_text(guidance->empty, text) : text;
     at::Tensor x = model::pack_latents(start);
     for (size_t i = 0; i + 1 < schedule.size(); ++i) {
+        if (should_stop && should_stop()) {
+            return {};
+        }
         const at::Tensor time = at::full({1}, schedule[i], x.options());
         const at::Tensor doubled = guidance ? at::cat({x, x}) : x;
         at::Tensor velocity = model.predict(
@@ -72,10 +103,9 @@ at::Tensor denoise(model::Mmdit& model, const at::Tensor& start,
     return model::unpack_latents(x, height, width);
 }
 
-void draw_pictures(model::Mmdit& model, const encoders::Conditioning& conditioning,
+bool draw_pictures(model::Mmdit& model, const encoders::Conditioning& conditioning,
                    const SamplerSettings& settings, std::span<const PictureRequest> requests,
-                   const std::function<std::filesystem::path(size_t)>& path_of,
-                   const std::function<void(int64_t)>& on_progress) {
+                   const DrawHooks& hooks) {
     const int64_t side = settings.img_size / encoders::kLatentFactor;
     const auto times = schedule(
         settings.steps, shift_tokens(settings.time_shift, settings.flavor, side * side / 4));
@@ -93,12 +123,17 @@ void draw_pictures(model::Mmdit& model, const encoders::Conditioning& conditioni
         }
         const at::Tensor latents =
             denoise(model, start_noise(batch, settings, conditioning.device()),
-                    conditioning.encode_text(prompts), guidance, times, settings.model_guidance);
-        write_pictures(conditioning.decode_pictures(latents), batch, first, path_of);
-        if (on_progress) {
-            on_progress(static_cast<int64_t>(first + batch.size()));
+                    conditioning.encode_text(prompts), guidance, times, settings.model_guidance,
+                    hooks.should_stop);
+        if (!latents.defined()) {
+            return false;
+        }
+        write_pictures(conditioning.decode_pictures(latents), batch, first, hooks.path_of);
+        if (hooks.on_progress) {
+            hooks.on_progress(static_cast<int64_t>(first + batch.size()));
         }
     }
+    return true;
 }
 
 }  // namespace flux::sample

@@ -8,8 +8,9 @@
 
 namespace flux::train {
 
-c10::Device choose_device(config::Device choice) {
-    if (choice == config::Device::kCpu) {
+c10::Device prepare_device(const config::Training& settings) {
+    at::globalContext().setDeterministicAlgorithms(settings.deterministic, /*warn_only=*/false);
+    if (settings.device == config::Device::kCpu) {
         return at::kCPU;
     }
     const auto problem = kernels::cuda_problem();
@@ -18,7 +19,7 @@ c10::Device choose_device(config::Device choice) {
         at::globalContext().setAllowTF32CuDNN(false);
         return c10::Device(at::kCUDA, 0);
     }
-    if (choice == config::Device::kCuda) {
+    if (settings.device == config::Device::kCuda) {
         fail(
             "training.device = \"cuda\": {}; use training.device = \"cpu\" on a machine without a "
             "GPU",

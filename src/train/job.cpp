@@ -1,7 +1,5 @@
 #include "flux/train/job.h"
 
-#include <ATen/Context.h>
-
 #include <random>
 
 #include "flux/base/error.h"
@@ -25,59 +23,70 @@ uint64_t draw_seed() {
            1;  // below 2^63: fits a TOML integer
 }
 
-std::unique_ptr<checkpoint::Checkpoint> find_checkpoint(const Job& job) {
-    if (job.config.job.restart) {
-        return nullptr;
-    }
-    const auto path =
+std::optional<ResumePoint> find_resume_point(const ResolvedJob& job) {
+    const auto folder =
         checkpoint::find_latest(job.checkpoint_folder(), job.config.checkpoint.load_step);
-    return path ? std::make_unique<checkpoint::Checkpoint>(*path) : nullptr;
+    if (!folder) {
+        return std::nullopt;
+    }
+    return ResumePoint{*folder, checkpoint::read_manifest(*folder).run};
 }
 
 /// A resumed run goes on as it began: what is unset comes from the checkpoint, another value is
 /// refused.
 template <class T>
-T resumed_value(const config::LoadedConfig& loaded, const Job& job, std::string_view key,
+T resumed_value(const config::LoadedConfig& loaded, const ResolvedJob& job, std::string_view key,
                 bool is_set, T value, T saved) {
     if (is_set && value != saved) {
         fail_config(
             "{}: the run in {} was begun with {}; leave the option out, or begin anew with "
             "--job.restart",
-            loaded.place(key), job.resume->folder().string(), saved);
+            loaded.place(key), job.resume->folder.string(), saved);
     }
     return saved;
 }
 
 }  // namespace
 
-int64_t Job::image_tokens() const {
+int64_t ResolvedJob::image_tokens() const {
     const int64_t side = config.training.img_size / 16;
     return side * side;
 }
 
-int64_t Job::eval_interval() const {
+int64_t ResolvedJob::eval_interval() const {
     if (config.eval.freq_steps) {
         return *config.eval.freq_steps;
     }
     return (config.eval.eval_freq + global_batch_size - 1) / global_batch_size;
 }
 
-Job resolve_job(const config::LoadedConfig& loaded) {
+bool ResolvedJob::finished() const {
+    return resume && (resume->run.step >= config.training.steps || resume->run.target_reached);
+}
+
+int64_t ResolvedJob::slabs() const {
+    const bool frees =
+        config.parallelism.fsdp_reshard_after_forward == config::ReshardMode::kAlways;
+    return frees ? config.parallelism.fsdp_prefetch_params + 1 : 0;
+}
+
+ResolvedJob resolve_job(const config::LoadedConfig& loaded) {
     config::validate(loaded);
     config::validate_training(loaded);
     config::refuse_unbuilt(loaded);
-    Job job;
+    ResolvedJob job;
     job.config = loaded.config;
     config::Training& training = job.config.training;
     job.model = model_dimensions(job.config);
     model::check(job.model);
-    job.device = choose_device(training.device);
-    at::globalContext().setDeterministicAlgorithms(training.deterministic, /*warn_only=*/false);
+    job.device = prepare_device(training);
     job.dtype = compute_dtype(training.mixed_precision_param, job.device);
-    job.resume = find_checkpoint(job);
+    if (!job.config.job.restart) {
+        job.resume = find_resume_point(job);
+    }
     job.global_batch_size = config::global_batch_size(training);
     if (job.resume) {
-        const checkpoint::RunState& run = job.resume->run();
+        const checkpoint::RunState& run = job.resume->run;
         const bool batch_set =
             training.global_batch_size || loaded.is_set("training.gradient_accumulation_steps");
         job.global_batch_size = resumed_value(loaded, job, "training.global_batch_size", batch_set,
@@ -91,6 +100,7 @@ Job resolve_job(const config::LoadedConfig& loaded) {
         fail_config("{}: must divide the run's global batch size {}",
                     loaded.place("training.batch_size"), job.global_batch_size);
     }
+    job.config.job.restart = false;  // said once: going on from this run must not begin it anew
     training.seed = job.seed;
     training.global_batch_size = job.global_batch_size;
     training.gradient_accumulation_steps = job.micro_batches();

@@ -3,8 +3,11 @@
 #include <ATen/ops/arange.h>
 #include <unistd.h>
 
+#include "flux/base/dtype.h"
+#include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"
+#include "flux/checkpoint/folder.h"
 #include "flux/config/print.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
@@ -15,17 +18,17 @@ namespace {
 constexpr size_t kHistogramBins = 50;
 constexpr double kReportInterval_s = 5;
 
-std::optional<double> peak_of(const Job& job) {
+std::optional<double> peak_of(const ResolvedJob& job) {
     if (job.config.metrics.peak_tflops) {
         return job.config.metrics.peak_tflops;
     }
     return job.device.is_cuda() ? metrics::peak_tflops(device_name(job.device)) : std::nullopt;
 }
 
-ProgressSettings progress_settings(const Job& job) {
+ProgressSettings progress_settings(const ResolvedJob& job) {
     ProgressSettings settings{
         .label = "train", .unit = "steps", .total = job.config.training.steps};
-    settings.done = job.resume ? job.resume->run().step : 0;
+    settings.done = job.resume ? job.resume->run.step : 0;
     switch (job.config.metrics.progress_bar) {
         case config::ProgressBar::kAuto:
             settings.style = ProgressSettings::Style::kAuto;
@@ -40,34 +43,60 @@ ProgressSettings progress_settings(const Job& job) {
     return settings;
 }
 
-/// Moves the checkpoints of an abandoned run aside: nothing that was saved is lost.
-void set_aside(const std::filesystem::path& folder) {
-    if (!std::filesystem::exists(folder)) {
+/// Moves what an earlier run left in the folder into earlier-N/: nothing that was written is lost.
+void set_aside_earlier_run(const ResolvedJob& job) {
+    std::vector<std::filesystem::path> found;
+    for (const std::string& name :
+         {std::string("config.toml"), std::string("train.log"), std::string("metrics.jsonl"),
+          std::string("report.html"), job.config.eval.save_img_folder,
+          job.config.checkpoint.folder}) {
+        if (!name.empty() && std::filesystem::exists(job.folder() / name)) {
+            found.push_back(name);
+        }
+    }
+    if (found.empty()) {
         return;
     }
     std::filesystem::path aside;
     for (int i = 1; aside.empty() || std::filesystem::exists(aside); ++i) {
-        aside = folder.string() + fmt::format(".before-restart-{}", i);
+        aside = job.folder() / fmt::format("earlier-{}", i);
     }
-    std::filesystem::rename(folder, aside);
-    log::info("the checkpoints of the former run are now in {}", aside.string());
+    for (const auto& name : found) {
+        std::filesystem::create_directories((aside / name).parent_path());
+        std::filesystem::rename(job.folder() / name, aside / name);
+    }
+    log::info("what an earlier run left is now in {}", aside.string());
 }
 
-/// The run's folder comes into being here, after everything that could be refused.
-metrics::ReporterSettings reporter_settings(const Job& job) {
-    make_writable_folder(job.folder());
-    if (job.config.job.restart) {
-        set_aside(job.checkpoint_folder());
+/// Sample pictures of steps that the resumed run has not reached yet.
+void remove_later_pictures(const ResolvedJob& job) {
+    const auto folder = job.folder() / job.config.eval.save_img_folder;
+    if (job.config.eval.save_img_folder.empty() || !std::filesystem::exists(folder)) {
+        return;
+    }
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+        const auto step = checkpoint::step_of(entry.path());
+        if (step && *step > job.resume->run.step) {
+            std::filesystem::remove_all(entry.path());
+        }
+    }
+}
+
+metrics::ReporterSettings reporter_settings(const ResolvedJob& job) {
+    if (job.resume) {
+        remove_later_pictures(job);
+    } else {
+        set_aside_earlier_run(job);
     }
     log::add_file(job.folder() / "train.log");
     return {.folder = job.folder(),
-            .resume_step = job.resume ? std::optional(job.resume->run().step) : std::nullopt,
+            .resume_step = job.resume ? std::optional(job.resume->run.step) : std::nullopt,
             .color = !job.config.metrics.disable_color_printing && ::isatty(STDERR_FILENO) == 1};
 }
 
 }  // namespace
 
-RunLog::RunLog(const Job& job, int64_t parameters)
+RunLog::RunLog(const ResolvedJob& job, int64_t parameters)
     : job_(job),
       flops_per_sample_(model::training_flops(job.model, job.image_tokens(),
                                               job.config.encoder.max_t5_encoding_len)),
@@ -77,6 +106,7 @@ RunLog::RunLog(const Job& job, int64_t parameters)
       progress_(progress_settings(job)),
       histogram_(kHistogramBins) {
     write_text(job.folder() / "config.toml", config::to_toml(job.config));
+    page_.picture_folder = job.config.eval.save_img_folder;
     page_.title = "flux_train: " + job.config.job.description;
     page_.description =
         fmt::format("{} on {}", job.config.model.flavor, job.config.training.dataset);
@@ -90,11 +120,11 @@ RunLog::RunLog(const Job& job, int64_t parameters)
                    {"Global batch", fmt::format("{}", job.global_batch_size)},
                    {"Seed", fmt::format("{}", job.seed)},
                    {"Device", device_name(job.device)},
-                   {"Compute", job.dtype == at::kBFloat16 ? "bfloat16" : "float32"}};
+                   {"Compute", std::string(long_name(job.dtype))}};
     log::info(
         "{} with {} parameters, {:.4g} TFLOP per sample forward and backward; {} in {}; seed {}",
         job.config.model.flavor, parameters, flops_per_sample_ / 1e12, device_name(job.device),
-        page_.facts.back().value, job.seed);
+        long_name(job.dtype), job.seed);
     log::info("global batch {} = {} x {} accumulated; {} steps; everything goes to {}",
               job.global_batch_size, job.config.training.batch_size, job.micro_batches(),
               job.config.training.steps, job.folder().string());
@@ -151,7 +181,11 @@ void RunLog::report(const std::string& status, int64_t samples, bool force) {
     histogram_samples_ = samples;
     page_.timestep_counts = histogram_.counts();
     page_.status = status;
-    html_.write(page_);
+    try {
+        html_.write(page_);
+    } catch (const Error& problem) {  // a picture of the run, not the run: training goes on
+        log::warning("{}", problem.what());
+    }
     last_report_s_ = metrics::process_seconds();
 }
 

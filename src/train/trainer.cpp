@@ -5,26 +5,24 @@
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"
+#include "flux/checkpoint/folder.h"
 #include "flux/config/print.h"
-#include "flux/kernels/keyed_draw.h"
 #include "flux/sample/sampler.h"
 #include "flux/train/train_state.h"
 
 namespace flux::train {
 namespace {
 
-std::unique_ptr<data::Dataset> open_validation_set(const Job& job) {
+std::unique_ptr<data::Dataset> open_validation_set(const ResolvedJob& job) {
     return job.validates() ? data::make_dataset(dataset_settings(job.config, job.seed, true))
                            : nullptr;
 }
 
-data::LoaderSettings loader_settings(const Job& job, int64_t first_sample) {
+data::LoaderSettings loader_settings(const ResolvedJob& job, int64_t first_sample) {
     data::LoaderSettings settings;
     settings.batch_size = job.config.training.batch_size;
     settings.first_sample = first_sample;
-    settings.shuffle = job.config.training.shuffle == config::Shuffle::kNone
-                           ? data::Shuffle::kNone
-                           : data::Shuffle::kGlobal;
+    settings.shuffle = job.config.training.shuffle;
     settings.seed = job.seed;
     settings.num_workers = static_cast<int>(job.config.dataloader.num_workers);
     settings.prefetch_factor = static_cast<int>(job.config.dataloader.prefetch_factor);
@@ -32,7 +30,7 @@ data::LoaderSettings loader_settings(const Job& job, int64_t first_sample) {
     return settings;
 }
 
-eval::ValidatorSettings validator_settings(const Job& job) {
+eval::ValidatorSettings validator_settings(const ResolvedJob& job) {
     return {.batch_size = job.config.eval.batch_size,
             .seed = job.seed,
             .guidance = job.config.training.guidance,
@@ -54,18 +52,17 @@ c10::ScalarType export_dtype(config::ExportDtype choice) {
 
 }  // namespace
 
-Trainer::Trainer(const Job& job)
+Trainer::Trainer(const ResolvedJob& job)
     : job_(job),
       conditioning_(job.config.encoder, job.config.training.test_mode,
                     {.tokens = job.model.context_in_dim, .pooled = job.model.vec_in_dim},
                     job.device),
-      model_(job.model, {.compute_dtype = job.dtype, .device = job.device, .slabs = 0},
+      model_(job.model, {.compute_dtype = job.dtype, .device = job.device, .slabs = job.slabs()},
              recompute_policy(job.config.activation_checkpoint)),
       optimizer_(job.config.optimizer, model_.parameters().shards()),
       lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps),
       dataset_(data::make_dataset(dataset_settings(job.config, job.seed, false))),
-      validation_set_(open_validation_set(job)),
-      log_(job, model_.parameters().parameter_count()) {
+      validation_set_(open_validation_set(job)) {
     if (validation_set_) {
         validator_.emplace(*validation_set_, conditioning_, validator_settings(job));
     }
@@ -73,65 +70,86 @@ Trainer::Trainer(const Job& job)
 }
 
 void Trainer::begin() {
+    make_writable_folder(job_.folder(), "choose another with --job.dump_folder");
+    lock_.emplace(job_.folder());
     if (job_.resume) {
-        restore(*job_.resume, model_.parameters(), &optimizer_);
-        const checkpoint::RunState& run = job_.resume->run();
-        figures_.step = run.step;
-        figures_.samples = run.samples;
-        figures_.skipped = run.skipped_steps;
-        saved_step_ = run.step;
-        log::info("going on from {} at step {}", job_.resume->folder().string(), run.step);
+        resume();
     } else {
         model_.parameters().initialize(job_.seed);
+    }
+    log_.emplace(job_, model_.parameters().parameter_count());
+    if (job_.resume) {
+        log::info("going on from {}", job_.resume->folder.string());
+        const int64_t abandoned =
+            checkpoint::abandon_after(job_.checkpoint_folder(), figures_.step);
+        if (abandoned > 0) {
+            log::warning("{} newer checkpoints are renamed to step-N.abandoned", abandoned);
+        }
     }
     loader_.emplace(*dataset_, loader_settings(job_, figures_.samples));
 }
 
-int Trainer::run() {
-    const StopSignal stop;
-    if (figures_.step == 0 && validator_ && job_.config.eval.at_start) {
-        validate();
+void Trainer::resume() {
+    const checkpoint::RunState& run = job_.resume->run;
+    if (run.dataset_fingerprint != dataset_->fingerprint()) {
+        fail(
+            "{}: the training data has changed since this run began (other shards, samples, "
+            "training.img_size, "
+            "training.subset_size or training.dataset), so the order of samples would not be the "
+            "same; restore the data, "
+            "or begin anew with --job.restart",
+            job_.resume->folder.string());
     }
+    checkpoint::Checkpoint from(job_.resume->folder);
+    restore(from, model_.parameters(), &optimizer_);
+    figures_.step = run.step;
+    figures_.samples = run.samples;
+    figures_.skipped = run.skipped_steps;
+    validated_step_ = run.validated_step;
+    saved_step_ = run.step;
+}
+
+int Trainer::run() {
     const int64_t steps = job_.config.training.steps;
-    while (figures_.step < steps) {
-        step();
-        const bool last = figures_.step == steps;
-        if (validator_ && (last || figures_.step % job_.eval_interval() == 0) && validate()) {
-            return finish("target reached");
+    while (true) {
+        if (stop_.received() != nullptr && figures_.step < steps) {
+            return leave();
         }
-        if (const char* signal = stop.received(); signal != nullptr && !last) {
-            save(false);
-            log::warning("{}: saved at step {}; the same command goes on from there", signal,
-                         figures_.step);
-            finish("stopped");
-            return kExitSavedUnfinished;
+        if (validation_due()) {
+            const Outcome outcome = validate();
+            if (outcome == Outcome::kTargetReached) {
+                return finish("target reached");
+            }
+            if (outcome == Outcome::kStopped) {
+                continue;
+            }
         }
-        if (job_.config.checkpoint.enable_checkpoint && !last &&
+        if (figures_.step >= steps) {
+            return finish("finished");
+        }
+        if (job_.config.checkpoint.enable_checkpoint && figures_.step > 0 &&
             figures_.step % job_.config.checkpoint.interval == 0) {
             save(false);
         }
-        log_.report("running", figures_.samples, false);
+        log_->report("running", figures_.samples, false);
+        step();
     }
-    return finish("finished");
 }
 
 encoders::MicroBatch Trainer::next_micro_batch() {
     const data::Batch batch = [&] {
-        const auto waiting = log_.meter().data_wait();
+        const auto waiting = log_->meter().data_wait();
         return *loader_->next();  // endless
     }();
     const config::Training& training = job_.config.training;
     const at::Tensor samples =
         at::arange(batch.first_sample, batch.first_sample + batch.size(), at::kLong)
             .to(job_.device);
-    encoders::MicroBatch micro;
-    micro.latents =
-        conditioning_.encode_pictures(batch.images, job_.seed, Purpose::kVaeNoise, samples);
-    micro.noise = kernels::keyed_normal({job_.seed, Purpose::kNoise}, samples,
-                                        micro.latents.sizes().slice(1));
+    encoders::MicroBatch micro = encoders::encode_batch(
+        conditioning_, batch, {job_.seed, Purpose::kVaeNoise, Purpose::kNoise, samples});
     micro.timesteps = flow::sample_timesteps(timestep_settings(training), job_.seed, samples);
     micro.text = conditioning_.drop_captions(
-        conditioning_.encode_text(batch.captions),
+        micro.text,
         {.probability = training.classifier_free_guidance_prob, .mode = training.dropout_mode},
         job_.seed, samples);
     micro.guidance = training.guidance;
@@ -140,7 +158,7 @@ encoders::MicroBatch Trainer::next_micro_batch() {
 
 void Trainer::step() {
     {
-        const auto measured = log_.meter().step();
+        const auto measured = log_->meter().step();
         figures_.lr = lr_(figures_.step);
         result_ = train_step(model_, optimizer_,
                              {.global_batch_size = job_.global_batch_size,
@@ -151,13 +169,13 @@ void Trainer::step() {
         figures_.samples += job_.global_batch_size;
         read_figures();
     }
-    log_.meter().add_samples(job_.global_batch_size);
+    log_->meter().add_samples(job_.global_batch_size);
     const int64_t log_freq = job_.config.metrics.log_freq;
     if (figures_.step == 1 || figures_.step % log_freq == 0 ||
         figures_.step == job_.config.training.steps) {
-        log_.train(figures_);
+        log_->train(figures_);
     }
-    log_.progress(figures_);
+    log_->progress(figures_);
 }
 
 void Trainer::read_figures() {
@@ -182,36 +200,43 @@ void Trainer::read_figures() {
     }
 }
 
-bool Trainer::validate() {
-    const eval::ValidationResult result = validator_->run(model_);
-    log_.validation(figures_.step, figures_.samples, result);
-    draw_pictures();
-    log_.report("running", figures_.samples, true);
-    const double target = job_.config.eval.target_eval_loss;
-    if (result.sample_mean() <= target) {
-        log::info("validation loss {:.4f} has reached eval.target_eval_loss = {}",
-                  result.sample_mean(), target);
-        return true;
+/// Before the first step when asked for, every eval_interval() steps, and at the end; once at each.
+bool Trainer::validation_due() const {
+    if (!validator_ || validated_step_ == figures_.step) {
+        return false;
     }
-    return false;
+    if (figures_.step == 0) {
+        return job_.config.eval.at_start;
+    }
+    return figures_.step % job_.eval_interval() == 0 || figures_.step >= job_.config.training.steps;
 }
 
-void Trainer::draw_pictures() {
+Trainer::Outcome Trainer::validate() {
+    const bool last = figures_.step >= job_.config.training.steps;
+    const auto result =
+        validator_->run(model_, [&] { return !last && stop_.received() != nullptr; });
+    if (!result || !draw_pictures()) {
+        return Outcome::kStopped;  // done again when the run goes on
+    }
+    validated_step_ = figures_.step;
+    log_->validation(figures_.step, figures_.samples, *result);
+    log_->report("running", figures_.samples, true);
+    const double target = job_.config.eval.target_eval_loss;
+    if (result->sample_mean() <= target) {
+        log::info("validation loss {:.4f} has reached eval.target_eval_loss = {}",
+                  result->sample_mean(), target);
+        target_reached_ = true;
+        return Outcome::kTargetReached;
+    }
+    return Outcome::kGoOn;
+}
+
+/// False when a stop signal came in between.
+bool Trainer::draw_pictures() {
     const config::Eval& eval = job_.config.eval;
     if (eval.save_img_folder.empty() || eval.save_img_count == 0) {
-        return;
+        return true;
     }
-    sample::SamplerSettings settings;
-    settings.img_size = job_.config.training.img_size;
-    settings.steps = eval.denoising_steps;
-    if (eval.enable_classifier_free_guidance) {
-        settings.guidance_scale = eval.classifier_free_guidance_scale;
-    }
-    settings.time_shift = job_.config.inference.time_shift;
-    settings.flavor = job_.config.model.flavor;
-    settings.model_guidance = job_.config.training.guidance;
-    settings.batch_size = eval.batch_size;
-    settings.seed = job_.seed;
     std::vector<sample::PictureRequest> requests;
     for (std::string& caption : validator_->captions(eval.save_img_count)) {
         requests.push_back({std::move(caption), static_cast<int64_t>(requests.size()), 0});
@@ -219,16 +244,19 @@ void Trainer::draw_pictures() {
     const auto folder =
         job_.folder() / eval.save_img_folder / fmt::format("step-{:06}", figures_.step);
     std::filesystem::create_directories(folder);
-    sample::draw_pictures(model_, conditioning_, settings, requests,
-                          [&](size_t i) { return folder / fmt::format("{:02}.png", i); });
+    const bool last = figures_.step >= job_.config.training.steps;
+    return sample::draw_pictures(
+        model_, conditioning_, sample::training_pictures(job_.config, job_.seed), requests,
+        {.path_of = [&](size_t i) { return folder / fmt::format("{:02}.png", i); },
+         .should_stop = [&] { return !last && stop_.received() != nullptr; }});
 }
 
 void Trainer::save(bool last) {
-    if (saved_step_ == figures_.step) {
-        return;
-    }
     const config::Checkpoint& settings = job_.config.checkpoint;
     const bool weights_only = last && settings.model_weights_only;
+    if (saved_step_ == figures_.step && !last) {
+        return;
+    }
     auto pieces = checkpoint_pieces(model_.parameters(), weights_only ? nullptr : &optimizer_);
     if (weights_only) {
         for (checkpoint::Piece& piece : pieces) {
@@ -241,6 +269,9 @@ void Trainer::save(bool last) {
                                    .global_batch_size = job_.global_batch_size,
                                    .optimizer_step = optimizer_.steps_taken(),
                                    .skipped_steps = figures_.skipped,
+                                   .validated_step = validated_step_,
+                                   .target_reached = target_reached_,
+                                   .dataset_fingerprint = dataset_->fingerprint(),
                                    .config_toml = config::to_toml(job_.config)};
     const auto path =
         checkpoint::save(job_.checkpoint_folder(), run, pieces, settings.keep_latest_k);
@@ -248,18 +279,31 @@ void Trainer::save(bool last) {
     log::info("saved {}", path.string());
 }
 
+/// The end of the run. One that once went on from a checkpoint also leaves its last one, so that it
+/// is known to be over.
 int Trainer::finish(const char* status) {
-    if (job_.config.checkpoint.enable_checkpoint) {
-        save(true);
+    if (job_.config.checkpoint.enable_checkpoint || job_.resume) {
+        save(/*last=*/true);
     }
-    log_.finish();
-    log_.report(status, figures_.samples, true);
+    log_->finish();
+    log_->report(status, figures_.samples, true);
     log::info("{} at step {} after {} samples; report: {}", status, figures_.step, figures_.samples,
               (job_.folder() / "report.html").string());
     if (loader_->bad_samples() > 0) {
         log::warning("{} samples were bad and replaced", loader_->bad_samples());
     }
     return 0;
+}
+
+/// Saves after a stop signal, whether or not checkpoints are on.
+int Trainer::leave() {
+    save(/*last=*/false);
+    log_->finish();
+    log_->report("stopped", figures_.samples, true);
+    log::warning(
+        "{}: saved at step {}; the same command (without --job.restart) goes on from there",
+        stop_.received(), figures_.step);
+    return kExitSavedUnfinished;
 }
 
 }  // namespace flux::train

@@ -61,13 +61,16 @@ void draw_init(at::Tensor values, const Init& init, uint64_t seed, std::string_v
 
 ParameterStore::ParameterStore(const std::vector<std::span<const Parameter>>& units,
                                const StoreSettings& settings) {
-    const auto fp32 = at::TensorOptions().dtype(at::kFloat).device(settings.device);
+    const auto options = at::TensorOptions().device(settings.device);
+    const at::ScalarType shard_dtype = settings.trainable ? at::kFloat : settings.compute_dtype;
     int64_t largest = 0;
     for (const auto parameters : units) {
         FlatShard shard{.segments = make_segments(parameters), .param = {}, .grad = {}};
         const int64_t size = flat_size(shard.segments);
-        shard.param = at::zeros({size}, fp32);
-        shard.grad = at::zeros({size}, fp32);
+        shard.param = at::zeros({size}, options.dtype(shard_dtype));
+        if (settings.trainable) {
+            shard.grad = at::zeros({size}, options.dtype(at::kFloat));
+        }
         shards_.push_back(std::move(shard));
         std::vector<Init> inits;
         for (const Parameter& parameter : parameters) {
@@ -76,28 +79,32 @@ ParameterStore::ParameterStore(const std::vector<std::span<const Parameter>>& un
         inits_.push_back(std::move(inits));
         largest = std::max(largest, size);
     }
-    const bool ring = settings.slabs > 0 && settings.slabs < static_cast<int64_t>(units.size());
-    slabs_.resize(ring ? static_cast<size_t>(settings.slabs) : units.size());
-    for (size_t i = 0; i < slabs_.size(); ++i) {
-        const int64_t size = ring ? largest : shards_[i].param.numel();
-        slabs_[i].data = at::zeros({size}, fp32.dtype(settings.compute_dtype));
+    const auto count = static_cast<int64_t>(units.size());
+    const bool ring = settings.slabs > 0 && settings.slabs < count;
+    if (ring || shard_dtype != settings.compute_dtype) {
+        slabs_.resize(static_cast<size_t>(ring ? settings.slabs : count));
+        for (size_t i = 0; i < slabs_.size(); ++i) {
+            slabs_[i].data = at::zeros({ring ? largest : shards_[i].param.numel()},
+                                       options.dtype(settings.compute_dtype));
+        }
     }
     bound_.resize(units.size());
     for (size_t i = 0; i < units.size(); ++i) {
-        bind(i, units[i]);
+        bind(i, units[i], settings.trainable);
     }
 }
 
-void ParameterStore::bind(size_t unit, std::span<const Parameter> parameters) {
+void ParameterStore::bind(size_t unit, std::span<const Parameter> parameters, bool trainable) {
     Bound& bound = bound_[unit];
-    const at::Tensor& slab = slabs_[unit % slabs_.size()].data;
-    bound.flat = slab.narrow(0, 0, shards_[unit].param.numel());
+    const at::Tensor& source =
+        slabs_.empty() ? shards_[unit].param : slabs_[unit % slabs_.size()].data;
+    bound.flat = source.narrow(0, 0, shards_[unit].param.numel());
     for (size_t i = 0; i < parameters.size(); ++i) {
         // variable_data(): shares memory but no version counter, so that filling the slab again
         // leaves the tensors that autograd saved usable. The generation check of the runner takes
         // the counter's place.
         at::Tensor tensor = segment_view(bound.flat, shards_[unit].segments[i]).variable_data();
-        tensor.set_requires_grad(true);
+        tensor.set_requires_grad(trainable);
         *parameters[i].slot = tensor;
         bound.tensors.push_back(std::move(tensor));
     }
@@ -115,6 +122,9 @@ void ParameterStore::initialize(uint64_t seed) {
 }
 
 void ParameterStore::acquire(size_t unit) {
+    if (slabs_.empty()) {
+        return;
+    }
     Slab& slab = slabs_[unit % slabs_.size()];
     if (slab.unit == unit && slab.generation == generation_) {
         return;

@@ -9,6 +9,8 @@
 namespace flux {
 namespace {
 
+using testing::AllOf;
+using testing::EndsWith;
 using testing::HasSubstr;
 
 template <class Function>
@@ -84,8 +86,9 @@ TEST(WritableFolder, IsCreatedAndProbed) {
     make_writable_folder(folder.path() / "a" / "b");
     EXPECT_TRUE(std::filesystem::is_empty(folder.path() / "a" / "b"));
     write_text(folder.path() / "file", "");
-    EXPECT_THAT(problem_of([&] { make_writable_folder(folder.path() / "file" / "b"); }),
-                HasSubstr("--job.dump_folder"));
+    EXPECT_THAT(
+        problem_of([&] { make_writable_folder(folder.path() / "file" / "b", "use --out DIR"); }),
+        AllOf(HasSubstr("file/b: cannot create the folder"), EndsWith(": use --out DIR")));
 }
 
 }  // namespace

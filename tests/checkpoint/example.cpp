@@ -45,6 +45,9 @@ RunState example_run(int64_t step) {
             .global_batch_size = 16,
             .optimizer_step = step - 1,
             .skipped_steps = 1,
+            .validated_step = 3,
+            .target_reached = true,
+            .dataset_fingerprint = 0xFEDCBA9876543210ull,
             .config_toml = "[job]\nname = \"ex\u00e4mple\"\n"};
 }
 

@@ -42,6 +42,9 @@ TEST(Checkpoint, RoundTripsBitForBit) {
     EXPECT_EQ(opened.run().global_batch_size, expected.global_batch_size);
     EXPECT_EQ(opened.run().optimizer_step, expected.optimizer_step);
     EXPECT_EQ(opened.run().skipped_steps, expected.skipped_steps);
+    EXPECT_EQ(opened.run().validated_step, expected.validated_step);
+    EXPECT_EQ(opened.run().target_reached, expected.target_reached);
+    EXPECT_EQ(opened.run().dataset_fingerprint, expected.dataset_fingerprint);
     EXPECT_EQ(opened.run().config_toml, expected.config_toml);
 }
 

@@ -143,7 +143,9 @@ TEST(CommandLine, NamesTheWordOfABadValue) {
     EXPECT_THAT(error_of({"--model.axes_dim=16,56"}), HasSubstr("a list of 3 integers"));
     EXPECT_THAT(error_of({"--model.axes_dim=16,56,x"}), HasSubstr("a list of 3 integers"));
     EXPECT_THAT(error_of({"--job.dump_folder="}), HasSubstr("a text that is not empty"));
-    EXPECT_THAT(error_of({"--job.description=\xff"}), HasSubstr("not valid UTF-8"));
+    EXPECT_THAT(error_of({"--job.description=a\xff"}), HasSubstr("not valid UTF-8 at byte 1"));
+    EXPECT_THAT(error_of({"--job.description=\xed\xa0\x80"}), HasSubstr("not valid UTF-8"));
+    EXPECT_THAT(error_of({"--job.description=\xe0\x80\xaf"}), HasSubstr("not valid UTF-8"));
 }
 
 }  // namespace

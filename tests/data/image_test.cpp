@@ -19,11 +19,12 @@ std::span<const uint8_t> bytes_of(const std::string& text) {
     return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
-Raster decode(const std::string& file, int64_t max_pixels = kMaxImagePixels) {
+Raster decode(const std::string& file, int64_t max_pixels = DatasetSettings{}.max_image_pixels) {
     return decode_image(bytes_of(file), max_pixels);
 }
 
-std::string error_of(const std::string& file, int64_t max_pixels = kMaxImagePixels) {
+std::string error_of(const std::string& file,
+                     int64_t max_pixels = DatasetSettings{}.max_image_pixels) {
     try {
         decode(file, max_pixels);
     } catch (const Error& error) {

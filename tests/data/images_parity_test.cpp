@@ -40,7 +40,7 @@ protected:
     }
 
     Raster decode(const std::string& file) const {
-        return decode_image(read_bytes(folder_ / file), kMaxImagePixels);
+        return decode_image(read_bytes(folder_ / file), DatasetSettings{}.max_image_pixels);
     }
 
     /// Compares both crops (offset 0 and the largest one) with the stored pixels.

@@ -33,6 +33,8 @@ public:
         sample.image = {2, 2, std::vector<uint8_t>(12, static_cast<uint8_t>(row + epoch))};
         return sample;
     }
+    std::string caption(int64_t) const override { return "c"; }
+    uint64_t fingerprint() const override { return 0; }
     std::string describe(int64_t row) const override { return "row " + std::to_string(row); }
     std::string source(int64_t row) const override { return row % 2 == 0 ? "even" : "odd"; }
 
@@ -97,7 +99,7 @@ TEST(Loader, DoesNotDependOnTheNumberOfThreads) {
 
 TEST(Loader, PicturesArePlanar) {
     const ShapesDataset dataset({.img_size = 16, .seed = 1});
-    Loader loader(dataset, {.batch_size = 2, .shuffle = Shuffle::kNone});
+    Loader loader(dataset, {.batch_size = 2, .shuffle = config::Shuffle::kNone});
     const Batch batch = *loader.next();
     EXPECT_EQ(batch.images.sizes(), (std::vector<int64_t>{2, 3, 16, 16}));
     const Sample sample = dataset.read(1, 0);
@@ -136,9 +138,10 @@ TEST(Loader, SlicesOfSeveralProcessesMakeTheSameGroups) {
 TEST(Loader, AFinitePassEndsWithAShortBatch) {
     const NumberedDataset dataset(11, never);
     for (const int workers : {0, 2}) {
-        Loader loader(
-            dataset,
-            {.batch_size = 4, .end = 11, .shuffle = Shuffle::kNone, .num_workers = workers});
+        Loader loader(dataset, {.batch_size = 4,
+                                .end = 11,
+                                .shuffle = config::Shuffle::kNone,
+                                .num_workers = workers});
         const auto batches = take(loader, 10);
         ASSERT_EQ(batches.size(), 3u);
         EXPECT_EQ(batches[2].rows, (std::vector<int64_t>{8, 9, 10}));
@@ -150,7 +153,7 @@ TEST(Loader, ValidationLeavesBadRowsOut) {
     const NumberedDataset dataset(8, [](int64_t row) { return row == 1 || row >= 6; });
     Loader loader(dataset, {.batch_size = 2,
                             .end = 8,
-                            .shuffle = Shuffle::kNone,
+                            .shuffle = config::Shuffle::kNone,
                             .substitute = false,
                             .max_bad_fraction = 1.0});
     const auto batches = take(loader, 10);
@@ -185,8 +188,9 @@ TEST(Loader, TooManyBadSamplesEndTheRunAfterAThousand) {
 
 TEST(Loader, APartOfAnEpochIsNotJudged) {
     const NumberedDataset dataset(50, [](int64_t row) { return row == 45; });
-    Loader resumed(dataset,
-                   {.batch_size = 5, .first_sample = 40, .end = 60, .shuffle = Shuffle::kNone});
+    Loader resumed(
+        dataset,
+        {.batch_size = 5, .first_sample = 40, .end = 60, .shuffle = config::Shuffle::kNone});
     EXPECT_EQ(take(resumed, 10).size(), 4u);
     EXPECT_EQ(resumed.bad_samples(), 1);
 }
@@ -209,7 +213,7 @@ TEST(Loader, OtherFailuresEndTheRunAtOnce) {
         }
         return false;
     });
-    Loader loader(dataset, {.batch_size = 2, .shuffle = Shuffle::kNone});
+    Loader loader(dataset, {.batch_size = 2, .shuffle = config::Shuffle::kNone});
     EXPECT_EQ(take(loader, 1).size(), 1u);
     EXPECT_THROW(loader.next(), std::bad_alloc);
 }

@@ -1,5 +1,6 @@
 #include "flux/data/order.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -22,7 +23,7 @@ std::vector<int64_t> epoch_of(const Order& order, int64_t rows, uint32_t epoch) 
 
 TEST(Order, EveryEpochIsAPermutation) {
     for (const int64_t rows : {1, 2, 3, 5, 7, 16, 17, 100, 1023, 1025, 5000}) {
-        const Order order(rows, Shuffle::kGlobal, 42);
+        const Order order(rows, config::Shuffle::kGlobal, 42);
         for (const uint32_t epoch : {0u, 1u, 9u}) {
             std::vector<int> seen(static_cast<size_t>(rows), 0);
             for (const int64_t row : epoch_of(order, rows, epoch)) {
@@ -36,10 +37,12 @@ TEST(Order, EveryEpochIsAPermutation) {
 
 TEST(Order, DependsOnEpochAndSeedOnly) {
     const int64_t rows = 200;
-    const Order order(rows, Shuffle::kGlobal, 1);
-    EXPECT_EQ(epoch_of(order, rows, 3), epoch_of(Order(rows, Shuffle::kGlobal, 1), rows, 3));
+    const Order order(rows, config::Shuffle::kGlobal, 1);
+    EXPECT_EQ(epoch_of(order, rows, 3),
+              epoch_of(Order(rows, config::Shuffle::kGlobal, 1), rows, 3));
     EXPECT_NE(epoch_of(order, rows, 0), epoch_of(order, rows, 1));
-    EXPECT_NE(epoch_of(order, rows, 0), epoch_of(Order(rows, Shuffle::kGlobal, 2), rows, 0));
+    EXPECT_NE(epoch_of(order, rows, 0),
+              epoch_of(Order(rows, config::Shuffle::kGlobal, 2), rows, 0));
 }
 
 /// Every row is equally likely in every place, and neighbours are no more frequent than by chance.
@@ -47,7 +50,7 @@ TEST(Order, LooksRandom) {
     const int64_t rows = 10;
     std::vector<int> count(100, 0);
     int neighbours = 0;
-    const Order order(rows, Shuffle::kGlobal, 7);
+    const Order order(rows, config::Shuffle::kGlobal, 7);
     const int epochs = 4000;
     for (int epoch = 0; epoch < epochs; ++epoch) {
         const std::vector<int64_t> rows_in_order = epoch_of(order, rows, epoch);
@@ -65,13 +68,13 @@ TEST(Order, LooksRandom) {
 }
 
 TEST(Order, NoneIsTheIdentity) {
-    const Order order(5, Shuffle::kNone, 1);
+    const Order order(5, config::Shuffle::kNone, 1);
     EXPECT_EQ(order.at(13).row, 3);
     EXPECT_EQ(order.at(13).epoch, 2u);
 }
 
 TEST(Order, IsFastForManyRows) {
-    const Order order(12'000'000, Shuffle::kGlobal, 1);
+    const Order order(12'000'000, config::Shuffle::kGlobal, 1);
     const auto start = std::chrono::steady_clock::now();
     int64_t sum = 0;
     for (int64_t i = 0; i < 100'000; ++i) {
@@ -81,7 +84,11 @@ TEST(Order, IsFastForManyRows) {
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
 }
 
-TEST(Order, RefusesNoRows) { EXPECT_THROW(Order(0, Shuffle::kNone, 1), Error); }
+TEST(Order, RefusesNoRowsAndTheOrderByShards) {
+    EXPECT_THROW(Order(0, config::Shuffle::kNone, 1), Error);
+    EXPECT_THAT([] { Order(5, config::Shuffle::kShards, 1); },
+                testing::ThrowsMessage<Error>(testing::HasSubstr("training.shuffle = shards")));
+}
 
 }  // namespace
 }  // namespace flux::data

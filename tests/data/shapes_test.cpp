@@ -83,6 +83,25 @@ TEST(Shapes, ValidationIsAnotherRangeWithTimesteps) {
         10);
 }
 
+TEST(Shapes, CaptionIsThatOfTheSample) {
+    const ShapesDataset dataset({.img_size = 16, .seed = 3, .validation = true});
+    for (int64_t row = 0; row < 20; ++row) {
+        EXPECT_EQ(dataset.caption(row), dataset.read(row, 0).caption);
+    }
+}
+
+TEST(Shapes, TheFingerprintIsThatOfTheRows) {
+    const auto fingerprint = [](const ShapesDataset::Settings& settings) {
+        return ShapesDataset(settings).fingerprint();
+    };
+    const uint64_t value = fingerprint({.seed = 3});
+    EXPECT_EQ(value, 15709599528943899202u);  // stored in checkpoints: must not change
+    EXPECT_EQ(fingerprint({.img_size = 128, .seed = 3}), value);
+    EXPECT_NE(fingerprint({.seed = 4}), value);
+    EXPECT_NE(fingerprint({.seed = 3, .validation = true}), value);
+    EXPECT_NE(fingerprint({.seed = 3, .subset_size = 10}), value);
+}
+
 TEST(Shapes, TarShardsHoldTheSamePictures) {
     const test::TemporaryFolder folder;
     const ShapesTarSettings settings{.out_dir = folder.path() / "a",

@@ -27,8 +27,7 @@ protected:
 
     /// Names of the regular members.
     std::vector<std::string> names(const std::string& bytes) const {
-        const Shard file = shard(bytes);
-        const ShardReader reader(file);
+        const ShardReader reader(shard(bytes));
         TarReader tar(reader);
         std::vector<std::string> result;
         while (const auto member = tar.next()) {
@@ -38,6 +37,8 @@ protected:
         }
         return result;
     }
+
+    TarIndex index(const std::string& bytes) const { return index_tar(ShardReader(shard(bytes))); }
 
     std::string error_of(const std::string& bytes) const {
         try {
@@ -124,24 +125,23 @@ TEST(SplitMemberName, FollowsWebdataset) {
 }
 
 TEST_F(TarTest, IndexJoinsInterleavedMembersAndKeepsTheRestOfADamagedShard) {
-    const TarIndex index =
-        index_tar(shard(tar_member("a.txt", "1") + tar_member("b.txt", "2") +
-                        tar_member("a.json", "3") + tar_member("b.txt", "4") + "garbage"));
-    ASSERT_EQ(index.samples.size(), 3u);
-    EXPECT_EQ(index.samples[0].key, "a");
-    EXPECT_EQ(index.samples[0].members.size(), 2u);
-    EXPECT_EQ(index.samples[0].problem, "");
-    EXPECT_EQ(index.samples[1].problem, "has two members .txt");
-    EXPECT_THAT(index.samples[2].problem, HasSubstr("truncated"));
-    EXPECT_THAT(index.damage, HasSubstr("truncated"));
+    const TarIndex found = index(tar_member("a.txt", "1") + tar_member("b.txt", "2") +
+                                 tar_member("a.json", "3") + tar_member("b.txt", "4") + "garbage");
+    ASSERT_EQ(found.samples.size(), 3u);
+    EXPECT_EQ(found.samples[0].key, "a");
+    EXPECT_EQ(found.samples[0].members.size(), 2u);
+    EXPECT_EQ(found.samples[0].problem, "");
+    EXPECT_EQ(found.samples[1].problem, "has two members .txt");
+    EXPECT_THAT(found.samples[2].problem, HasSubstr("truncated"));
+    EXPECT_THAT(found.damage, HasSubstr("truncated"));
 }
 
 TEST_F(TarTest, IndexMarksTheSampleThatIsCut) {
-    const TarIndex index = index_tar(shard(tar_member("a.txt", "1") + tar_member("b.json", "2") +
-                                           test::tar_header({.name = "b.txt"}, 600) + "short"));
-    ASSERT_EQ(index.samples.size(), 2u);
-    EXPECT_EQ(index.samples[0].problem, "");
-    EXPECT_THAT(index.samples[1].problem,
+    const TarIndex found = index(tar_member("a.txt", "1") + tar_member("b.json", "2") +
+                                 test::tar_header({.name = "b.txt"}, 600) + "short");
+    ASSERT_EQ(found.samples.size(), 2u);
+    EXPECT_EQ(found.samples[0].problem, "");
+    EXPECT_THAT(found.samples[1].problem,
                 HasSubstr("truncated: it ends at byte 2565 inside b.txt"));
 }
 

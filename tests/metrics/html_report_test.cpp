@@ -60,8 +60,8 @@ struct FakeRun {
     }
 
     void add_picture(int64_t step, const std::string& name, const std::string& prompt,
-                     int64_t side = 16) {
-        const auto place = folder.path() / "img" / fmt::format("step-{:06}", step);
+                     int64_t side = 16, const std::string& picture_folder = "img") {
+        const auto place = folder.path() / picture_folder / fmt::format("step-{:06}", step);
         std::filesystem::create_directories(place);
         std::vector<uint8_t> rgb(static_cast<size_t>(side * side * 3));
         std::mt19937 random(1);  // noise does not compress
@@ -73,7 +73,7 @@ struct FakeRun {
     }
 
     std::string report(const ReportInput& input = {}) {
-        write_report(folder.path(), input);
+        HtmlReport(folder.path()).write(input);
         return read_text(folder.path() / "report.html");
     }
 };
@@ -262,6 +262,22 @@ TEST(HtmlReport, ShowsNoMoreStepsThanFitAPage) {
         EXPECT_TRUE(holds(page, step));
     }
     EXPECT_TRUE(holds(page, fmt::format("{} of 40 steps", shown)));
+}
+
+TEST(HtmlReport, ReadsPicturesFromTheFolderItIsTold) {
+    FakeRun run;
+    for (int64_t step = 0; step < 40; ++step) {
+        run.add_picture(step, "00.png", "a dog", 16, "drawn & seen/by step");
+    }
+    run.add_picture(10, "00.png", "a cat");
+    ReportInput input;
+    input.picture_folder = "drawn & seen/by step";
+    const std::string page = run.report(input);
+    EXPECT_TRUE(holds(page, "<figcaption>a dog</figcaption>"));
+    EXPECT_FALSE(holds(page, "<figcaption>a cat</figcaption>"));
+    EXPECT_TRUE(holds(page, "all pictures are in drawn &amp; seen/by step/."));
+    input.picture_folder.clear();
+    EXPECT_FALSE(holds(run.report(input), "<figcaption>"));
 }
 
 TEST(HtmlReport, NamesAPictureThatCannotBeRead) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <sstream>
 
 #include "support/process.h"
 #include "support/reference.h"
@@ -137,19 +138,32 @@ TEST_F(RunBadInput, FewBadSamplesAreReplacedAndCounted) {
     expect_failure(strict, 1, {"training.max_bad_fraction"});
 }
 
-TEST_F(RunBadInput, TruncatedShardIsSkippedOrEndsTheRun) {
-    ASSERT_EQ(run_flux_train({"data", "shapes", "--out", path("shards"), "--samples", "400",
-                              "--img_size", "32"})
-                  .exit_code,
-              0);
-    const auto shard = std::filesystem::directory_iterator(path("shards"))->path();
-    std::filesystem::resize_file(shard,
-                                 std::filesystem::file_size(shard) * 9 / 10 / 512 * 512 - 100);
-    const std::vector<std::string> data{"--training.dataset=webdataset",
-                                        "--training.dataset_path=" + shard.string()};
-    const ProcessResult result = train(data);
+/// Writes a shard of that many pictures, cuts it in the middle of a member, half-way, and returns
+/// its path.
+std::string truncated_shard(const std::string& folder, int samples) {
+    const ProcessResult written = run_flux_train({"data", "shapes", "--out", folder, "--samples",
+                                                  std::to_string(samples), "--img_size", "32"});
+    EXPECT_EQ(written.exit_code, 0) << written.err;
+    const auto shard = std::filesystem::directory_iterator(folder)->path();
+    std::filesystem::resize_file(shard, std::filesystem::file_size(shard) / 2 / 512 * 512 - 100);
+    return shard.string();
+}
+
+TEST_F(RunBadInput, TruncatedShardIsSkippedBelowTheLimit) {
+    const std::string shard = truncated_shard(path("shards"), 400);
+    const ProcessResult result =
+        train({"--training.dataset=webdataset", "--training.dataset_path=" + shard});
     EXPECT_EQ(result.exit_code, 0) << result.err;
-    EXPECT_THAT(result.err, HasSubstr(shard.filename().string()));
+    EXPECT_THAT(result.err, HasSubstr(std::filesystem::path(shard).filename().string()));
+}
+
+// Of so few samples the broken one is a larger share than the limit, and every epoch meets it.
+TEST_F(RunBadInput, TruncatedShardEndsTheRunAboveTheLimit) {
+    const std::string shard = truncated_shard(path("shards"), 10);
+    expect_failure({"--training.dataset=webdataset", "--training.dataset_path=" + shard,
+                    "--training.max_bad_fraction=0.01"},
+                   1,
+                   {std::filesystem::path(shard).filename().string(), "training.max_bad_fraction"});
 }
 
 TEST_F(RunBadInput, FolderThatCannotBeWritten) {
@@ -192,6 +206,18 @@ TEST_F(RunBadInput, CommandsNameWhatTheyMiss) {
     EXPECT_EQ(run_flux_train({"checkpoint", "export"}).exit_code, 2);
 }
 
+/// What --print-config printed, but for the name of the file that was read.
+std::string without_file_name(const std::string& toml) {
+    std::istringstream lines(toml);
+    std::string rest;
+    for (std::string line; std::getline(lines, line);) {
+        if (line.find("config_file = ") == line.npos) {
+            rest += line + "\n";
+        }
+    }
+    return rest;
+}
+
 TEST_F(RunBadInput, HelpAndPrintConfigKeepStdoutClean) {
     const ProcessResult help = run_flux_train({"--help"});
     EXPECT_EQ(help.exit_code, 0);
@@ -207,6 +233,8 @@ TEST_F(RunBadInput, HelpAndPrintConfigKeepStdoutClean) {
     const ProcessResult again =
         run_flux_train({"--job.config_file", path("again.toml"), "--print-config"});
     EXPECT_EQ(again.exit_code, 0) << again.err;
+    EXPECT_THAT(printed.out, HasSubstr("\nseq_len = 7\n"));
+    EXPECT_EQ(without_file_name(again.out), without_file_name(printed.out));
 }
 
 }  // namespace

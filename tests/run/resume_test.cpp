@@ -6,6 +6,7 @@
 #include <random>
 #include <thread>
 
+#include "flux/base/file.h"
 #include "support/process.h"
 #include "support/reference.h"
 
@@ -115,7 +116,9 @@ TEST_F(RunResume, FinishedRunSaysSoAndRestartBeginsAnew) {
         run_flux_train(job(run, {"--job.restart", "--training.steps=3"}));
     EXPECT_EQ(restarted.exit_code, 0) << restarted.err;
     EXPECT_EQ(last_step(run), 3);
-    EXPECT_TRUE(std::filesystem::exists(run / "checkpoint.before-restart-1" / "step-60"));
+    EXPECT_TRUE(std::filesystem::exists(run / "earlier-1" / "checkpoint" / "step-60"));
+    EXPECT_TRUE(std::filesystem::exists(run / "earlier-1" / "metrics.jsonl"));
+    EXPECT_FALSE(std::filesystem::exists(run / "img" / "step-000025"));
 }
 
 TEST_F(RunResume, RefusesAnotherSeedBatchOrModel) {
@@ -132,6 +135,68 @@ TEST_F(RunResume, RefusesAnotherSeedBatchOrModel) {
     refused({"--training.seed=5"}, 2, "begun with 1234");
     refused({"--training.global_batch_size=8"}, 2, "begun with 4");
     refused({"--model.hidden_size=64", "--model.axes_dim=4,6,6"}, 1, "img_in.weight");
+}
+
+TEST_F(RunResume, RefusalsChangeNothing) {
+    const auto run = folder_.path() / "refused";
+    ASSERT_EQ(run_flux_train(job(run)).exit_code, 0);
+    const std::string config = read_text(run / "config.toml"),
+                      metrics = read_text(run / "metrics.jsonl");
+    EXPECT_EQ(run_flux_train(job(run, {"--training.steps=70", "--model.hidden_size=64",
+                                       "--model.axes_dim=4,6,6"}))
+                  .exit_code,
+              1);
+    EXPECT_EQ(read_text(run / "config.toml"), config);
+    EXPECT_EQ(read_text(run / "metrics.jsonl"), metrics);
+}
+
+TEST_F(RunResume, OlderStepLeavesTheNewerBranchAside) {
+    const auto run = folder_.path() / "branch";
+    ASSERT_EQ(run_flux_train(job(run, {"--checkpoint.keep_latest_k=0"})).exit_code, 0);
+    const ProcessResult back = run_flux_train(job(run, {"--checkpoint.load_step=14"}));
+    ASSERT_EQ(back.exit_code, 0) << back.err;
+    EXPECT_TRUE(std::filesystem::exists(run / "checkpoint" / "step-56.abandoned"));
+    expect_same(run);
+    EXPECT_NE(run_flux_train(job(run)).err.find("already finished"), std::string::npos);
+}
+
+TEST_F(RunResume, ReachedTargetIsTheEnd) {
+    const auto run = folder_.path() / "target";
+    const std::vector<std::string> easy{"--eval.target_eval_loss=100",
+                                        "--checkpoint.model_weights_only"};
+    ASSERT_EQ(run_flux_train(job(run, easy)).exit_code, 0);
+    EXPECT_EQ(metric(run, "val_loss").back().first, 0);
+    const ProcessResult again = run_flux_train(job(run, easy));
+    EXPECT_EQ(again.exit_code, 0) << again.err;
+    EXPECT_NE(again.err.find("already finished: its validation loss reached the target"),
+              std::string::npos);
+}
+
+TEST_F(RunResume, RunWithoutCheckpointsKeepsTheEarlierNumbers) {
+    const auto run = folder_.path() / "twice";
+    const std::vector<std::string> off{"--checkpoint.no_enable_checkpoint", "--training.steps=3"};
+    ASSERT_EQ(run_flux_train(job(run, off)).exit_code, 0);
+    ASSERT_EQ(run_flux_train(job(run, off)).exit_code, 0);
+    EXPECT_TRUE(std::filesystem::exists(run / "earlier-1" / "metrics.jsonl"));
+}
+
+TEST_F(RunResume, RefusesAFolderInUseAndChangedData) {
+    const auto run = folder_.path() / "locked";
+    const pid_t first =
+        start_flux_train(job(run, {"--training.steps=100000"}), run.string() + ".log");
+    while (metric(run, "loss").empty()) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    const ProcessResult second = run_flux_train(job(run));
+    EXPECT_EQ(second.exit_code, 1);
+    EXPECT_NE(second.err.find("is in use by process " + std::to_string(first)), std::string::npos)
+        << second.err;
+    ::kill(first, SIGTERM);
+    EXPECT_EQ(wait_for(first), 75);
+    const ProcessResult changed =
+        run_flux_train(job(run, {"--training.steps=100000", "--training.subset_size=500"}));
+    EXPECT_EQ(changed.exit_code, 1);
+    EXPECT_NE(changed.err.find("the training data has changed"), std::string::npos) << changed.err;
 }
 
 }  // namespace

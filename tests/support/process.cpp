@@ -66,8 +66,8 @@ std::vector<std::pair<int64_t, std::string>> metric(const std::filesystem::path&
     std::vector<std::pair<int64_t, std::string>> values;
     std::ifstream lines(run_folder / "metrics.jsonl");
     for (std::string line; std::getline(lines, line);) {
-        const auto json = nlohmann::json::parse(line);
-        if (json.contains(key)) {
+        const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+        if (json.contains(key)) {  // the last line of a running program may be torn
             values.emplace_back(json.at("step").get<int64_t>(), json.at(key).dump());
         }
     }

@@ -74,8 +74,9 @@ private:
 /// Makes names in `folder` (created or renamed entries) durable.
 void sync_folder(const std::filesystem::path& folder);
 
-/// Creates `folder` and its parents, and proves that files can be written there. Throws Error with
-/// the remedy.
-void make_writable_folder(const std::filesystem::path& folder);
+/// Creates `folder` and its parents, and proves that files can be written there. Throws Error that
+/// ends with `remedy`, which should name the option that chose the folder.
+void make_writable_folder(const std::filesystem::path& folder,
+                          std::string_view remedy = "choose another");
 
 }  // namespace flux

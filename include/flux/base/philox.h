@@ -25,7 +25,7 @@ namespace flux {
 
 /// What a draw is for. The numbers are part of a run's identity: never reuse or renumber one.
 enum class Purpose : uint32_t {
-    kInit = 1,   // index: number of the parameter in the published order; element: position in it
+    kInit = 1,   // index: FNV-1a hash of the published name; element: position in the tensor
     kOrder = 2,  // sub: epoch; index: 0
     kCrop = 3,   // index: row of the data set; sub: epoch
     kCaptionDropout = 4,  // index: global sample number
@@ -37,7 +37,7 @@ enum class Purpose : uint32_t {
     kSampleNoise = 10,    // index: number of the prompt; sub: number of the picture of that prompt
     kSubstitute = 11,     // index: row of the bad sample; sub: epoch; element: attempt
     kShapes = 12,         // index: number of the drawn picture
-    kEmbedding = 13,      // index: hash of a word, or position
+    kEmbedding = 13,      // index: FNV-1a hash of a word (sub 0) or a position (sub 1)
 };
 
 struct PhiloxKey {

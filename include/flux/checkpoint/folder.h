@@ -24,6 +24,10 @@ void clean_leftovers(const std::filesystem::path& folder);
 /// Removes all but the newest `keep_latest_k` checkpoints (0 keeps all), never `written`.
 void prune(const std::filesystem::path& folder, int64_t keep_latest_k, int64_t written);
 
+/// Renames all checkpoints after `step` to step-N.abandoned: a run that goes on from an older one
+/// must not find them again. Returns how many.
+int64_t abandon_after(const std::filesystem::path& folder, int64_t step);
+
 /// folder/step-N
 std::filesystem::path step_folder(const std::filesystem::path& folder, int64_t step);
 

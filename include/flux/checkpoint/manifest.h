@@ -25,7 +25,10 @@ struct RunState {
     int64_t global_batch_size = 0;
     int64_t optimizer_step = 0;  // steps that AdamW took; differs from `step` by the skipped ones
     int64_t skipped_steps = 0;
-    std::string config_toml;  // the effective configuration
+    int64_t validated_step = -1;       // step of the last validation; -1: none yet
+    bool target_reached = false;       // ended early because the validation loss was low enough
+    uint64_t dataset_fingerprint = 0;  // what gives `samples` its meaning; see data::Dataset
+    std::string config_toml;           // the effective configuration
 };
 
 /// The flat elements [begin, end) of a tensor, as one tensor `key` of one file.

@@ -22,6 +22,14 @@ public:
     /// epoch keys the crop. Safe to call from several threads. Throws Error if the sample is bad.
     virtual Sample read(int64_t row, uint32_t epoch) const = 0;
 
+    /// The caption that read() gives the row, without decoding the picture. Throws Error if there
+    /// is none to read.
+    virtual std::string caption(int64_t row) const = 0;
+
+    /// Hash of all that fixes which sample a row number means. The same after a restart and for a
+    /// copy in another folder; a resumed run must find the value it was saved with.
+    virtual uint64_t fingerprint() const = 0;
+
     /// Where the row comes from, for messages: "/dataset/x/0003.tar: 000000017".
     virtual std::string describe(int64_t row) const = 0;
 

@@ -1,5 +1,9 @@
 // Batches from a data set, made ahead of time by reader threads and handed over in order. What a
 // batch holds depends on the settings and the seed, never on the number of threads.
+//
+// The payload (`images`) is laid out in ReadAhead::open_batch, with the shape that the data set
+// names, and written sample by sample in ReadAhead::fill, nowhere else: another payload (stored
+// encodings, pictures of several shapes) is a change of Sample, Batch and these two.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -38,7 +42,7 @@ struct LoaderSettings {
     int64_t group_offset =
         0;             // where this process's slice begins in each group (rank * batch_size)
     int64_t end = -1;  // global number at which the pass ends; -1: endless
-    Shuffle shuffle = Shuffle::kGlobal;
+    config::Shuffle shuffle = config::Shuffle::kGlobal;
     uint64_t seed = 0;
     bool substitute = true;   // replace a bad sample by a keyed other one; false: leave it out
     int num_workers = 2;      // reader threads; 0: the caller's thread reads

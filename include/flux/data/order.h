@@ -4,9 +4,9 @@
 
 #include <cstdint>
 
-namespace flux::data {
+#include "flux/config/job_config.h"
 
-enum class Shuffle { kGlobal, kNone };
+namespace flux::data {
 
 struct Position {
     uint32_t epoch = 0;
@@ -15,8 +15,8 @@ struct Position {
 
 class Order {
 public:
-    /// `rows` >= 1.
-    Order(int64_t rows, Shuffle shuffle, uint64_t seed);
+    /// Throws Error unless `rows` >= 1 and the order is one of all rows (not by shards).
+    Order(int64_t rows, config::Shuffle shuffle, uint64_t seed);
 
     /// Place of global sample number `sample` >= 0.
     Position at(int64_t sample) const;
@@ -25,7 +25,7 @@ private:
     int64_t permuted(int64_t index, uint32_t epoch) const;
 
     int64_t rows_;
-    Shuffle shuffle_;
+    config::Shuffle shuffle_;
     uint64_t seed_;
     uint64_t left_size_;   // left_size_ * right_size_ is the least such product >= rows_
     uint64_t right_size_;  // with left_size_ = ceil(sqrt(rows_))

@@ -5,35 +5,22 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "flux/data/dataset.h"
 
 namespace flux::data {
 
-/// Pictures of more pixels are refused before memory is taken for them.
-inline constexpr int64_t kMaxImagePixels = 178'956'970;
-
 struct DatasetSettings {
     std::string option = "training.dataset";  // what `name` was given by, for messages
-    std::string name{};                       // one of dataset_names()
+    std::string name{};                       // one that make_dataset() knows
     std::string
         path{};  // folder, file, glob or comma list of these; empty: the default of the name
     int img_size = 256;
     uint64_t seed = 0;        // of the crops, and of the drawn shapes
     int64_t subset_size = 0;  // > 0: only so many samples from the start of the data set
     bool validation = false;  // small pictures are enlarged, not left out; timesteps are read
-    int64_t max_image_pixels = kMaxImagePixels;
+    int64_t max_image_pixels = 933'120'000;  // larger pictures are refused before memory is taken
 };
-
-struct DatasetName {
-    std::string name;
-    std::string default_path;  // empty: none
-    std::string help;
-};
-
-/// Every name make_dataset() knows, also those whose storage this build cannot read yet.
-const std::vector<DatasetName>& dataset_names();
 
 /// Opens a data set. Throws ConfigError for an unknown name (offers the nearest), Error for a
 /// missing path, a data set without a usable sample, or storage that cannot be read.

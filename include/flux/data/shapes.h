@@ -53,7 +53,7 @@ public:
     struct Settings {
         int img_size = 64;
         uint64_t seed = 0;
-        bool validation = false;  // rows carry timestep = row % 8
+        bool validation = false;  // rows carry timestep = row % kValidationTimesteps
         int64_t subset_size = 0;  // > 0: only the first so many
     };
     explicit ShapesDataset(const Settings& settings);
@@ -61,6 +61,8 @@ public:
     int64_t size() const override { return size_; }
     int img_size() const override { return settings_.img_size; }
     Sample read(int64_t row, uint32_t epoch) const override;
+    std::string caption(int64_t row) const override;
+    uint64_t fingerprint() const override;
     std::string describe(int64_t row) const override;
     std::string source(int64_t row) const override;
 

@@ -1,36 +1,42 @@
 // One tar shard on a local disk. Compressed shards (.tar.gz, .tar.zst) are recognised by content
-// and unpacked into memory, because samples are read at any offset.
+// and unpacked into memory while they are open, because samples are read at any offset; ShardCache
+// bounds how much that takes.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <span>
-#include <string>
 #include <vector>
 
 namespace flux::data {
 
+enum class Packing { kNone, kGzip, kZstd };
+
+/// A shard's file and what is known about it; holds neither the file nor its bytes.
 class Shard {
 public:
-    /// Throws Error naming the path and the reason.
+    /// Reads through a compressed file to learn its size. Throws Error naming the path and the
+    /// reason.
     explicit Shard(std::filesystem::path path);
 
     const std::filesystem::path& path() const { return path_; }
+    Packing packing() const { return packing_; }
     /// Size of the tar, unpacked.
     uint64_t size() const { return size_; }
+    /// Memory that the open shard takes.
+    uint64_t unpacked_bytes() const { return packing_ == Packing::kNone ? 0 : size_; }
 
 private:
-    friend class ShardReader;
     std::filesystem::path path_;
+    Packing packing_ = Packing::kNone;
     uint64_t size_ = 0;
-    std::vector<uint8_t> unpacked_;  // empty: the file itself is the tar
 };
 
-/// An open shard. Plain files are read with pread: a file that shrinks under way is an Error, not a
-/// crash. Not for use by several threads at once.
+/// An open shard; several threads may read it. Plain files are read with pread: a file that shrinks
+/// under way is an Error, not a crash.
 class ShardReader {
 public:
-    explicit ShardReader(const Shard& shard);
+    explicit ShardReader(Shard shard);
     ~ShardReader();
     ShardReader(const ShardReader&) = delete;
     ShardReader& operator=(const ShardReader&) = delete;
@@ -41,8 +47,9 @@ public:
     size_t read_at(uint64_t offset, std::span<uint8_t> out) const;
 
 private:
-    const Shard& shard_;
-    int descriptor_ = -1;
+    const Shard shard_;
+    int descriptor_ = -1;            // of a plain file
+    std::vector<uint8_t> unpacked_;  // a compressed file's tar
 };
 
 }  // namespace flux::data

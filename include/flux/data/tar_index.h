@@ -38,7 +38,7 @@ struct TarIndex {
 };
 
 /// Throws Error if nothing of the shard can be read.
-TarIndex index_tar(const Shard& shard);
+TarIndex index_tar(const ShardReader& reader);
 
 /// Splits a member's name; nothing for names that webdataset ignores (no extension, or a base name
 /// that begins with "." or "__").

@@ -11,6 +11,7 @@
 
 #include "flux/data/dataset.h"
 #include "flux/data/shard.h"
+#include "flux/data/shard_cache.h"
 #include "flux/data/tar_index.h"
 
 namespace flux::data {
@@ -24,6 +25,7 @@ struct WebDatasetSettings {
     bool read_timesteps = false;      // from "timestep" in the .json member
     int64_t max_image_pixels = 0;
     int index_threads = 4;
+    ShardLimits shard_limits{};
 };
 
 /// The shards a path names, in name order (each item of a comma list on its own). Throws Error for
@@ -33,17 +35,16 @@ std::vector<std::filesystem::path> find_shards(const std::string& path);
 class WebDataset : public Dataset {
 public:
     /// Reads through all shards. One that cannot be read is left out with a warning. Throws Error
-    /// if no usable sample remains.
+    /// if no usable sample remains, or if a compressed shard is too large to be held in memory.
     explicit WebDataset(const WebDatasetSettings& settings);
 
     int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
     int img_size() const override { return settings_.img_size; }
     Sample read(int64_t row, uint32_t epoch) const override;
+    std::string caption(int64_t row) const override;
+    uint64_t fingerprint() const override;
     std::string describe(int64_t row) const override;
     std::string source(int64_t row) const override;
-
-    int64_t skipped_shards() const { return skipped_shards_; }
-    int64_t low_resolution_samples() const { return low_resolution_samples_; }
 
 private:
     struct Extent {
@@ -61,10 +62,14 @@ private:
     void add_shard(Shard shard, const TarIndex& index);
     void add_sample(const IndexedSample& sample);
     void check_not_empty() const;
+    void log_contents() const;
+    void check_known(int64_t row_number) const;
+    std::vector<uint8_t> read_files(const Row& row, Sample& sample) const;
     std::string read_caption(const Row& row, const ShardReader& reader) const;
     int64_t read_timestep(const Row& row, const ShardReader& reader) const;
 
     WebDatasetSettings settings_;
+    mutable ShardCache cache_;  // reading opens shards; safe to share between threads
     std::vector<Shard> shards_;
     std::vector<Row> rows_;
     std::unordered_map<int64_t, std::string> problems_;  // of rows that are known to be bad

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "flux/data/loader.h"
 #include "flux/encoders/conditioning.h"
 #include "flux/model/mmdit.h"
 
@@ -16,6 +17,18 @@ struct MicroBatch {
     TextConditioning text;
     double guidance = 1.0;  // what a guidance-distilled model is told; others ignore it
 };
+
+/// What keys the random draws of a batch: training by global sample number, validation by row.
+struct BatchKeys {
+    uint64_t seed;
+    Purpose vae_noise;
+    Purpose noise;
+    at::Tensor index;  // int64 [B], on the device
+};
+
+/// Encodes a batch of the loader: latents, noise and text. The caller sets the timesteps.
+MicroBatch encode_batch(const Conditioning& conditioning, const data::Batch& batch,
+                        const BatchKeys& keys);
 
 /// The model's input at x_t and the velocity it should answer.
 struct FlowProblem {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,15 +48,18 @@ at::Tensor validation_losses(model::Mmdit& model, encoders::MicroBatch batch,
 
 class Validator {
 public:
-    /// `dataset` and `conditioning` must outlive the validator.
+    /// `dataset` and `conditioning` must outlive the validator. Reads one sample, and throws Error
+    /// if it has no timestep in 0 .. 7: better now than after hours of training.
     Validator(const data::Dataset& dataset, const encoders::Conditioning& conditioning,
               const ValidatorSettings& settings);
 
-    /// One pass over the whole set. Throws Error naming the sample when one has no timestep in 0 ..
-    /// 7, and when no sample could be read.
-    ValidationResult run(model::Mmdit& model) const;
+    /// One pass over the whole set; nothing when `should_stop` said so. Throws Error naming the
+    /// sample when one has no timestep, and when no sample could be read.
+    std::optional<ValidationResult> run(model::Mmdit& model,
+                                        const std::function<bool()>& should_stop = {}) const;
 
-    /// The first `count` captions of the set, for sample pictures.
+    /// The first `count` captions of the set, for sample pictures; samples that cannot be read are
+    /// left out.
     std::vector<std::string> captions(int64_t count) const;
 
 private:

@@ -1,6 +1,7 @@
 // report.html: the state of a run on one self-contained page (curves, sample pictures,
 // configuration) that opens without a network. Made from the run's folder: metrics.jsonl,
-// config.toml and img/step-000400/00.png, 01.png, ... whose prompt stands in the PNG text "prompt".
+// config.toml and the pictures img/step-000400/00.png, 01.png, ... (the folder img may have another
+// name), whose prompt stands in the PNG text "prompt".
 #pragma once
 
 #include <array>
@@ -21,10 +22,11 @@ struct ReportFact {
 
 /// What the folder does not tell.
 struct ReportInput {
-    std::string title;        // "flux_train: debug"
-    std::string description;  // one line below the title
-    std::string status;       // "running", "finished"; may be empty
-    int64_t total_steps = 0;  // 0: not known
+    std::string title;                   // "flux_train: debug"
+    std::string description;             // one line below the title
+    std::string status;                  // "running", "finished"; may be empty
+    std::string picture_folder = "img";  // below the run's folder; empty: no pictures
+    int64_t total_steps = 0;             // 0: not known
     std::array<double, kValidationTimesteps> validation_timesteps{};  // of val_loss_t0 .. t7
     std::vector<int64_t> timestep_counts;  // drawn training timesteps in equal bins over [0, 1]
     std::vector<ReportFact> facts;
@@ -47,8 +49,5 @@ private:
     struct State;
     std::unique_ptr<State> state_;
 };
-
-/// Writes the page once.
-void write_report(const std::filesystem::path& folder, const ReportInput& input);
 
 }  // namespace flux::metrics

@@ -9,13 +9,15 @@
 #include <optional>
 #include <string>
 
+#include "flux/flow/validation_grid.h"
+
 namespace flux {
 class AppendFile;
 }
 
 namespace flux::metrics {
 
-inline constexpr size_t kValidationTimesteps = 8;
+using flow::kValidationTimesteps;
 
 struct TrainLine {
     int64_t step = 0;

@@ -24,11 +24,16 @@ struct ClassifierFreeGuidance {
     double scale = 5.0;
 };
 
-/// Latents at schedule.back(), fp32 [B, 16, h, w], from `start` at schedule.front().
+/// Asked between steps; true: leave the work undone.
+using StopRequest = std::function<bool()>;
+
+/// Latents at schedule.back(), fp32 [B, 16, h, w], from `start` at schedule.front(); undefined when
+/// stopped.
 at::Tensor denoise(model::Mmdit& model, const at::Tensor& start,
                    const encoders::TextConditioning& text,
                    const std::optional<ClassifierFreeGuidance>& guidance,
-                   std::span<const double> schedule, double model_guidance);
+                   std::span<const double> schedule, double model_guidance,
+                   const StopRequest& should_stop = {});
 
 struct SamplerSettings {
     int64_t img_size = 256;
@@ -41,6 +46,11 @@ struct SamplerSettings {
     uint64_t seed = 0;
 };
 
+/// For the pictures drawn while training: [eval] and [training].
+SamplerSettings training_pictures(const config::JobConfig& config, uint64_t run_seed);
+/// For `flux_train sample`: the same, changed by the [inference] options that are set.
+SamplerSettings inference_pictures(const config::JobConfig& config, uint64_t run_seed);
+
 /// One picture a prompt and the noise it begins with: (seed, index of the prompt, number of the
 /// picture).
 struct PictureRequest {
@@ -49,11 +59,17 @@ struct PictureRequest {
     int64_t picture = 0;
 };
 
-/// Draws all requests, batch by batch, and writes folder/<name of the request>.png with the prompt
-/// inside. `on_progress` is told how many pictures are done.
-void draw_pictures(model::Mmdit& model, const encoders::Conditioning& conditioning,
+/// What draw_pictures() tells and asks its caller.
+struct DrawHooks {
+    std::function<std::filesystem::path(size_t)> path_of;  // where request i goes
+    std::function<void(int64_t)> on_progress{};            // pictures done so far; may be empty
+    StopRequest should_stop{};                             // may be empty
+};
+
+/// Draws all requests, batch by batch, and writes each as PNG with the prompt inside. False when
+/// stopped.
+bool draw_pictures(model::Mmdit& model, const encoders::Conditioning& conditioning,
                    const SamplerSettings& settings, std::span<const PictureRequest> requests,
-                   const std::function<std::filesystem::path(size_t)>& path_of,
-                   const std::function<void(int64_t)>& on_progress = {});
+                   const DrawHooks& hooks);
 
 }  // namespace flux::sample

@@ -11,9 +11,10 @@
 
 namespace flux::train {
 
-/// `auto`: the first GPU, else the CPU. TF32 is off. Throws Error with the remedy when a GPU is
+/// Chooses the device (`auto`: the first GPU, else the CPU) and sets what holds for the whole
+/// process: TF32 off, deterministic algorithms as asked. Throws Error with the remedy when a GPU is
 /// asked for and none can be used.
-c10::Device choose_device(config::Device choice);
+c10::Device prepare_device(const config::Training& settings);
 
 /// `auto`: bf16 on a GPU, fp32 on the CPU.
 c10::ScalarType compute_dtype(config::Precision choice, c10::Device device);

@@ -8,11 +8,10 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <optional>
 #include <string>
 
-#include "flux/checkpoint/load.h"
+#include "flux/checkpoint/manifest.h"
 #include "flux/config/load_config.h"
 #include "flux/data/registry.h"
 #include "flux/model/flux_config.h"
@@ -20,14 +19,21 @@
 
 namespace flux::train {
 
-struct Job {
-    config::JobConfig config;  // effective: with the seed and the global batch size filled in
+/// The checkpoint a run goes on from.
+struct ResumePoint {
+    std::filesystem::path folder;  // step-N
+    checkpoint::RunState run;
+};
+
+struct ResolvedJob {
+    config::JobConfig config;  // effective: with the seed and the global batch size filled in,
+                               // without job.restart
     c10::Device device = c10::Device(c10::DeviceType::CPU);
     c10::ScalarType dtype = c10::ScalarType::Float;
     model::FluxConfig model;
     uint64_t seed = 0;
     int64_t global_batch_size = 0;
-    std::unique_ptr<checkpoint::Checkpoint> resume;  // null: a new run
+    std::optional<ResumePoint> resume;  // none: a new run
 
     std::filesystem::path folder() const { return config.job.dump_folder; }
     std::filesystem::path checkpoint_folder() const { return folder() / config.checkpoint.folder; }
@@ -36,11 +42,16 @@ struct Job {
     /// Steps between validations.
     int64_t eval_interval() const;
     bool validates() const { return !config.eval.dataset.empty(); }
+    /// Whether the checkpoint to go on from is that of a run that came to its end.
+    bool finished() const;
+    /// Slabs of the parameter store: prefetch + 1 when weights are to be freed after use, else one
+    /// for each unit.
+    int64_t slabs() const;
 };
 
 /// Throws ConfigError for what the configuration has wrong, Error for what the machine or the
 /// folder lacks. Looks for a checkpoint below the run's folder unless job.restart is set.
-Job resolve_job(const config::LoadedConfig& loaded);
+ResolvedJob resolve_job(const config::LoadedConfig& loaded);
 
 /// The model's dimensions: those of the flavor, changed by the [model] options that are set.
 model::FluxConfig model_dimensions(const config::JobConfig& config);

@@ -29,9 +29,10 @@ struct StepFigures {
 
 class RunLog {
 public:
-    /// Opens train.log and metrics.jsonl in the run's folder and writes config.toml. `parameters`:
-    /// their number.
-    RunLog(const Job& job, int64_t parameters);
+    /// Opens train.log and metrics.jsonl in the run's folder, which exists, and writes config.toml.
+    /// What an earlier run left there is set aside; of a resumed run, what came after its
+    /// checkpoint goes. `parameters`: their number.
+    RunLog(const ResolvedJob& job, int64_t parameters);
 
     metrics::ThroughputMeter& meter() { return meter_; }
 
@@ -45,7 +46,7 @@ public:
     void finish() { progress_.finish(); }
 
 private:
-    const Job& job_;
+    const ResolvedJob& job_;
     double flops_per_sample_;
     std::optional<double> peak_tflops_;
     metrics::ThroughputMeter meter_;

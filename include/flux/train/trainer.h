@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "flux/base/folder_lock.h"
 #include "flux/data/dataset.h"
 #include "flux/data/loader.h"
 #include "flux/encoders/conditioning.h"
@@ -22,9 +23,9 @@ namespace flux::train {
 
 class Trainer {
 public:
-    /// Opens data sets and encoders, builds the model and loads the checkpoint to go on from. `job`
-    /// must outlive it.
-    explicit Trainer(const Job& job);
+    /// Opens data sets and encoders, builds the model and loads the checkpoint to go on from; only
+    /// then touches the run's folder. `job` must outlive it.
+    explicit Trainer(const ResolvedJob& job);
 
     /// Trains to the end. Returns the process's exit code: 0, or kExitSavedUnfinished after a stop
     /// signal. Throws Error when the run cannot go on (bad data, lasting non-finite loss, no room
@@ -32,16 +33,21 @@ public:
     int run();
 
 private:
+    enum class Outcome { kGoOn, kTargetReached, kStopped };
+
     void begin();
+    void resume();
     encoders::MicroBatch next_micro_batch();
     void step();
     void read_figures();
-    bool validate();
-    void draw_pictures();
+    bool validation_due() const;
+    Outcome validate();
+    bool draw_pictures();
     void save(bool last);
     int finish(const char* status);
+    int leave();
 
-    const Job& job_;
+    const ResolvedJob& job_;
     encoders::Conditioning conditioning_;
     model::Mmdit model_;
     optim::AdamW optimizer_;
@@ -49,12 +55,16 @@ private:
     std::unique_ptr<data::Dataset> dataset_;
     std::unique_ptr<data::Dataset> validation_set_;
     std::optional<eval::Validator> validator_;
+    std::optional<FolderLock> lock_;
+    std::optional<RunLog> log_;
     std::optional<data::Loader> loader_;
-    RunLog log_;
+    StopSignal stop_;
     StepFigures figures_;
     StepResult result_;
     int64_t skipped_in_a_row_ = 0;
     int64_t saved_step_ = -1;
+    int64_t validated_step_ = -1;
+    bool target_reached_ = false;
 };
 
 }  // namespace flux::train

@@ -1,5 +1,5 @@
-// The parameters of all units: fp32 values and gradients in one flat shard a unit, and a ring of
-// slabs in the compute dtype from which the units read.
+// The parameters of all units: values and gradients in one flat shard a unit, and a ring of slabs
+// in the compute dtype from which the units read.
 //
 //   shard.param (fp32) --acquire--> slab (compute dtype), views of it are the layers' weights
 //   autograd's gradients --add_gradients--> shard.grad (fp32)
@@ -8,7 +8,8 @@
 // Unit i always reads slab i mod ring, at fixed addresses: nothing is allocated in a step, and
 // tensors that autograd saved stay valid when a slab is filled again with the same values. A slab
 // remembers its unit and the generation of the values it holds, so that acquire() copies only what
-// changed.
+// changed. Where shards have the compute dtype and no ring is asked for, units read the shards
+// themselves and there is no second copy.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -34,15 +35,17 @@ struct Segment {
 /// One unit's parameters as this process holds them. Gaps between segments are zero and stay zero.
 struct FlatShard {
     std::vector<Segment> segments;
-    at::Tensor param;  // fp32 [size]
-    at::Tensor grad;   // fp32 [size]
+    at::Tensor param;  // [size], fp32 if trainable
+    at::Tensor grad;   // fp32 [size], undefined if not trainable
 };
 
 struct StoreSettings {
     at::ScalarType compute_dtype = at::kFloat;
     at::Device device = at::kCPU;
-    /// Slabs in the ring; 0: one for every unit, so that values are copied once per optimizer step.
+    /// Slabs in the ring; 0: every unit keeps its weights at hand.
     int64_t slabs = 0;
+    /// Without training, shards hold the compute dtype and there are no gradients.
+    bool trainable = true;
 };
 
 class ParameterStore {
@@ -80,8 +83,7 @@ public:
     const std::vector<FlatShard>& shards() const { return shards_; }
     int64_t parameter_count() const;
 
-    /// fp32 views of one parameter's value and gradient, in its shape. Throws Error for an unknown
-    /// name.
+    /// Views of one parameter's value and gradient, in its shape. Throws Error for an unknown name.
     at::Tensor parameter(std::string_view name) const;
     at::Tensor gradient(std::string_view name) const;
 
@@ -96,12 +98,12 @@ private:
         size_t unit = SIZE_MAX;
         uint64_t generation = 0;
     };
-    void bind(size_t unit, std::span<const Parameter> parameters);
+    void bind(size_t unit, std::span<const Parameter> parameters, bool trainable);
     at::Tensor find(std::string_view name, at::Tensor FlatShard::*buffer) const;
 
     std::vector<std::vector<Init>> inits_;
     std::vector<FlatShard> shards_;
-    std::vector<Slab> slabs_;
+    std::vector<Slab> slabs_;  // empty: units read their shards
     std::vector<Bound> bound_;
     uint64_t generation_ = 1;
 };

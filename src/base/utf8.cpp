@@ -1,8 +1,8 @@
-#include "data/utf8.h"
+#include "flux/base/utf8.h"
 
 #include <cstdint>
 
-namespace flux::data {
+namespace flux {
 
 std::optional<size_t> first_invalid_utf8(std::string_view text) {
     size_t i = 0;
@@ -33,4 +33,4 @@ std::optional<size_t> first_invalid_utf8(std::string_view text) {
     return std::nullopt;
 }
 
-}  // namespace flux::data
+}  // namespace flux
