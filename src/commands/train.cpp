@@ -43,9 +43,11 @@ int train(const Words& words) {
         log::info("effective configuration:\n{}", config::to_toml(job.config));
     }
     if (job.finished()) {
-        log::info("{}: the run has already finished{}; --job.restart begins anew", job.resume->folder.string(),
-                  job.resume->run.target_reached ? ": its validation loss reached the target"
-                                                 : fmt::format(" its {} steps", job.config.training.steps));
+        log::info("{}: the run has already finished{}; --job.restart begins anew",
+                  job.resume->folder.string(),
+                  job.resume->run.target_reached
+                      ? ": its validation loss reached the target"
+                      : fmt::format(" its {} steps", job.config.training.steps));
         return 0;
     }
     train::Trainer trainer(job);

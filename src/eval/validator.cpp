@@ -12,15 +12,15 @@
 namespace flux::eval {
 namespace {
 
-constexpr auto kTimesteps = static_cast<int64_t>(metrics::kValidationTimesteps);
+using flow::kValidationTimesteps;
 
 void check_timestep(int64_t timestep, const std::string& key) {
-    if (timestep < 0 || timestep >= kTimesteps) {
+    if (timestep < 0 || timestep >= kValidationTimesteps) {
         fail(
             "validation sample \"{}\": {}: a validation set needs a timestep 0 .. {} for every "
             "sample",
             key, timestep < 0 ? "has no timestep" : fmt::format("timestep {}", timestep),
-            kTimesteps - 1);
+            kValidationTimesteps - 1);
     }
 }
 
@@ -58,7 +58,7 @@ double ValidationResult::mean_of_timestep_means() const {
 
 at::Tensor validation_losses(model::Mmdit& model, encoders::MicroBatch batch,
                              const at::Tensor& timesteps) {
-    batch.timesteps = timesteps.to(at::kFloat) / static_cast<double>(kTimesteps);
+    batch.timesteps = timesteps.to(at::kFloat) / static_cast<double>(kValidationTimesteps);
     const encoders::FlowProblem problem = encoders::pose(batch);
     return flow::per_sample_loss(model.predict(problem.input), problem.target);
 }
@@ -83,7 +83,7 @@ std::optional<ValidationResult> Validator::run(model::Mmdit& model,
     data::LoaderSettings loading;
     loading.batch_size = settings_.batch_size;
     loading.end = dataset_.size();
-    loading.shuffle = decltype(loading.shuffle)::kNone;
+    loading.shuffle = config::Shuffle::kNone;
     loading.substitute = false;
     loading.num_workers = settings_.num_workers;
     loading.max_bad_fraction = settings_.max_bad_fraction;

@@ -109,7 +109,7 @@ Plot loss_plot(const History& history) {
 
 Plot timestep_plot(const History& history, const ReportInput& input) {
     Plot plot{.title = "Validation loss by timestep", .note = "t = 1 is pure noise"};
-    for (size_t k = 0; k < kValidationTimesteps; ++k) {
+    for (size_t k = 0; k < flow::kValidationTimesteps; ++k) {
         plot.series.push_back({fmt::format("t = {:.4g}", input.validation_timesteps[k]), "points",
                                fmt::format("--t{}", k),
                                history.column(fmt::format("val_loss_t{}", k))});

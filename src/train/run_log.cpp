@@ -9,6 +9,7 @@
 #include "flux/base/log.h"
 #include "flux/checkpoint/folder.h"
 #include "flux/config/print.h"
+#include "flux/flow/validation_grid.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
 
@@ -112,8 +113,7 @@ RunLog::RunLog(const ResolvedJob& job, int64_t parameters)
         fmt::format("{} on {}", job.config.model.flavor, job.config.training.dataset);
     page_.total_steps = job.config.training.steps;
     for (size_t k = 0; k < page_.validation_timesteps.size(); ++k) {
-        page_.validation_timesteps[k] =
-            static_cast<double>(k) / static_cast<double>(metrics::kValidationTimesteps);
+        page_.validation_timesteps[k] = flow::validation_time(static_cast<int64_t>(k));
     }
     page_.facts = {{"Parameters", fmt::format("{}", parameters)},
                    {"Per sample", fmt::format("{:.4g} TFLOP", flops_per_sample_ / 1e12)},

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "flux/base/file.h"
 #include "support/process.h"
 #include "support/reference.h"
 
@@ -138,14 +139,14 @@ TEST_F(RunBadInput, FewBadSamplesAreReplacedAndCounted) {
     expect_failure(strict, 1, {"training.max_bad_fraction"});
 }
 
-/// Writes a shard of that many pictures, cuts it in the middle of a member, half-way, and returns
-/// its path.
+/// Writes a shard of that many pictures, cuts it inside the last one and returns its path.
 std::string truncated_shard(const std::string& folder, int samples) {
     const ProcessResult written = run_flux_train({"data", "shapes", "--out", folder, "--samples",
                                                   std::to_string(samples), "--img_size", "32"});
     EXPECT_EQ(written.exit_code, 0) << written.err;
     const auto shard = std::filesystem::directory_iterator(folder)->path();
-    std::filesystem::resize_file(shard, std::filesystem::file_size(shard) / 2 / 512 * 512 - 100);
+    const size_t header = read_text(shard).rfind(".png") / 512 * 512;
+    std::filesystem::resize_file(shard, header + 512 + 50);
     return shard.string();
 }
 

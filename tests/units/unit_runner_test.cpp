@@ -166,6 +166,30 @@ TEST(ParameterStore, SlabsFollowChangedValues) {
     EXPECT_TRUE(store.tensors(0)[0].equal(store.parameter("unit0.weight")));
 }
 
+TEST(ParameterStore, UnitsReadTheShardsThemselvesWhereNoCopyIsNeeded) {
+    auto units = toy_units(1);
+    ParameterStore store({units[0]->parameters()}, {});
+    store.initialize(3);
+    store.acquire(0);
+    EXPECT_EQ(store.tensors(0)[0].const_data_ptr(),
+              store.parameter("unit0.weight").const_data_ptr());
+    auto others = toy_units(1);
+    ParameterStore mixed({others[0]->parameters()}, {.compute_dtype = at::kBFloat16});
+    EXPECT_EQ(mixed.shards()[0].param.scalar_type(), at::kFloat);
+    EXPECT_EQ(mixed.tensors(0)[0].scalar_type(), at::kBFloat16);
+}
+
+TEST(ParameterStore, WithoutTrainingHoldsTheComputeDtypeAndNoGradients) {
+    auto units = toy_units(1);
+    ParameterStore store({units[0]->parameters()},
+                         {.compute_dtype = at::kBFloat16, .trainable = false});
+    EXPECT_EQ(store.shards()[0].param.scalar_type(), at::kBFloat16);
+    EXPECT_FALSE(store.shards()[0].grad.defined());
+    EXPECT_FALSE(store.tensors(0)[0].requires_grad());
+    EXPECT_EQ(store.tensors(0)[0].const_data_ptr(),
+              store.parameter("unit0.weight").const_data_ptr());
+}
+
 TEST(ParameterStore, FirstValuesDependOnSeedAndNameOnly) {
     auto two = toy_units(2);
     auto three = toy_units(3);

@@ -13,7 +13,7 @@
 #include "flux/data/dataset.h"
 #include "flux/data/loader.h"
 #include "flux/encoders/micro_batch.h"
-#include "flux/metrics/reporter.h"
+#include "flux/flow/validation_grid.h"
 #include "flux/model/mmdit.h"
 
 namespace flux::eval {
@@ -28,8 +28,8 @@ struct ValidatorSettings {
 
 /// Sums over samples, and what is made of them.
 struct ValidationResult {
-    std::array<double, metrics::kValidationTimesteps> loss_sum{};
-    std::array<int64_t, metrics::kValidationTimesteps> count{};
+    std::array<double, flow::kValidationTimesteps> loss_sum{};
+    std::array<int64_t, flow::kValidationTimesteps> count{};
 
     void add(int64_t timestep, double loss);
     int64_t samples() const;

@@ -27,7 +27,7 @@ struct ReportInput {
     std::string status;                  // "running", "finished"; may be empty
     std::string picture_folder = "img";  // below the run's folder; empty: no pictures
     int64_t total_steps = 0;             // 0: not known
-    std::array<double, kValidationTimesteps> validation_timesteps{};  // of val_loss_t0 .. t7
+    std::array<double, flow::kValidationTimesteps> validation_timesteps{};  // of val_loss_t0 .. t7
     std::vector<int64_t> timestep_counts;  // drawn training timesteps in equal bins over [0, 1]
     std::vector<ReportFact> facts;
 };

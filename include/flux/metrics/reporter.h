@@ -17,8 +17,6 @@ class AppendFile;
 
 namespace flux::metrics {
 
-using flow::kValidationTimesteps;
-
 struct TrainLine {
     int64_t step = 0;
     int64_t samples = 0;  // consumed since the beginning of the run
@@ -39,7 +37,7 @@ struct ValidationLine {
     int64_t step = 0;
     int64_t samples = 0;
     double val_loss = 0;
-    std::array<double, kValidationTimesteps> val_loss_t{};
+    std::array<double, flow::kValidationTimesteps> val_loss_t{};
     double val_loss_t_mean = 0;
     int64_t val_samples = 0;
     double time_s = 0;

@@ -1,0 +1,31 @@
+#include "flux/base/folder_lock.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <optional>
+
+#include "flux/base/error.h"
+#include "support/reference.h"
+
+namespace flux {
+namespace {
+
+TEST(FolderLock, RefusesASecondHolderByNameUntilTheFirstIsGone) {
+    const test::TemporaryFolder folder;
+    std::optional<FolderLock> first(folder.path());
+    try {
+        const FolderLock second(folder.path());
+        FAIL() << "two holders";
+    } catch (const Error& error) {
+        EXPECT_THAT(error.what(), testing::HasSubstr("process " + std::to_string(::getpid())));
+    }
+    first.reset();
+    const FolderLock third(folder.path());
+}
+
+TEST(FolderLock, NamesAFolderThatIsNotThere) { EXPECT_THROW(FolderLock("/nowhere/at/all"), Error); }
+
+}  // namespace
+}  // namespace flux
