@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <utility>
 
@@ -37,10 +38,31 @@ void write_all(int descriptor, const void* data, size_t size_bytes,
     }
 }
 
+[[noreturn]] void fail_exists(const std::filesystem::path& path) {
+    fail("{}: exists already and is not replaced: choose another name, or remove it first",
+         path.string());
+}
+
+/// As rename(2); with kRefuse also what has come to be there in the meantime stays, where the file
+/// system knows how.
+int rename_to(const std::filesystem::path& from, const std::filesystem::path& to,
+              Existing existing) {
+    if (existing == Existing::kRefuse) {
+        if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) {
+            return 0;
+        }
+        if (errno != EINVAL && errno != ENOSYS) {
+            return -1;
+        }
+    }
+    return ::rename(from.c_str(), to.c_str());
+}
+
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    // O_NONBLOCK: a pipe without a writer is refused below, not waited for.
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) {
         fail_errno(path, "cannot open");
     }
@@ -77,9 +99,23 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
     return *this;
 }
 
-AtomicFile::AtomicFile(std::filesystem::path path)
-    : path_(std::move(path)), temporary_(path_.string() + ".tmp") {
+AtomicFile::AtomicFile(std::filesystem::path path, Existing existing)
+    : path_(std::move(path)), temporary_(path_.string() + ".tmp"), existing_(existing) {
+    struct stat info {};
+    if (::lstat(path_.c_str(), &info) == 0) {
+        if (existing_ == Existing::kRefuse) {
+            fail_exists(path_);
+        }
+        if (::stat(path_.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) {
+            fail("{}: is not a regular file and is not replaced: choose another name",
+                 path_.string());
+        }
+    }
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (descriptor_ < 0 && errno == ENOENT) {
+        fail("{}: cannot create: the folder does not exist: create it, or choose another place",
+             path_.string());
+    }
     if (descriptor_ < 0) {
         fail_errno(temporary_, "cannot create");
     }
@@ -101,9 +137,12 @@ void AtomicFile::commit() {
         fail_errno(temporary_, "cannot flush to disk");
     }
     ::close(std::exchange(descriptor_, -1));
-    if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    if (rename_to(temporary_, path_, existing_) != 0) {
         const int code = errno;
         ::unlink(temporary_.c_str());
+        if (code == EEXIST) {
+            fail_exists(path_);
+        }
         errno = code;
         fail_errno(path_, "cannot rename the finished file");
     }

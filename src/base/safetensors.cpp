@@ -222,8 +222,9 @@ at::Tensor SafetensorsFile::tensor(const std::string& name) const {
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
                                      std::vector<TensorSpec> specs,
-                                     const std::map<std::string, std::string>& metadata)
-    : specs_(std::move(specs)), file_(path) {
+                                     const std::map<std::string, std::string>& metadata,
+                                     Existing existing)
+    : specs_(std::move(specs)), file_(path, existing) {
     OrderedJson header = OrderedJson::object();
     if (!metadata.empty()) {
         header[std::string(kMetadata)] = metadata;

@@ -50,7 +50,7 @@ void export_model(const std::filesystem::path& checkpoint, const std::filesystem
     if (specs.empty()) {
         fail("{}: holds no model weights to export", checkpoint.string());
     }
-    SafetensorsWriter writer(out_file, specs, {{"format", "pt"}});
+    SafetensorsWriter writer(out_file, specs, {{"format", "pt"}}, Existing::kRefuse);
     for (const TensorSpec& spec : specs) {
         writer.write(converted(source.tensor(kParam, spec.name), dtype, spec.name));
     }

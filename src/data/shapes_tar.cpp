@@ -32,6 +32,18 @@ void check(const ShapesTarSettings& settings, int64_t available) {
     }
 }
 
+/// Shards that were there before would be read as a part of this data set.
+void refuse_other_shards(const std::filesystem::path& folder) {
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+        if (entry.path().extension() == ".tar") {
+            fail(
+                "{}: is there already, and would be read with the new shards: choose an empty "
+                "folder",
+                entry.path().string());
+        }
+    }
+}
+
 }  // namespace
 
 int64_t write_shapes_tar(const ShapesTarSettings& settings) {
@@ -39,6 +51,7 @@ int64_t write_shapes_tar(const ShapesTarSettings& settings) {
         {.img_size = settings.img_size, .seed = settings.seed, .validation = settings.validation});
     check(settings, dataset.size());
     make_writable_folder(settings.out_dir);
+    refuse_other_shards(settings.out_dir);
     Progress progress({.label = "shapes", .unit = "samples", .total = settings.samples});
     int64_t shards = 0;
     for (int64_t first = 0; first < settings.samples; first += settings.samples_per_shard) {

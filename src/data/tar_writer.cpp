@@ -21,7 +21,8 @@ void put(Block& block, size_t offset, std::string_view text) {
 
 }  // namespace
 
-TarWriter::TarWriter(std::filesystem::path path) : path_(path), file_(std::move(path)) {}
+TarWriter::TarWriter(std::filesystem::path path)
+    : path_(path), file_(std::move(path), Existing::kRefuse) {}
 
 void TarWriter::add(const std::string& name, std::string_view bytes) {
     constexpr size_t kMaxBytes = size_t{8} << 30;

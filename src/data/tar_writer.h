@@ -12,7 +12,8 @@ namespace flux::data {
 
 class TarWriter {
 public:
-    /// The file appears under its name in finish(); destroyed before, nothing remains.
+    /// The file appears under its name in finish(); destroyed before, nothing remains. Throws Error
+    /// if there is one of this name already.
     explicit TarWriter(std::filesystem::path path);
 
     /// `name` of up to 100 bytes.

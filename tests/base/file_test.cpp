@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <fstream>
 
 #include "flux/base/error.h"
 #include "support/reference.h"
@@ -46,7 +49,22 @@ TEST(AtomicFile, NamesPathAndReason) {
     const auto path = folder.path() / "missing" / "x.txt";
     const std::string problem = problem_of([&] { AtomicFile file(path); });
     EXPECT_THAT(problem, HasSubstr(path.string()));
-    EXPECT_THAT(problem, HasSubstr("No such file or directory"));
+    EXPECT_THAT(problem, HasSubstr("the folder does not exist: create it"));
+}
+
+TEST(AtomicFile, ReplacesOnlyWhatItMay) {
+    const test::TemporaryFolder folder;
+    const auto path = folder.path() / "x.txt";
+    AtomicFile late(path, Existing::kRefuse);
+    late.write("new");
+    std::ofstream(path) << "first";
+    EXPECT_THAT(problem_of([&] { late.commit(); }), HasSubstr("x.txt: exists already"));
+    EXPECT_THAT(problem_of([&] { AtomicFile file(path, Existing::kRefuse); }),
+                HasSubstr("exists already and is not replaced"));
+    EXPECT_EQ(read_text(path), "first");
+    EXPECT_THAT(problem_of([&] { AtomicFile file("/dev/null"); }), HasSubstr("not a regular file"));
+    EXPECT_THAT(problem_of([&] { AtomicFile file(folder.path()); }),
+                HasSubstr("not a regular file"));
 }
 
 TEST(AtomicFile, FullDiskGivesTheRemedy) {
@@ -79,6 +97,13 @@ TEST(MappedFile, ReadsMovesAndHandlesEmptyFiles) {
     EXPECT_TRUE(MappedFile(path).bytes().empty());
     EXPECT_THAT(problem_of([&] { MappedFile file(folder.path()); }), HasSubstr("regular file"));
     EXPECT_THAT(problem_of([&] { MappedFile file(folder.path() / "none"); }), HasSubstr("none"));
+}
+
+TEST(MappedFile, DoesNotWaitForAPipe) {
+    const test::TemporaryFolder folder;
+    const auto pipe = folder.path() / "pipe";
+    ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+    EXPECT_THAT(problem_of([&] { MappedFile file(pipe); }), HasSubstr("regular file"));
 }
 
 TEST(WritableFolder, IsCreatedAndProbed) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "example.h"
+#include "flux/base/file.h"
 #include "flux/base/safetensors.h"
 #include "support/reference.h"
 #include "support/tensor_match.h"
@@ -21,7 +22,7 @@ TEST(ExportModel, HoldsTheParametersUnderTheirNames) {
     const auto pieces = example_pieces(3);
     const auto checkpoint = save_split(folder.path(), example_run(3), pieces, 3);
     for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
-        const auto out = folder.path() / "model.safetensors";
+        const auto out = folder.path() / (std::string(c10::toString(dtype)) + ".safetensors");
         export_model(checkpoint, out, dtype);
         const SafetensorsFile file(out);
         EXPECT_EQ(file.metadata().at("format"), "pt");
@@ -50,6 +51,19 @@ TEST(ExportModel, RefusesValuesThatDoNotFit) {
     EXPECT_FALSE(std::filesystem::exists(out));
     export_model(checkpoint, out, at::kBFloat16);
     EXPECT_TRUE(std::filesystem::exists(out));
+}
+
+TEST(ExportModel, ReplacesNothing) {
+    const TemporaryFolder folder;
+    const auto checkpoint = save(folder.path(), example_run(1), example_pieces(1), 0);
+    const auto manifest = checkpoint / "checkpoint.json";
+    const std::string before = read_text(manifest);
+    for (const std::filesystem::path& taken :
+         {manifest, std::filesystem::path("/dev/null"), checkpoint}) {
+        EXPECT_THAT(problem_of([&] { export_model(checkpoint, taken, at::kFloat); }),
+                    HasSubstr("exists already and is not replaced: choose another name"));
+    }
+    EXPECT_EQ(read_text(manifest), before);
 }
 
 TEST(ExportModel, NeedsACheckpoint) {

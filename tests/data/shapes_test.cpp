@@ -133,6 +133,20 @@ TEST(Shapes, TarShardsHoldTheSamePictures) {
     }
 }
 
+TEST(Shapes, TarShardsAreNotMixedWithOthers) {
+    const test::TemporaryFolder folder;
+    const ShapesTarSettings settings{.out_dir = folder.path(), .samples = 2, .img_size = 16};
+    write_shapes_tar(settings);
+    const std::string before = read_text(folder.path() / "shapes-00000.tar");
+    try {
+        write_shapes_tar(settings);
+        FAIL();
+    } catch (const Error& problem) {
+        EXPECT_THAT(problem.what(), testing::HasSubstr("shapes-00000.tar: is there already"));
+    }
+    EXPECT_EQ(read_text(folder.path() / "shapes-00000.tar"), before);
+}
+
 TEST(Shapes, TarShardsRefuseBadNumbers) {
     EXPECT_THROW(write_shapes_tar({.out_dir = "/nowhere", .samples = 0}), ConfigError);
     EXPECT_THROW(write_shapes_tar({.out_dir = "/nowhere", .samples = 513, .validation = true}),

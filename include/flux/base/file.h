@@ -29,12 +29,15 @@ private:
     size_t size_ = 0;
 };
 
+/// What becomes of a file that has the name already. Only regular files are ever replaced.
+enum class Existing { kReplace, kRefuse };
+
 /// Writes to "<path>.tmp" and takes the final name in commit(): write, fsync, rename, fsync of the
 /// folder. Destroyed before commit(), it removes the temporary file. All failures throw Error
 /// naming path and reason.
 class AtomicFile {
 public:
-    explicit AtomicFile(std::filesystem::path path);
+    explicit AtomicFile(std::filesystem::path path, Existing existing = Existing::kReplace);
     ~AtomicFile();
     AtomicFile(const AtomicFile&) = delete;
     AtomicFile& operator=(const AtomicFile&) = delete;
@@ -46,6 +49,7 @@ public:
 private:
     std::filesystem::path path_;
     std::filesystem::path temporary_;
+    Existing existing_;
     int descriptor_ = -1;
 };
 

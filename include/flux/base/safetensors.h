@@ -72,7 +72,8 @@ public:
     /// Wider dtypes first where they are mixed: every tensor must begin at a multiple of its
     /// element size, because other readers map the file.
     SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorSpec> specs,
-                      const std::map<std::string, std::string>& metadata = {});
+                      const std::map<std::string, std::string>& metadata = {},
+                      Existing existing = Existing::kReplace);
 
     /// The data of the next declared tensor, which it must match in dtype and shape; any device.
     void write(const at::Tensor& tensor);
