@@ -41,9 +41,7 @@ void BadSampleLog::add(const Slot& slot, int64_t sample) {
     if (slot.failure) {
         std::rethrow_exception(slot.failure);
     }
-    if (seen_ >= kEnoughSamples && bad_ > max_bad_fraction_ * static_cast<double>(seen_)) {
-        fail_too_many();
-    }
+    judge();
     if ((sample + 1) % dataset_.size() == 0) {
         end_epoch(saw_epoch_begin_);
     }
@@ -68,14 +66,20 @@ void BadSampleLog::name(const Slot& slot) {
     }
 }
 
-/// A part of an epoch is too small a sample to judge, unless it is large.
+/// Too many for the whole epoch, however good the rest; or too many among enough to judge by.
+void BadSampleLog::judge() const {
+    const auto judged =
+        seen_ >= kEnoughSamples ? std::min(seen_, dataset_.size()) : dataset_.size();
+    if (static_cast<double>(bad_) > max_bad_fraction_ * static_cast<double>(judged)) {
+        fail_too_many();
+    }
+}
+
 void BadSampleLog::end_epoch(bool complete) {
     if (bad_ > 0) {
         log::warning("epoch {}: {} of {} samples were bad and {}", epoch_, bad_, seen_,
                      substitute_ ? "replaced" : "left out");
-        const bool enough = complete || seen_ >= kEnoughSamples;
-        if ((enough && bad_ > max_bad_fraction_ * static_cast<double>(seen_)) ||
-            (complete && bad_ == seen_)) {
+        if (complete && bad_ == seen_) {
             fail_too_many();
         }
     }
@@ -96,11 +100,10 @@ void BadSampleLog::fail_too_many() const {
                         worst[i].second.count, worst[i].second.first_error);
     }
     fail(
-        "too many bad samples: {} of {} in epoch {} ({:.3g} %), training.max_bad_fraction allows "
-        "{:.3g} %. "
-        "Most of them in: {}. Repair or remove these files, or raise training.max_bad_fraction",
-        bad_, seen_, epoch_, 100.0 * static_cast<double>(bad_) / static_cast<double>(seen_),
-        100.0 * max_bad_fraction_, offenders);
+        "too many bad samples: {} of {} read in epoch {}, which has {}; training.max_bad_fraction "
+        "allows {:.3g} %. Most of them in: {}. Repair or remove these files, or raise "
+        "training.max_bad_fraction",
+        bad_, seen_, epoch_, dataset_.size(), 100.0 * max_bad_fraction_, offenders);
 }
 
 }  // namespace flux::data

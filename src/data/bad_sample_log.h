@@ -31,6 +31,7 @@ private:
     };
 
     void name(const Slot& slot);
+    void judge() const;
     void end_epoch(bool complete);
     [[noreturn]] void fail_too_many() const;
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "flux/base/error.h"
+#include "flux/base/log.h"
 #include "flux/base/nearest.h"
 #include "flux/data/shapes.h"
 #include "flux/data/webdataset.h"
@@ -75,6 +76,11 @@ void check_settings(const DatasetSettings& settings) {
 }
 
 std::unique_ptr<Dataset> open_tar(const DatasetSettings& settings, const std::string& path) {
+    try {
+        find_shards(path);
+    } catch (const ConfigError& problem) {
+        fail_config("{}_path = \"{}\": {}", settings.option, path, problem.what());
+    }
     return std::make_unique<WebDataset>(WebDatasetSettings{
         .path = path,
         .img_size = settings.img_size,
@@ -95,26 +101,32 @@ std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
     const std::string& path = settings.path.empty() ? entry.default_path : settings.path;
     switch (entry.storage) {
         case Storage::kShapes:
+            if (!settings.path.empty()) {
+                log::warning(
+                    "{}_path = \"{}\": data set \"{}\" is drawn, not read: the path is not used",
+                    settings.option, settings.path, settings.name);
+            }
             return std::make_unique<ShapesDataset>(
                 ShapesDataset::Settings{.img_size = settings.img_size,
                                         .seed = settings.seed,
                                         .validation = settings.validation,
                                         .subset_size = settings.subset_size});
         case Storage::kArrow:
-            fail(
-                "data set \"{}\": reading Arrow folders is not part of this version; these work: "
-                "{}",
-                settings.name, names_of({Storage::kShapes, Storage::kTar, Storage::kRemoteTar}));
+            fail_config(
+                "{} = \"{}\": reading Arrow folders is not part of this version; these work: {}",
+                settings.option, settings.name,
+                names_of({Storage::kShapes, Storage::kTar, Storage::kRemoteTar}));
         case Storage::kRemoteTar:
         case Storage::kTar:
             break;
     }
     if (path.empty()) {
-        fail("data set \"{}\": has no default path: set its path to the folder of the tar shards{}",
-             settings.name,
-             entry.storage == Storage::kRemoteTar
-                 ? " (reading them over the network is not part of this version)"
-                 : "");
+        fail_config(
+            "{}_path: data set \"{}\" has no default path: name the folder of its tar shards{}",
+            settings.option, settings.name,
+            entry.storage == Storage::kRemoteTar
+                ? " (reading them over the network is not part of this version)"
+                : "");
     }
     return open_tar(settings, path);
 }

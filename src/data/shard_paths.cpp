@@ -31,11 +31,11 @@ std::vector<fs::path> shards_in_folder(const fs::path& folder) {
         }
     }
     if (error) {
-        fail("{}: the folder cannot be read: {}", folder.string(), error.message());
+        fail_config("{}: the folder cannot be read: {}", folder.string(), error.message());
     }
     if (found.empty()) {
-        fail("{}: the folder holds no tar shard (*.tar, *.tar.gz, *.tgz or *.tar.zst)",
-             folder.string());
+        fail_config("{}: the folder holds no tar shard (*.tar, *.tar.gz, *.tgz or *.tar.zst)",
+                    folder.string());
     }
     std::sort(found.begin(), found.end());
     return found;
@@ -46,10 +46,10 @@ std::vector<fs::path> glob_paths(const std::string& pattern) {
     const int status = ::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &result);
     const std::unique_ptr<glob_t, decltype(&globfree)> guard(&result, globfree);
     if (status == GLOB_NOMATCH) {
-        fail("{}: no file fits this pattern", pattern);
+        fail_config("{}: no file fits this pattern", pattern);
     }
     if (status != 0) {
-        fail("{}: the pattern cannot be expanded (a folder in it is not readable)", pattern);
+        fail_config("{}: the pattern cannot be expanded (a folder in it is not readable)", pattern);
     }
     std::vector<fs::path> found(result.gl_pathv, result.gl_pathv + result.gl_pathc);
     std::sort(found.begin(), found.end());
@@ -60,7 +60,7 @@ void add_shards(const std::string& item, std::vector<fs::path>& out) {
     const bool exists = fs::exists(item);
     const bool is_pattern = item.find_first_of("*?[") != std::string::npos;
     if (!exists && !is_pattern) {
-        fail(
+        fail_config(
             "{}: no such file or folder; give the folder of the tar shards, a file or a pattern "
             "(*.tar) as the data set's path",
             item);
@@ -91,7 +91,7 @@ std::vector<fs::path> find_shards(const std::string& path) {
         }
     }
     if (found.empty()) {
-        fail("the data set's path is empty: give the folder of its tar shards");
+        fail_config("the data set's path is empty: give the folder of its tar shards");
     }
     std::unordered_set<std::string> known;  // two patterns may name the same file
     std::erase_if(found,

@@ -58,9 +58,9 @@ public:
     Loader(const Loader&) = delete;
     Loader& operator=(const Loader&) = delete;
 
-    /// The next batch; nothing at the end of a finite pass. Throws Error when too many samples are
-    /// bad, judged at an epoch's end and at any time after 1,000 samples of the epoch, and when no
-    /// substitute for a bad sample can be found.
+    /// The next batch; nothing at the end of a finite pass. Throws Error as soon as more samples
+    /// were bad than an epoch may have, or, after 1,000 samples of the epoch, more than that share
+    /// of them; and when no substitute for a bad sample can be found.
     std::optional<Batch> next();
 
     /// Bad samples met so far in the batches handed over.

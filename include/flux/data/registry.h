@@ -22,8 +22,8 @@ struct DatasetSettings {
     int64_t max_image_pixels = 933'120'000;  // larger pictures are refused before memory is taken
 };
 
-/// Opens a data set. Throws ConfigError for an unknown name (offers the nearest), Error for a
-/// missing path, a data set without a usable sample, or storage that cannot be read.
+/// Opens a data set. Throws ConfigError for an unknown name (offers the nearest) or a path that
+/// names nothing, Error for a data set without a usable sample, or storage that cannot be read.
 std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings);
 
 }  // namespace flux::data
