@@ -10,6 +10,10 @@ config=${CONFIG_FILE:-${CONFIG:-$top/configs/debug.toml}}
 ngpu=${NGPU:-1}
 log_rank=${LOG_RANK:-0}
 
+if ! [[ $ngpu =~ ^[1-9][0-9]*$ ]]; then
+    echo "run_train: NGPU=$ngpu: must be a number of processes, from 1 on" >&2
+    exit 2
+fi
 if [ "$ngpu" != 1 ]; then
     echo "run_train: NGPU=$ngpu: training on several processes is not built yet; use NGPU=1" >&2
     exit 2
@@ -19,7 +23,7 @@ if [ "$log_rank" != 0 ]; then
     exit 2
 fi
 "$top/scripts/setup.sh"
-"$top/scripts/build.sh" >&2
+TARGETS=flux_train "$top/scripts/build.sh" >&2
 build=${BUILD_DIR:-build}  # below the top folder unless absolute, as in build.sh
 [[ $build = /* ]] || build=$top/$build
 exec "$build/flux_train" --job.config_file "$config" "$@"

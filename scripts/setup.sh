@@ -71,5 +71,8 @@ prepare_cuda_wheels() {
     done
 }
 
+mkdir -p .deps
+exec 9>.deps/.lock
+flock -n 9 || { echo "setup: waiting for another set-up in $PWD" >&2; flock 9; }
 install_packages
 install_wheels
