@@ -84,6 +84,14 @@ std::map<int64_t, fs::path> committed(const fs::path& folder) {
     return found;
 }
 
+std::vector<fs::path> without_manifest(const fs::path& folder) {
+    std::vector<fs::path> found = entries(folder);
+    std::erase_if(found, [](const fs::path& path) {
+        return !step_of(path) || fs::exists(manifest_path(path));
+    });
+    return found;
+}
+
 std::optional<fs::path> find_latest(const fs::path& folder, int64_t load_step) {
     const auto found = committed(folder);
     if (load_step < 0) {

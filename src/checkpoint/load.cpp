@@ -64,12 +64,15 @@ std::optional<fs::path> older_complete(const fs::path& folder) {
 [[noreturn]] void fail_damaged(const fs::path& folder, const std::string& reason) {
     const auto older = older_complete(folder);
     if (!older) {
-        fail("damaged checkpoint: {}", reason);
+        fail(
+            "damaged checkpoint: {}; there is no older complete one in {}: restore it from a copy, "
+            "or train anew with --job.restart",
+            reason, folder.parent_path().string());
     }
     fail(
-        "damaged checkpoint: {}; an older complete one is {}: load it with "
-        "--checkpoint.load_step={}",
-        reason, older->string(), step_of(*older).value_or(-1));
+        "damaged checkpoint: {}; an older complete one is {}: train on from it with "
+        "--checkpoint.load_step={}, other commands take it as --checkpoint {}",
+        reason, older->string(), step_of(*older).value_or(-1), older->string());
 }
 
 }  // namespace

@@ -190,8 +190,11 @@ Manifest read_manifest(const std::filesystem::path& folder) {
             manifest.tensors.push_back(entry_from_json(entry, path));
         }
         return manifest;
+    } catch (const Json::parse_error& problem) {
+        fail("{}: is not JSON at byte {}", path, problem.byte);
     } catch (const Json::exception& problem) {
-        fail("{}: {}", path, problem.what());
+        const std::string_view text = problem.what();  // "[json.exception.x.1] key ... not found"
+        fail("{}: is no checkpoint manifest:{}", path, text.substr(text.find(']') + 1));
     }
 }
 

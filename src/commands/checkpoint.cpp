@@ -37,7 +37,8 @@ int export_weights(const Words& words) {
     }
     refuse_configuration(command_line, "checkpoint export");
     if (from.empty() || out.empty()) {
-        fail_config("command line: checkpoint export: needs --checkpoint DIR and --out FILE");
+        fail_config("command line: checkpoint export: {} is missing",
+                    from.empty() ? "--checkpoint DIR" : "--out FILE");
     }
     const auto path = resolve_checkpoint(from);
     checkpoint::export_model(path, out, export_dtype(dtype));
@@ -55,9 +56,10 @@ int checkpoint(const Words& words) {
         fail_config("command line: checkpoint {}: unknown; there is `checkpoint export`",
                     words.front());
     }
-    fmt::print(
-        "Usage: flux_train checkpoint export --checkpoint DIR --out FILE   (--help tells more)\n");
-    return words.empty() ? 2 : 0;
+    if (words.empty()) {
+        fail_config("command line: checkpoint: which tool? there is `checkpoint export`");
+    }
+    return export_weights({"--help"});
 }
 
 }  // namespace flux::commands

@@ -35,6 +35,10 @@ bool is_out_of_memory(const c10::Error& error) {
 }
 
 int dispatch(const Words& words) {
+    if (words.size() == 1 && words.front() == "--version") {
+        fmt::print("flux_train {}\n", FLUX_VERSION);
+        return 0;
+    }
     if (words.empty() || words.front().starts_with("-")) {
         return train(words);
     }

@@ -9,6 +9,12 @@
 namespace flux::commands {
 namespace {
 
+void check_between(std::string_view flag, int64_t value, int64_t low, int64_t high) {
+    if (value < low || value > high) {
+        fail_config("command line: data shapes: {} {}: must be {} to {}", flag, value, low, high);
+    }
+}
+
 int shapes(const Words& words) {
     std::string out;
     int64_t samples = 0, img_size = 256, seed = 0, samples_per_shard = 1000;
@@ -28,17 +34,13 @@ int shapes(const Words& words) {
         return 0;
     }
     refuse_configuration(command_line, "data shapes");
-    if (out.empty() || samples < 1 || samples_per_shard < 1 || img_size < 16 || img_size > 16384 ||
-        seed < 0) {
-        fail_config(
-            "command line: data shapes: --out must name a folder, --samples and "
-            "--samples_per_shard be >= 1, --img_size "
-            "16 .. 16384, --seed >= 0");
+    if (out.empty()) {
+        fail_config("command line: data shapes: --out is missing: name the folder for the shards");
     }
     const int64_t limit = validation ? data::kShapesValidationRows : data::kShapesTrainingRows;
-    if (samples > limit) {
-        fail_config("command line: --samples {}: the data set has {} pictures", samples, limit);
-    }
+    check_between("--samples", samples, 1, limit);
+    check_between("--samples_per_shard", samples_per_shard, 1, limit);
+    check_between("--img_size", img_size, 16, 16384);
     make_writable_folder(out, "choose another with --out");
     const int64_t shards = data::write_shapes_tar({.out_dir = out,
                                                    .samples = samples,
@@ -59,8 +61,10 @@ int data(const Words& words) {
     if (!words.empty() && words.front() != "--help") {
         fail_config("command line: data {}: unknown; there is `data shapes`", words.front());
     }
-    fmt::print("Usage: flux_train data shapes --out DIR --samples N   (--help tells more)\n");
-    return words.empty() ? 2 : 0;
+    if (words.empty()) {
+        fail_config("command line: data: which tool? there is `data shapes`");
+    }
+    return shapes({"--help"});
 }
 
 }  // namespace flux::commands

@@ -7,6 +7,7 @@
 #include "flux/base/file.h"
 #include "flux/base/log.h"
 #include "flux/base/progress.h"
+#include "flux/base/utf8.h"
 #include "flux/config/print.h"
 #include "flux/config/validate.h"
 #include "flux/sample/sampler.h"
@@ -39,18 +40,57 @@ std::vector<config::Flag> flags_of(SampleFlags& flags) {
 std::vector<std::string> read_prompts(const std::filesystem::path& file) {
     std::istringstream lines(read_text(file));
     std::vector<std::string> prompts;
+    int number = 0;
     for (std::string line; std::getline(lines, line);) {
-        if (!line.empty() && line.back() == '\r') {
-            line.pop_back();
+        ++number;
+        const size_t end = line.find_last_not_of(" \t\r");
+        if (end == line.npos) {
+            continue;
         }
-        if (!line.empty()) {
-            prompts.push_back(line);
+        line.resize(end + 1);
+        if (const auto position = first_invalid_utf8(line)) {
+            fail("{}:{}: is not UTF-8 at byte {} of the line: save the file as UTF-8",
+                 file.string(), number, *position);
         }
+        prompts.push_back(line);
     }
     if (prompts.empty()) {
         fail("{}: holds no prompt; write one a line", file.string());
     }
     return prompts;
+}
+
+/// Those of --prompt, then those of --prompts or, without both, of inference.prompts_path.
+std::vector<std::string> all_prompts(const SampleFlags& flags, const config::LoadedConfig& loaded) {
+    std::vector<std::string> prompts = flags.prompts;
+    for (const std::string& prompt : prompts) {
+        if (const auto position = first_invalid_utf8(prompt)) {
+            fail_config("command line: --prompt: is not UTF-8 at byte {}", *position);
+        }
+    }
+    if (!flags.prompts_file.empty()) {
+        const auto more = read_prompts(flags.prompts_file);
+        prompts.insert(prompts.end(), more.begin(), more.end());
+    } else if (prompts.empty()) {
+        const std::string& file = loaded.config.inference.prompts_path;
+        if (!std::filesystem::exists(file)) {
+            fail_config("{}: no such file; say what to draw with --prompt TEXT or --prompts FILE",
+                        loaded.place("inference.prompts_path"));
+        }
+        return read_prompts(file);
+    }
+    return prompts;
+}
+
+/// Where a picture goes. Throws Error if one is there already: nothing is replaced.
+std::filesystem::path free_picture_path(const std::filesystem::path& out,
+                                        const sample::PictureRequest& request) {
+    auto path = out / fmt::format("{:04}-{:02}.png", request.prompt_index, request.picture);
+    if (std::filesystem::exists(path)) {
+        fail("{}: exists already and is not replaced: choose another folder with --out",
+             path.string());
+    }
+    return path;
 }
 
 std::vector<sample::PictureRequest> make_requests(const std::vector<std::string>& prompts,
@@ -64,8 +104,12 @@ std::vector<sample::PictureRequest> make_requests(const std::vector<std::string>
     return requests;
 }
 
-void draw(const SampleFlags& flags, const config::JobConfig& config, checkpoint::Checkpoint& from,
-          const std::vector<std::string>& prompts) {
+void draw(const std::vector<sample::PictureRequest>& requests, const std::filesystem::path& out,
+          const config::JobConfig& config, checkpoint::Checkpoint& from) {
+    std::vector<std::filesystem::path> paths;
+    for (const sample::PictureRequest& request : requests) {
+        paths.push_back(free_picture_path(out, request));
+    }
     const c10::Device device = train::prepare_device(config.training);
     const model::FluxConfig dimensions = train::model_dimensions(config);
     const encoders::Conditioning conditioning(config.encoder, config.training.test_mode,
@@ -78,21 +122,15 @@ void draw(const SampleFlags& flags, const config::JobConfig& config, checkpoint:
          .trainable = false},
         units::RecomputePolicy::none());
     train::restore(from, model.parameters(), nullptr);
-    const std::filesystem::path out = flags.out.empty() ? config.inference.save_path : flags.out;
     make_writable_folder(out, "choose another with --out");
-    const auto requests = make_requests(prompts, flags.pictures);
     Progress progress(
         {.label = "sample", .unit = "pictures", .total = static_cast<int64_t>(requests.size())});
-    sample::draw_pictures(
-        model, conditioning, sample::inference_pictures(config, from.run().seed), requests,
-        {.path_of =
-             [&](size_t i) {
-                 return out / fmt::format("{:04}-{:02}.png", requests[i].prompt_index,
-                                          requests[i].picture);
-             },
-         .on_progress = [&](int64_t done) { progress.update(done); }});
+    sample::draw_pictures(model, conditioning, sample::inference_pictures(config, from.run().seed),
+                          requests,
+                          {.path_of = [&](size_t i) { return paths[i]; },
+                           .on_progress = [&](int64_t done) { progress.update(done); }});
     progress.finish();
-    log::info("{} pictures of {} prompts in {}", requests.size(), prompts.size(), out.string());
+    log::info("{} picture{} in {}", requests.size(), requests.size() == 1 ? "" : "s", out.string());
 }
 
 }  // namespace
@@ -126,13 +164,10 @@ int sample(const Words& words) {
     }
     config::validate(loaded);
     config::refuse_unbuilt(loaded);
-    std::vector<std::string> prompts = flags.prompts;
-    if (prompts.empty() || !flags.prompts_file.empty()) {
-        const auto more = read_prompts(
-            flags.prompts_file.empty() ? loaded.config.inference.prompts_path : flags.prompts_file);
-        prompts.insert(prompts.end(), more.begin(), more.end());
-    }
-    draw(flags, loaded.config, from, prompts);
+    const auto requests = make_requests(all_prompts(flags, loaded), flags.pictures);
+    const std::filesystem::path out =
+        flags.out.empty() ? loaded.config.inference.save_path : flags.out;
+    config::with_places(loaded, [&] { draw(requests, out, loaded.config, from); });
     return 0;
 }
 

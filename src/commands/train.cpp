@@ -5,6 +5,7 @@
 #include "commands/shared.h"
 #include "flux/base/log.h"
 #include "flux/config/print.h"
+#include "flux/config/validate.h"
 #include "flux/train/trainer.h"
 
 namespace flux::commands {
@@ -16,7 +17,8 @@ int show_help(const config::CommandLine& command_line) {
         "flux_train: trains the Flux.1 text-to-image model\n\n"
         "Usage: flux_train [train] [--job.config_file FILE] [--section.key=value ...] "
         "[--print-config]\n"
-        "       flux_train SUBCOMMAND ...\n\n{}\n"
+        "       flux_train SUBCOMMAND ...\n"
+        "       flux_train --version\n\n{}\n"
         "Options; command line over file over default. Shown are the {}.\n\n{}",
         subcommands_help(),
         loaded.config.job.config_file.empty() ? "defaults" : "values of the given file",
@@ -24,20 +26,7 @@ int show_help(const config::CommandLine& command_line) {
     return 0;
 }
 
-}  // namespace
-
-int train(const Words& words) {
-    const config::CommandLine command_line = config::parse_command_line(words);
-    if (command_line.help) {
-        return show_help(command_line);
-    }
-    const config::LoadedConfig loaded = config::load_config(command_line);
-    log::configure({.rank = 0, .color = !loaded.config.metrics.disable_color_printing});
-    show_notices(loaded);
-    if (command_line.print_config) {
-        fmt::print("{}", config::to_toml(loaded.config));
-        return 0;
-    }
+int train_job(const config::LoadedConfig& loaded) {
     const train::ResolvedJob job = train::resolve_job(loaded);
     if (job.config.job.print_args) {
         log::info("effective configuration:\n{}", config::to_toml(job.config));
@@ -52,6 +41,24 @@ int train(const Words& words) {
     }
     train::Trainer trainer(job);
     return trainer.run();
+}
+
+}  // namespace
+
+int train(const Words& words) {
+    const config::CommandLine command_line = config::parse_command_line(words);
+    if (command_line.help) {
+        return show_help(command_line);
+    }
+    const config::LoadedConfig loaded = config::load_config(command_line);
+    log::configure({.rank = 0, .color = !loaded.config.metrics.disable_color_printing});
+    show_notices(loaded);
+    if (command_line.print_config) {
+        fmt::print("{}", config::to_toml(loaded.config));
+        config::validate(loaded);
+        return 0;
+    }
+    return config::with_places(loaded, [&] { return train_job(loaded); });
 }
 
 }  // namespace flux::commands

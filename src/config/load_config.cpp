@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <stdexcept>
 
 #include "config/options.h"
@@ -48,9 +49,15 @@ public:
     LoadedConfig load(const CommandLine& command_line, const BaseConfig& base) {
         if (!base.toml.empty()) {
             apply_file(base.name, parse_toml(base.toml, base.name));
+            loaded_.notices.clear();  // were given when that configuration was made
         }
+        const std::map<std::string, std::string, std::less<>> base_origins = loaded_.origins;
         for (const Override& entry : command_line.overrides) {
             if (entry.name == "job.config_file") {
+                if (entry.text.empty()) {
+                    fail_config("{}: {}: names no file; leave it out for the defaults",
+                                kCommandLine, entry.shown);
+                }
                 set(known_option(entry.name), entry.text, kCommandLine);
             }
         }
@@ -64,7 +71,7 @@ public:
         if (!validation_wanted_.empty() && config().eval.dataset.empty()) {
             fail_config("{}: needs eval.dataset, the name of a validation set", validation_wanted_);
         }
-        note_options_without_meaning();
+        note_options_without_meaning(base_origins);
         return std::move(loaded_);
     }
 
@@ -179,10 +186,15 @@ private:
             config().job.config_file));
     }
 
-    void note_options_without_meaning() {
+    /// But for those that the base configuration holds, in which every option is written out.
+    void note_options_without_meaning(
+        const std::map<std::string, std::string, std::less<>>& base_origins) {
         for (const Option& option : all_options()) {
             const auto origin = loaded_.origins.find(option.name());
-            if (option.status.state == State::kNoMeaning && origin != loaded_.origins.end()) {
+            const auto base = base_origins.find(option.name());
+            const bool inherited = base != base_origins.end() && base->second == origin->second;
+            if (option.status.state == State::kNoMeaning && origin != loaded_.origins.end() &&
+                !inherited) {
                 loaded_.notices.push_back(fmt::format("{}: {} does nothing: {}", origin->second,
                                                       option.name(), option.status.note));
             }
@@ -205,6 +217,24 @@ std::string LoadedConfig::place(std::string_view name) const {
     const auto origin = origins.find(option.name());
     return fmt::format("{}{} = {}", origin == origins.end() ? "" : origin->second + ": ",
                        option.name(), to_text(option.fetch(config)));
+}
+
+std::string LoadedConfig::located(const std::string& message) const {
+    const auto is_part = [](char c) {
+        return std::islower(c) || std::isdigit(c) || c == '_' || c == '.';
+    };
+    for (auto begin = message.begin(); begin != message.end();) {
+        const auto end = std::find_if_not(begin, message.end(), is_part);
+        const std::string word(begin, end);
+        if (begin == message.begin() && find_option(word) == nullptr) {
+            break;
+        }
+        if (const auto origin = origins.find(word); origin != origins.end()) {
+            return origin->second + ": " + message;
+        }
+        begin = std::find_if(end, message.end(), is_part);
+    }
+    return message;
 }
 
 LoadedConfig load_config(const CommandLine& command_line, const BaseConfig& base) {

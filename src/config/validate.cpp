@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <string>
 
 #include "config/options.h"
@@ -45,6 +46,17 @@ void check_picture_sizes(const LoadedConfig& loaded) {
     };
     check(config.training.img_size, "training.img_size");
     check(config.inference.img_size.value_or(kPixelsPerToken), "inference.img_size");
+}
+
+/// Folders of a run lie in job.dump_folder, which is locked, probed and set aside as a whole.
+void check_run_folder(const LoadedConfig& loaded, const char* name, const std::string& folder) {
+    const std::filesystem::path path = std::filesystem::path(folder).lexically_normal();
+    if (path.is_absolute() || path.empty() || *path.begin() == ".." || *path.begin() == ".") {
+        fail_config(
+            "{}: must name a folder inside of job.dump_folder, such as \"checkpoint\"; choose "
+            "where a run is kept with job.dump_folder",
+            loaded.place(name));
+    }
 }
 
 /// Where samples come encoded, nothing at run time can supply what only an encoder knows.
@@ -110,6 +122,11 @@ std::optional<SelectiveRecompute> read_selective(const std::string& text) {
 void validate(const LoadedConfig& loaded) {
     check_batch(loaded);
     check_picture_sizes(loaded);
+    const JobConfig& config = loaded.config;
+    check_run_folder(loaded, "checkpoint.folder", config.checkpoint.folder);
+    if (!config.eval.save_img_folder.empty()) {
+        check_run_folder(loaded, "eval.save_img_folder", config.eval.save_img_folder);
+    }
     if (const std::string& text = loaded.config.activation_checkpoint.selective_ac_option;
         !read_selective(text)) {
         refuse_selective(loaded.place("activation_checkpoint.selective_ac_option"), text);

@@ -199,7 +199,7 @@ std::optional<bool> parse_bool(std::string_view text) {
 }
 
 std::optional<Value> parse_text(const Option& option, std::string_view text) {
-    const bool means_nothing = text.empty() || text == "none" || text == "None";
+    const bool means_nothing = text.empty() || text == "none" || text == "None" || text == "unset";
     const Value unread = std::string(text);
     switch (option.kind) {
         case Kind::kBool: {

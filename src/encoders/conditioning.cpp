@@ -16,8 +16,9 @@ namespace {
 
 void require_builtin(std::string_view key, const std::string& value, std::string_view builtin) {
     if (value != builtin) {
-        fail("encoder.{} = \"{}\": only the built-in \"{}\" can be opened; set encoder.{} = \"{}\"",
-             key, value, builtin, key, builtin);
+        fail_config(
+            "encoder.{} = \"{}\": only the built-in \"{}\" can be opened; set encoder.{} = \"{}\"",
+            key, value, builtin, key, builtin);
     }
 }
 

@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <unistd.h>
 
 #include "flux/base/error.h"
 #include "flux/kernels/cuda_device.h"
@@ -43,6 +44,14 @@ c10::ScalarType compute_dtype(config::Precision choice, c10::Device device) {
 std::string device_name(c10::Device device) {
     return device.is_cuda() ? kernels::cuda_device_name(device.index())
                             : fmt::format("CPU ({} threads)", at::get_num_threads());
+}
+
+size_t device_memory_bytes(c10::Device device) {
+    if (device.is_cuda()) {
+        return kernels::cuda_memory(device.index()).total_bytes;
+    }
+    return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) *
+           static_cast<size_t>(::sysconf(_SC_PAGESIZE));
 }
 
 metrics::MemoryUse device_memory(c10::Device device) {

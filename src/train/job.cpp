@@ -3,8 +3,11 @@
 #include <random>
 
 #include "flux/base/error.h"
+#include "flux/base/log.h"
 #include "flux/checkpoint/folder.h"
+#include "flux/checkpoint/load.h"
 #include "flux/config/validate.h"
+#include "flux/model/flops.h"
 #include "flux/train/device.h"
 
 namespace flux::train {
@@ -29,7 +32,12 @@ std::optional<ResumePoint> find_resume_point(const ResolvedJob& job) {
     if (!folder) {
         return std::nullopt;
     }
-    return ResumePoint{*folder, checkpoint::read_manifest(*folder).run};
+    for (const auto& path : checkpoint::without_manifest(job.checkpoint_folder())) {
+        log::warning(
+            "{}: is not used: it has no checkpoint.json, so it is not complete; going on from {}",
+            path.string(), folder->string());
+    }
+    return ResumePoint{*folder, checkpoint::Checkpoint(*folder).run()};
 }
 
 /// A resumed run goes on as it began: what is unset comes from the checkpoint, another value is
@@ -44,6 +52,23 @@ T resumed_value(const config::LoadedConfig& loaded, const ResolvedJob& job, std:
             loaded.place(key), job.resume->folder.string(), saved);
     }
     return saved;
+}
+
+/// Better said at once than by the system that kills the process.
+void check_memory(const ResolvedJob& job) {
+    constexpr double kGiB = 1 << 30;
+    constexpr double kBytesPerParameter = 16;  // fp32 weight, gradient and two moments
+    const int64_t parameters = model::parameter_count(job.model);
+    const double needed = kBytesPerParameter * static_cast<double>(parameters);
+    const auto available = static_cast<double>(device_memory_bytes(job.device));
+    if (needed > available) {
+        fail(
+            "model.flavor = \"{}\": has {:.4g} billion parameters; training them takes {:.1f} GiB "
+            "for weights, gradients and optimizer state alone, {} has {:.1f} GiB: choose a smaller "
+            "flavor or fewer blocks (model.depth, model.depth_single_blocks), or a larger machine",
+            job.config.model.flavor, static_cast<double>(parameters) * 1e-9, needed / kGiB,
+            device_name(job.device), available / kGiB);
+    }
 }
 
 }  // namespace
@@ -80,6 +105,7 @@ ResolvedJob resolve_job(const config::LoadedConfig& loaded) {
     job.model = model_dimensions(job.config);
     model::check(job.model);
     job.device = prepare_device(training);
+    check_memory(job);
     job.dtype = compute_dtype(training.mixed_precision_param, job.device);
     if (!job.config.job.restart) {
         job.resume = find_resume_point(job);

@@ -1,14 +1,11 @@
 #include "flux/train/stop_signal.h"
 
 #include <csignal>
-#include <initializer_list>
 
 namespace flux::train {
 namespace {
 
 volatile std::sig_atomic_t last_signal = 0;
-
-constexpr std::initializer_list<int> kSignals{SIGTERM, SIGUSR1, SIGINT};
 
 void remember(int signal) {
     if (signal == SIGINT && last_signal == SIGINT) {
@@ -22,17 +19,21 @@ void remember(int signal) {
 
 StopSignal::StopSignal() {
     last_signal = 0;
-    for (const int signal : kSignals) {
+    for (size_t i = 0; i < kSignals.size(); ++i) {
         struct sigaction action {};
         action.sa_handler = remember;
         action.sa_flags = SA_RESTART;
-        sigaction(signal, &action, nullptr);
+        sigaction(kSignals[i], nullptr, &before_[i]);
+        const bool ignored = before_[i].sa_handler == SIG_IGN;
+        if (!ignored || kSignals[i] != SIGHUP) {  // nohup means: go on without the terminal
+            sigaction(kSignals[i], &action, nullptr);
+        }
     }
 }
 
 StopSignal::~StopSignal() {
-    for (const int signal : kSignals) {
-        std::signal(signal, SIG_DFL);
+    for (size_t i = 0; i < kSignals.size(); ++i) {
+        sigaction(kSignals[i], &before_[i], nullptr);
     }
 }
 
@@ -44,6 +45,8 @@ const char* StopSignal::received() const {
             return "SIGTERM";
         case SIGUSR1:
             return "SIGUSR1";
+        case SIGHUP:
+            return "SIGHUP";
         default:
             return "SIGINT";
     }

@@ -54,15 +54,15 @@ c10::ScalarType export_dtype(config::ExportDtype choice) {
 
 Trainer::Trainer(const ResolvedJob& job)
     : job_(job),
+      dataset_(data::make_dataset(dataset_settings(job.config, job.seed, false))),
+      validation_set_(open_validation_set(job)),
       conditioning_(job.config.encoder, job.config.training.test_mode,
                     {.tokens = job.model.context_in_dim, .pooled = job.model.vec_in_dim},
                     job.device),
       model_(job.model, {.compute_dtype = job.dtype, .device = job.device, .slabs = job.slabs()},
              recompute_policy(job.config.activation_checkpoint)),
       optimizer_(job.config.optimizer, model_.parameters().shards()),
-      lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps),
-      dataset_(data::make_dataset(dataset_settings(job.config, job.seed, false))),
-      validation_set_(open_validation_set(job)) {
+      lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps) {
     if (validation_set_) {
         validator_.emplace(*validation_set_, conditioning_, validator_settings(job));
     }
@@ -72,6 +72,9 @@ Trainer::Trainer(const ResolvedJob& job)
 void Trainer::begin() {
     make_writable_folder(job_.folder(), "choose another with --job.dump_folder");
     lock_.emplace(job_.folder());
+    if (std::filesystem::exists(job_.checkpoint_folder())) {
+        make_writable_folder(job_.checkpoint_folder(), "choose another with --checkpoint.folder");
+    }
     if (job_.resume) {
         resume();
     } else {
@@ -110,6 +113,16 @@ void Trainer::resume() {
 }
 
 int Trainer::run() {
+    try {
+        return loop();
+    } catch (...) {
+        log_->finish();
+        log_->report("failed", figures_.samples, true);
+        throw;
+    }
+}
+
+int Trainer::loop() {
     const int64_t steps = job_.config.training.steps;
     while (true) {
         if (stop_.received() != nullptr && figures_.step < steps) {

@@ -7,6 +7,7 @@
 #include "example.h"
 #include "flux/base/file.h"
 #include "flux/base/safetensors.h"
+#include "flux/checkpoint/folder.h"
 #include "support/reference.h"
 
 namespace flux::checkpoint::test {
@@ -55,6 +56,23 @@ TEST_F(DamagedCheckpoint, EveryByteOfTheShardIsGuarded) {
     EXPECT_EQ(problem(), "");
 }
 
+TEST_F(DamagedCheckpoint, ADamagedManifestOffersTheOlderOne) {
+    const auto manifest = manifest_path(checkpoint_);
+    const std::string text = read_text(manifest);
+    write_text(manifest, text.substr(0, 30));
+    EXPECT_THAT(
+        problem(),
+        AllOf(HasSubstr(manifest.string() + ": is not JSON at byte 31"),
+              HasSubstr("--checkpoint.load_step=4, other commands take it as --checkpoint " +
+                        (folder_.path() / "step-4").string())));
+    write_text(manifest, "{}");
+    EXPECT_THAT(problem(), AllOf(HasSubstr("is no checkpoint manifest: key 'format' not found"),
+                                 Not(HasSubstr("json.exception"))));
+    std::filesystem::remove_all(folder_.path() / "step-4");
+    EXPECT_THAT(problem(),
+                HasSubstr("there is no older complete one in " + folder_.path().string()));
+}
+
 TEST_F(DamagedCheckpoint, EveryByteOfTheManifestIsGuarded) {
     const auto manifest = manifest_path(checkpoint_);
     const size_t size = std::filesystem::file_size(manifest);
@@ -82,6 +100,7 @@ TEST_F(DamagedCheckpoint, MissingFilesAreNamed) {
     EXPECT_THAT(problem(), AllOf(HasSubstr(shard_.string()), HasSubstr("load_step=4")));
     std::filesystem::remove(manifest_path(checkpoint_));
     EXPECT_THAT(problem(), HasSubstr("has no checkpoint.json"));
+    EXPECT_THAT(without_manifest(folder_.path()), testing::ElementsAre(checkpoint_));
 }
 
 TEST_F(DamagedCheckpoint, DamagedOlderOnesAreNotOffered) {

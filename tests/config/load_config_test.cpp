@@ -48,6 +48,36 @@ TEST(LoadConfig, PutsTheCommandLineOverTheFileOverTheDefault) {
     EXPECT_THROW(loaded.is_set("training.stepz"), std::logic_error);
 }
 
+TEST(LoadConfig, LocatesMessagesThatNameAnOption) {
+    const ConfigFile file("[model]\nnum_heads = 5\n");
+    const LoadedConfig loaded = file.load({"--training.dataset=x"});
+    EXPECT_EQ(loaded.located("model.num_heads = 5: no"),
+              file.line(2) + ": model.num_heads = 5: no");
+    EXPECT_EQ(loaded.located("training.dataset: no"), "command line: training.dataset: no");
+    EXPECT_EQ(loaded.located("training.steps = 0: no"), "training.steps = 0: no");  // a default
+    EXPECT_EQ(loaded.located("model.hidden_size = 7: no multiple of model.num_heads = 5"),
+              file.line(2) + ": model.hidden_size = 7: no multiple of model.num_heads = 5");
+    EXPECT_EQ(loaded.located("/data/model.num_heads.tar: no"), "/data/model.num_heads.tar: no");
+    EXPECT_EQ(
+        config_error([&] { with_places(loaded, [] { fail_config("model.num_heads = 5: no"); }); }),
+        file.line(2) + ": model.num_heads = 5: no");
+}
+
+TEST(LoadConfig, AnInheritedConfigurationGivesNoNotices) {
+    const BaseConfig base{"checkpoint.json", "[training]\nseq_len = 7\n"};
+    EXPECT_THAT(load_config(parse_command_line({}), base).notices, testing::IsEmpty());
+    EXPECT_THAT(load_config(parse_command_line({"--training.seq_len=8"}), base).notices,
+                testing::ElementsAre(HasSubstr("training.seq_len does nothing")));
+}
+
+TEST(LoadConfig, UnsetIsAWordOnTheCommandLine) {
+    const ConfigFile file("[training]\nseed = 5\n");
+    EXPECT_EQ(file.load({"--training.seed=unset"}).config.training.seed, std::nullopt);
+    EXPECT_THAT(error_of("", {"--training.steps=unset"}),
+                HasSubstr("--training.steps=unset: must"));
+    EXPECT_THAT(error_of("", {"--job.config_file", ""}), HasSubstr("names no file"));
+}
+
 TEST(LoadConfig, ReadsWholeNumbersWhereFractionsAreExpectedAndUnderscores) {
     const ConfigFile file("[training]\nmax_norm = 2\nsteps = 30_000\n[optimizer]\nlr = 0\n");
     const JobConfig config = file.load().config;

@@ -36,6 +36,16 @@ TEST(Validate, NamesTheLineOfTheOffendingKey) {
                   "3");
 }
 
+TEST(Validate, KeepsARunInItsFolder) {
+    for (const char* folder : {"..", "../x", "a/../../x", "/tmp/x", "."}) {
+        EXPECT_THAT(error_of({"--checkpoint.folder", folder}),
+                    HasSubstr("inside of job.dump_folder"))
+            << folder;
+    }
+    EXPECT_THAT(error_of({"--eval.save_img_folder=/img"}), HasSubstr("inside of job.dump_folder"));
+    EXPECT_NO_THROW(validate(load_words({"--checkpoint.folder=a/b", "--eval.save_img_folder="})));
+}
+
 TEST(Validate, ComparesBatchSizeAndAccumulation) {
     EXPECT_NO_THROW(
         validate(load_words({"--training.batch_size=4", "--training.global_batch_size=16",

@@ -80,10 +80,21 @@ TEST_F(RunBadInput, FilesNameTheirLine) {
 
 TEST_F(RunBadInput, DataSetsThatAreNotThere) {
     expect_failure({"--training.dataset=webdataset", "--training.dataset_path=" + path("nowhere")},
-                   1, {"nowhere"});
+                   2, {"command line: training.dataset_path = ", "nowhere: no such file"});
     std::filesystem::create_directory(folder_.path() / "empty");
-    expect_failure({"--training.dataset=webdataset", "--training.dataset_path=" + path("empty")}, 1,
-                   {"empty"});
+    expect_failure({"--eval.dataset=coco", "--eval.dataset_path=" + path("empty")}, 2,
+                   {"command line: eval.dataset_path = ", "empty: the folder holds no tar shard"});
+    write("job.toml", "[training]\nsteps = 2\ndataset = \"shpes\"\n[model]\nnum_heads = 5\n");
+    const ProcessResult name =
+        run_flux_train({"--job.config_file", path("job.toml"), "--model.num_heads=unset",
+                        "--model.flavor=flux-tiny"});
+    EXPECT_EQ(name.exit_code, 2);
+    EXPECT_THAT(name.err, HasSubstr("job.toml:3: training.dataset = \"shpes\": unknown"));
+    const ProcessResult heads = run_flux_train({"--job.config_file", path("job.toml")});
+    EXPECT_EQ(heads.exit_code, 2);
+    EXPECT_THAT(heads.err, HasSubstr("job.toml:5: model.hidden_size"));
+    expect_failure({"--model.flavor=flux-schnell", "--model.depth=9999"}, 1,
+                   {"billion parameters", "GiB", "choose a smaller flavor"});
 }
 
 /// One ustar member, padded.
@@ -117,6 +128,23 @@ TEST_F(RunBadInput, PicturesThatAreText) {
     write("text.tar", tar + std::string(1024, '\0'));
     expect_failure({"--training.dataset=webdataset", "--training.dataset_path=" + path("text.tar")},
                    1, {"text.tar"});
+}
+
+// Half of the samples are bad: a run shorter than an epoch must find that out as well.
+TEST_F(RunBadInput, ShortRunsOnBadDataEndToo) {
+    ASSERT_EQ(run_flux_train({"data", "shapes", "--out", path("shards"), "--samples", "60",
+                              "--img_size", "32"})
+                  .exit_code,
+              0);
+    std::string bad;
+    for (int i = 0; i < 60; ++i) {
+        const std::string key = "bad" + std::to_string(i);
+        bad += member(key + ".jpg", "no picture") + member(key + ".txt", "a caption");
+    }
+    write("shards/bad.tar", bad + std::string(1024, '\0'));
+    expect_failure({"--training.dataset=webdataset", "--training.dataset_path=" + path("shards")},
+                   1, {"too many bad samples", "bad.tar"});
+    EXPECT_THAT(read_text(path("run/report.html")), HasSubstr(">failed<"));
 }
 
 TEST_F(RunBadInput, FewBadSamplesAreReplacedAndCounted) {

@@ -92,6 +92,53 @@ TEST_F(RunCommands, SampleDrawsEachPrompt) {
     EXPECT_EQ(pictures, (Pictures{{"0000-00.png", "a cat"}}));
 }
 
+TEST_F(RunCommands, NothingIsReplaced) {
+    const std::vector<std::string> draw{"sample", "--checkpoint", trained_path("run"), "--prompt",
+                                        "a cat",  "--out",        path("out")};
+    const ProcessResult first = run_flux_train(draw);
+    ASSERT_EQ(first.exit_code, 0) << first.err;
+    EXPECT_THAT(first.err, HasSubstr("1 picture in "));
+    EXPECT_THAT(first.err, testing::Not(HasSubstr("does nothing")));
+    const std::string picture = read_text(path("out/0000-00.png"));
+    const ProcessResult again = run_flux_train(draw);
+    EXPECT_EQ(again.exit_code, 1);
+    EXPECT_THAT(again.err, HasSubstr("0000-00.png: exists already"));
+    EXPECT_EQ(read_text(path("out/0000-00.png")), picture);
+    const std::string manifest = trained_path("run/weights/step-6/checkpoint.json");
+    const ProcessResult exported = run_flux_train(
+        {"checkpoint", "export", "--checkpoint", trained_path("run"), "--out", manifest});
+    EXPECT_EQ(exported.exit_code, 1);
+    EXPECT_THAT(exported.err, HasSubstr("exists already and is not replaced"));
+}
+
+TEST_F(RunCommands, SampleNamesWhatIsWrongWithThePrompts) {
+    const auto sample = [&](const std::vector<std::string>& more) {
+        std::vector<std::string> words{"sample", "--checkpoint", trained_path("run"), "--out",
+                                       path("out")};
+        words.insert(words.end(), more.begin(), more.end());
+        return run_flux_train(words);
+    };
+    std::ofstream(path("bad.txt")) << "a cat\na \xff dog\n";
+    EXPECT_THAT(sample({"--prompts", path("bad.txt")}).err,
+                HasSubstr("bad.txt:2: is not UTF-8 at byte 2"));
+    std::ofstream(path("blank.txt")) << "  \n\t\n";
+    EXPECT_THAT(sample({"--prompts", path("blank.txt")}).err, HasSubstr("holds no prompt"));
+    const ProcessResult none = sample({"--inference.prompts_path=" + path("none.txt")});
+    EXPECT_EQ(none.exit_code, 2);
+    EXPECT_THAT(none.err, HasSubstr("say what to draw with --prompt TEXT or --prompts FILE"));
+    EXPECT_FALSE(std::filesystem::exists(path("out")));
+}
+
+TEST_F(RunCommands, ToolsTellTheirFlagsAndTheVersionIsKnown) {
+    for (const std::string tool : {"data", "checkpoint"}) {
+        const ProcessResult help = run_flux_train({tool, "--help"});
+        EXPECT_EQ(help.exit_code, 0);
+        EXPECT_THAT(help.out, HasSubstr("--out"));
+        EXPECT_EQ(run_flux_train({tool}).exit_code, 2);
+    }
+    EXPECT_THAT(run_flux_train({"--version"}).out, testing::StartsWith("flux_train 0."));
+}
+
 TEST_F(RunCommands, SamplePrintsItsConfigurationAlone) {
     const ProcessResult result =
         run_flux_train({"sample", "--checkpoint", trained_path("run"), "--print-config",
@@ -140,6 +187,7 @@ TEST_F(RunCommands, ARunsFolderMeansItsNewestCheckpoint) {
     copy("step-6", "run/earlier-1/weights");
     fs::create_directories(path("run/torn/step-9"));
     const auto exported = [&] {
+        fs::remove(path("x"));
         return run_flux_train(
             {"checkpoint", "export", "--checkpoint", path("run"), "--out", path("x")});
     };

@@ -106,6 +106,24 @@ TEST_F(RunResume, TermSavesAndExitsUnfinished) {
     expect_same(run);
 }
 
+TEST_F(RunResume, ALostTerminalSavesToo) {
+    const auto run = folder_.path() / "hung_up";
+    EXPECT_EQ(run_until(run, 10, SIGHUP), 75);
+    ASSERT_EQ(run_flux_train(job(run)).exit_code, 0);
+    expect_same(run);
+}
+
+TEST_F(RunResume, ACheckpointWithoutManifestIsSaidToBeLeftOut) {
+    const auto run = folder_.path() / "no_manifest";
+    ASSERT_EQ(run_flux_train(job(run)).exit_code, 0);
+    std::filesystem::remove(run / "checkpoint" / "step-60" / "checkpoint.json");
+    const ProcessResult again = run_flux_train(job(run));
+    EXPECT_EQ(again.exit_code, 0) << again.err;
+    EXPECT_NE(again.err.find("step-60: is not used: it has no checkpoint.json"), std::string::npos)
+        << again.err;
+    expect_same(run);
+}
+
 TEST_F(RunResume, FinishedRunSaysSoAndRestartBeginsAnew) {
     const auto run = folder_.path() / "finished";
     ASSERT_EQ(run_flux_train(job(run)).exit_code, 0);

@@ -7,11 +7,15 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <vector>
 
 namespace flux::checkpoint {
 
 /// All committed checkpoints by step. A folder that does not exist has none.
 std::map<int64_t, std::filesystem::path> committed(const std::filesystem::path& folder);
+
+/// Folders step-N that hold no manifest. Saving leaves none: somebody has taken it out.
+std::vector<std::filesystem::path> without_manifest(const std::filesystem::path& folder);
 
 /// The newest committed checkpoint, or the one of step `load_step` (-1: newest). Nothing if there
 /// is none at all; throws Error if `load_step` is not among them.

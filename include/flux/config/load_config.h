@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "flux/base/error.h"
 #include "flux/config/command_line.h"
 #include "flux/config/job_config.h"
 
@@ -25,7 +26,21 @@ struct LoadedConfig {
     bool is_set(std::string_view name) const;
     /// For messages: "configs/x.toml:41: eval.batch_size = 0"; without the place for a default.
     std::string place(std::string_view name) const;
+    /// A message of a later check that begins with an option's name, "model.axes_dim = ...: ...",
+    /// after the place where that option was set, or else the next that it names. Other messages
+    /// stay as they are.
+    std::string located(const std::string& message) const;
 };
+
+/// Runs checks that do not know where options were set; their ConfigErrors come out located().
+template <class Function>
+auto with_places(const LoadedConfig& loaded, Function function) {
+    try {
+        return function();
+    } catch (const ConfigError& problem) {
+        throw ConfigError(loaded.located(problem.what()));
+    }
+}
 
 /// A configuration to begin from in place of the defaults, such as the one a checkpoint holds.
 struct BaseConfig {

@@ -37,8 +37,8 @@ struct TextWidths {
 
 class Conditioning {
 public:
-    /// Opens the encoders that `settings` names. Throws Error naming the option when one cannot be
-    /// opened. `test_mode` takes the built-in ones whatever the settings say.
+    /// Opens the encoders that `settings` names. Throws ConfigError naming the option when one
+    /// cannot be opened. `test_mode` takes the built-in ones whatever the settings say.
     Conditioning(const config::Encoder& settings, bool test_mode, TextWidths widths,
                  at::Device device);
 

@@ -22,6 +22,9 @@ c10::ScalarType compute_dtype(config::Precision choice, c10::Device device);
 /// "NVIDIA H200", or "CPU (8 threads)".
 std::string device_name(c10::Device device);
 
+/// Memory of the device, or of the machine for the CPU.
+size_t device_memory_bytes(c10::Device device);
+
 /// Memory of the device in use by this process: peak of the caching allocator on a GPU, resident
 /// memory on the CPU.
 metrics::MemoryUse device_memory(c10::Device device);

@@ -41,6 +41,7 @@ private:
     void step();
     void read_figures();
     bool validation_due() const;
+    int loop();
     Outcome validate();
     bool draw_pictures();
     void save(bool last);
@@ -48,12 +49,13 @@ private:
     int leave();
 
     const ResolvedJob& job_;
+    // What can be refused comes before what takes time and memory.
+    std::unique_ptr<data::Dataset> dataset_;
+    std::unique_ptr<data::Dataset> validation_set_;
     encoders::Conditioning conditioning_;
     model::Mmdit model_;
     optim::AdamW optimizer_;
     optim::LrSchedule lr_;
-    std::unique_ptr<data::Dataset> dataset_;
-    std::unique_ptr<data::Dataset> validation_set_;
     std::optional<eval::Validator> validator_;
     std::optional<FolderLock> lock_;
     std::optional<RunLog> log_;
