@@ -62,14 +62,18 @@ void draw_init(at::Tensor values, const Init& init, uint64_t seed, std::string_v
 ParameterStore::ParameterStore(const std::vector<std::span<const Parameter>>& units,
                                const StoreSettings& settings) {
     const auto options = at::TensorOptions().device(settings.device);
+    const bool host_shards = settings.host_shards && !settings.device.is_cpu();
+    const auto shard_options =
+        host_shards ? at::TensorOptions().device(at::kCPU).pinned_memory(settings.device.is_cuda())
+                    : options;
     const at::ScalarType shard_dtype = settings.trainable ? at::kFloat : settings.compute_dtype;
     int64_t largest = 0;
     for (const auto parameters : units) {
         FlatShard shard{.segments = make_segments(parameters), .param = {}, .grad = {}};
         const int64_t size = flat_size(shard.segments);
-        shard.param = at::zeros({size}, options.dtype(shard_dtype));
+        shard.param = at::zeros({size}, shard_options.dtype(shard_dtype));
         if (settings.trainable) {
-            shard.grad = at::zeros({size}, options.dtype(at::kFloat));
+            shard.grad = at::zeros({size}, shard_options.dtype(at::kFloat));
         }
         shards_.push_back(std::move(shard));
         std::vector<Init> inits;
@@ -81,7 +85,7 @@ ParameterStore::ParameterStore(const std::vector<std::span<const Parameter>>& un
     }
     const auto count = static_cast<int64_t>(units.size());
     const bool ring = settings.slabs > 0 && settings.slabs < count;
-    if (ring || shard_dtype != settings.compute_dtype) {
+    if (ring || host_shards || shard_dtype != settings.compute_dtype) {
         slabs_.resize(static_cast<size_t>(ring ? settings.slabs : count));
         for (size_t i = 0; i < slabs_.size(); ++i) {
             slabs_[i].data = at::zeros({ring ? largest : shards_[i].param.numel()},
@@ -129,7 +133,8 @@ void ParameterStore::acquire(size_t unit) {
     if (slab.unit == unit && slab.generation == generation_) {
         return;
     }
-    bound_[unit].flat.copy_(shards_[unit].param);
+    // From pinned memory the copy takes its turn on the stream of the unit's computation.
+    bound_[unit].flat.copy_(shards_[unit].param, /*non_blocking=*/true);
     slab.unit = unit;
     slab.generation = generation_;
 }

@@ -46,6 +46,9 @@ struct StoreSettings {
     int64_t slabs = 0;
     /// Without training, shards hold the compute dtype and there are no gradients.
     bool trainable = true;
+    /// Shards lie in host memory (pinned if the device is a GPU); with a ring of slabs the device
+    /// holds only the units at work.
+    bool host_shards = false;
 };
 
 class ParameterStore {
