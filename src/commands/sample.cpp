@@ -14,6 +14,7 @@
 #include "flux/train/device.h"
 #include "flux/train/job.h"
 #include "flux/train/train_state.h"
+#include "flux/units/precision.h"
 
 namespace flux::commands {
 namespace {
@@ -117,7 +118,7 @@ void draw(const std::vector<sample::PictureRequest>& requests, const std::filesy
                                               device);
     model::Mmdit model(
         dimensions,
-        {.compute_dtype = train::compute_dtype(config.training.mixed_precision_param, device),
+        {.compute_dtype = units::compute_dtype(config.training.mixed_precision_param, device),
          .device = device,
          .trainable = false},
         units::RecomputePolicy::none());

@@ -29,18 +29,6 @@ c10::Device prepare_device(const config::Training& settings) {
     return at::kCPU;
 }
 
-c10::ScalarType compute_dtype(config::Precision choice, c10::Device device) {
-    switch (choice) {
-        case config::Precision::kBfloat16:
-            return at::kBFloat16;
-        case config::Precision::kFloat32:
-            return at::kFloat;
-        case config::Precision::kAuto:
-            break;
-    }
-    return device.is_cuda() ? at::kBFloat16 : at::kFloat;
-}
-
 std::string device_name(c10::Device device) {
     return device.is_cuda() ? kernels::cuda_device_name(device.index())
                             : fmt::format("CPU ({} threads)", at::get_num_threads());

@@ -9,6 +9,7 @@
 #include "flux/config/validate.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
+#include "flux/units/precision.h"
 
 namespace flux::train {
 namespace {
@@ -106,7 +107,7 @@ ResolvedJob resolve_job(const config::LoadedConfig& loaded) {
     model::check(job.model);
     job.device = prepare_device(training);
     check_memory(job);
-    job.dtype = compute_dtype(training.mixed_precision_param, job.device);
+    job.dtype = units::compute_dtype(training.mixed_precision_param, job.device);
     if (!job.config.job.restart) {
         job.resume = find_resume_point(job);
     }

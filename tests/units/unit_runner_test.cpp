@@ -1,6 +1,7 @@
 // The runner against the same chain of units in one plain autograd graph.
 #include "flux/units/unit_runner.h"
 
+#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/randn.h>
@@ -188,6 +189,44 @@ TEST(ParameterStore, WithoutTrainingHoldsTheComputeDtypeAndNoGradients) {
     EXPECT_FALSE(store.tensors(0)[0].requires_grad());
     EXPECT_EQ(store.tensors(0)[0].const_data_ptr(),
               store.parameter("unit0.weight").const_data_ptr());
+}
+
+TEST(ParameterStore, HostShardsComeToTheDeviceAUnitAtATime) {
+    // "meta" is a device that holds shapes only: no GPU is needed to see what lies where.
+    const auto units = toy_units(2);
+    ParameterStore store(
+        {units[0]->parameters(), units[1]->parameters()},
+        {.device = at::kMeta, .slabs = 1, .trainable = false, .host_shards = true});
+    for (size_t i = 0; i < units.size(); ++i) {
+        EXPECT_TRUE(store.shards()[i].param.is_cpu());
+        for (const at::Tensor& tensor : store.tensors(i)) {
+            EXPECT_TRUE(tensor.is_meta());
+        }
+    }
+    store.initialize(1);
+    EXPECT_NO_THROW(store.acquire(0));
+    // Both units use one piece of device memory.
+    EXPECT_EQ(store.tensors(0)[0].unsafeGetTensorImpl()->storage().unsafeGetStorageImpl(),
+              store.tensors(1)[0].unsafeGetTensorImpl()->storage().unsafeGetStorageImpl());
+}
+
+TEST(GpuParameterStore, HostShardsGiveTheSameResult) {
+    if (!at::globalContext().hasCUDA()) {
+        GTEST_SKIP() << "needs a GPU";
+    }
+    const at::Tensor x = at::randn({4, 5}).to(at::kCUDA);
+    at::Tensor results[2];
+    for (const bool host_shards : {false, true}) {
+        UnitRunner<ToyState> runner(toy_units(kUnits),
+                                    {.device = at::kCUDA,
+                                     .slabs = host_shards ? 1 : 0,
+                                     .trainable = false,
+                                     .host_shards = host_shards},
+                                    RecomputePolicy::none());
+        runner.store().initialize(3);
+        results[host_shards ? 1 : 0] = runner.forward({x, {}}).x;
+    }
+    EXPECT_TRUE(results[0].equal(results[1]));
 }
 
 TEST(ParameterStore, FirstValuesDependOnSeedAndNameOnly) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <c10/core/Device.h>
-#include <c10/core/ScalarType.h>
 
 #include <string>
 
@@ -15,9 +14,6 @@ namespace flux::train {
 /// process: TF32 off, deterministic algorithms as asked. Throws Error with the remedy when a GPU is
 /// asked for and none can be used.
 c10::Device prepare_device(const config::Training& settings);
-
-/// `auto`: bf16 on a GPU, fp32 on the CPU.
-c10::ScalarType compute_dtype(config::Precision choice, c10::Device device);
 
 /// "NVIDIA H200", or "CPU (8 threads)".
 std::string device_name(c10::Device device);
