@@ -57,18 +57,33 @@ void describe_model_section(std::vector<Option>& table) {
 void describe_encoder(std::vector<Option>& table) {
     Section<Encoder> s("encoder", &JobConfig::encoder);
     s.row(&Encoder::t5_encoder, "t5_encoder",
-          {.help = "T5 folder or Hugging Face name; `words` is built in and needs no download; "
-                   "empty when the data set holds encodings"});
+          {.help = "T5 v1.1 encoder: a folder, a safetensors file or a Hugging Face name in the "
+                   "local cache; `words` is built in and needs no download; empty when the data "
+                   "set holds encodings"});
     s.row(&Encoder::clip_encoder, "clip_encoder",
-          {.help = "CLIP text folder or Hugging Face name; `words` is built in and needs no "
-                   "download; empty when the data set holds encodings"});
+          {.help = "CLIP text encoder: a folder, a safetensors file or a Hugging Face name in the "
+                   "local cache; `words` is built in and needs no download; empty when the data "
+                   "set holds encodings"});
     s.row(&Encoder::autoencoder_path, "autoencoder_path",
-          {.help = "Autoencoder's safetensors file; `dct` is built in and needs no download; empty "
-                   "when the data set holds encodings (then shift and scale are needed)"});
-    s.row(&Encoder::autoencoder_shift, "autoencoder_shift",
-          {.help = "Subtracted from latents; unset: the autoencoder's own"});
+          {.help = "Autoencoder: a safetensors file, a folder or a Hugging Face name in the local "
+                   "cache; `dct` is built in and needs no download; empty when the data set holds "
+                   "encodings (then shift and scale are needed)"});
+    s.row(&Encoder::t5_tokenizer, "t5_tokenizer",
+          {.help = "Folder of the T5 tokenizer; empty: beside the encoder's weights"});
+    s.row(&Encoder::clip_tokenizer, "clip_tokenizer",
+          {.help = "Folder of the CLIP tokenizer; empty: beside the encoder's weights"});
+    s.row(&Encoder::dtype, "dtype",
+          {.help = "Type the pretrained encoders compute in; auto is bfloat16 on a GPU, float32 on "
+                   "a CPU"});
+    s.row(&Encoder::offload, "offload",
+          {.help = "Keep the pretrained encoders' weights in host memory and bring them to the GPU "
+                   "a layer at a time: less GPU memory, slower encoding"});
+    s.row(
+        &Encoder::autoencoder_shift, "autoencoder_shift",
+        {.help = "Subtracted from latents; unset: the autoencoder's own (Flux: 0.1159, `dct`: 0)"});
     s.row(&Encoder::autoencoder_scale, "autoencoder_scale",
-          {.help = "Latents are multiplied by it after the shift; unset: the autoencoder's own",
+          {.help = "Latents are multiplied by it after the shift; unset: the autoencoder's own "
+                   "(Flux: 0.3611, `dct`: 1)",
            .range = above(0)});
     s.row(&Encoder::max_t5_encoding_len, "max_t5_encoding_len",
           {.help = "Length to which captions are padded or cut for T5",

@@ -5,38 +5,38 @@
 #include <ATen/ops/where.h>
 
 #include <array>
+#include <utility>
 
-#include "flux/base/error.h"
-#include "flux/encoders/dct.h"
-#include "flux/encoders/words.h"
+#include "flux/encoders/pretrained.h"
 #include "flux/kernels/keyed_draw.h"
+#include "flux/units/precision.h"
 
 namespace flux::encoders {
 namespace {
 
-void require_builtin(std::string_view key, const std::string& value, std::string_view builtin) {
-    if (value != builtin) {
-        fail_config(
-            "encoder.{} = \"{}\": only the built-in \"{}\" can be opened; set encoder.{} = \"{}\"",
-            key, value, builtin, key, builtin);
-    }
+/// What `test_mode` stands for.
+config::Encoder built_in(config::Encoder settings) {
+    settings.t5_encoder = "words";
+    settings.clip_encoder = "words";
+    settings.autoencoder_path = "dct";
+    return settings;
 }
 
 }  // namespace
 
 Conditioning::Conditioning(const config::Encoder& settings, bool test_mode, TextWidths widths,
                            at::Device device)
-    : device_(device),
-      scaling_{.shift = settings.autoencoder_shift.value_or(0.0),
-               .scale = settings.autoencoder_scale.value_or(1.0)} {
-    if (!test_mode) {
-        require_builtin("t5_encoder", settings.t5_encoder, "words");
-        require_builtin("clip_encoder", settings.clip_encoder, "words");
-        require_builtin("autoencoder_path", settings.autoencoder_path, "dct");
-    }
-    tokens_ = std::make_unique<WordTokens>(settings.max_t5_encoding_len, widths.tokens, device);
-    pooled_ = std::make_unique<WordMean>(widths.pooled, device);
-    autoencoder_ = std::make_unique<DctAutoencoder>(device);
+    : device_(device) {
+    const config::Encoder chosen = test_mode ? built_in(settings) : settings;
+    const Placement placement{.dtype = units::compute_dtype(chosen.dtype, device),
+                              .device = device,
+                              .offload = chosen.offload};
+    tokens_ = open_token_encoder(chosen, widths.tokens, placement);
+    pooled_ = open_pooled_encoder(chosen, widths.pooled, placement);
+    OpenedAutoencoder opened = open_autoencoder(chosen, placement);
+    autoencoder_ = std::move(opened.autoencoder);
+    scaling_ = {.shift = chosen.autoencoder_shift.value_or(opened.scaling.shift),
+                .scale = chosen.autoencoder_scale.value_or(opened.scaling.scale)};
     const std::array<std::string, 1> nothing{""};
     empty_ = encode_text(nothing);
 }

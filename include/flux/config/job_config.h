@@ -236,6 +236,10 @@ struct Encoder {
     std::string t5_encoder = "google/t5-v1_1-small";
     std::string clip_encoder = "openai/clip-vit-large-patch14";
     std::string autoencoder_path = "/models/autoencoder/ae.safetensors";
+    std::string t5_tokenizer;
+    std::string clip_tokenizer;
+    Precision dtype = Precision::kAuto;
+    bool offload = false;
     std::optional<double> autoencoder_shift;
     std::optional<double> autoencoder_scale;
     int64_t max_t5_encoding_len = 256;

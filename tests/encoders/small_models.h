@@ -1,0 +1,47 @@
+// Small pretrained encoders for tests: weights of the fixtures in tests/data/model, changed and
+// written again, and tokenizers that know single bytes only.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "flux/base/error.h"
+#include "flux/base/safetensors_set.h"
+
+namespace flux::test {
+
+using Tensors = std::map<std::string, at::Tensor>;
+
+/// tests/data/model, whatever FLUX_REFERENCE_DIR says.
+std::filesystem::path small_models();
+
+/// All tensors of a folder's model.safetensors.
+Tensors tensors_of(const std::filesystem::path& folder);
+
+/// The weights of the small autoencoder in the original layout.
+Tensors autoencoder_tensors();
+
+/// Any order, any dtypes.
+void write_tensors(const std::filesystem::path& path, const Tensors& tensors);
+
+/// vocab.json and merges.txt: bytes alone and at the end of a word, start and end of text; 514 ids.
+void write_clip_tokenizer(const std::filesystem::path& folder);
+
+/// tokenizer.json of a unigram model with printable ASCII.
+void write_t5_tokenizer(const std::filesystem::path& folder);
+
+/// The message of the Error that `act` throws; empty if it throws none.
+template <class Act>
+std::string problem_of(const Act& act) {
+    try {
+        act();
+        return {};
+    } catch (const Error& problem) {
+        return problem.what();
+    }
+}
+
+}  // namespace flux::test
