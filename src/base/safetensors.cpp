@@ -53,12 +53,21 @@ std::string_view header_text(const MappedFile& file) {
 Json parse_header(const MappedFile& file) {
     const std::string path = file.path().string();
     const std::string_view text = header_text(file);
-    std::set<std::string> seen;
+    std::set<std::string> seen, seen_inside;
+    std::string last;
     std::optional<std::string> twice;
     const auto callback = [&](int depth, Json::parse_event_t event, Json& value) {
-        if (event == Json::parse_event_t::key && depth == 1 &&
-            !seen.insert(value.get<std::string>()).second && !twice) {
-            twice = value.get<std::string>();
+        if (event != Json::parse_event_t::key || depth > 2) {
+            return true;
+        }
+        const auto key = value.get<std::string>();
+        const bool is_new = (depth == 1 ? seen : seen_inside).insert(key).second;
+        if (depth == 1) {
+            last = key;
+            seen_inside.clear();
+        }
+        if (!is_new && !twice) {
+            twice = depth == 1 ? key : last + ": " + key;
         }
         return true;
     };

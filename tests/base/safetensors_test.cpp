@@ -148,6 +148,10 @@ INSTANTIATE_TEST_SUITE_P(
                   R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
                   R"("a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
                   1, "tensor a: occurs twice"},
+        BadHeader{"KeyTwice",
+                  R"({"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                  R"("a":{"dtype":"U8","shape":[1],"shape":[2],"data_offsets":[1,3]}})",
+                  3, "tensor a: shape: occurs twice"},
         BadHeader{"EntryNotAnObject", R"({"a":3})", 0, "tensor a: header entry = 3"},
         BadHeader{"UnknownDtype", R"({"a":{"dtype":"F4","shape":[1],"data_offsets":[0,1]}})", 1,
                   "tensor a: dtype = F4"},
