@@ -11,14 +11,14 @@ set -euo pipefail
 endpoint=${HF_ENDPOINT:-https://huggingface.co}
 folder=${1:-models}
 
-# repository, file there, file here
+# repository, file there, file here; first the one that may be refused
 files='
+black-forest-labs/FLUX.1-schnell   ae.safetensors          autoencoder/ae.safetensors
 comfyanonymous/flux_text_encoders  clip_l.safetensors      clip/clip_l.safetensors
 openai/clip-vit-large-patch14      vocab.json              clip/vocab.json
 openai/clip-vit-large-patch14      merges.txt              clip/merges.txt
 comfyanonymous/flux_text_encoders  t5xxl_fp16.safetensors  t5/t5xxl_fp16.safetensors
 google/t5-v1_1-xxl                 spiece.model            t5/spiece.model
-black-forest-labs/FLUX.1-schnell   ae.safetensors          autoencoder/ae.safetensors
 '
 
 fail() {
@@ -51,10 +51,13 @@ fetch() {
     fi
     mkdir -p "$(dirname "$target")"
     [ "$(size_of "$target.part")" -le "$expected" ] || rm "$target.part"
-    if [ "$(size_of "$target.part")" -lt "$expected" ]; then
-        echo "$target: $expected bytes from $url"
-        ask --continue-at - --output "$target.part" "$url" || fail "$url: broken off; start again to go on"
-    fi
+    local before
+    while before=$(size_of "$target.part") && [ "$before" -lt "$expected" ]; do
+        echo "$target: $before of $expected bytes, the rest from $url"
+        # A broken connection goes on in the next round, as long as each one brings something.
+        ask --continue-at - --output "$target.part" "$url" || [ "$(size_of "$target.part")" -gt "$before" ] ||
+            fail "$url: broken off; start again to go on"
+    done
     [ "$(size_of "$target.part")" = "$expected" ] ||
         fail "$target.part: has $(size_of "$target.part") bytes, not the server's $expected: start again"
     mv "$target.part" "$target"
