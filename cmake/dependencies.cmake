@@ -29,6 +29,19 @@ target_link_directories(flux_torch INTERFACE ${FLUX_TORCH_ROOT}/lib)
 target_link_options(flux_torch INTERFACE LINKER:-rpath,${FLUX_TORCH_ROOT}/lib)
 target_link_libraries(flux_torch INTERFACE torch_cpu c10 Threads::Threads)
 
+# Apache Arrow, with its headers, comes in the pyarrow wheel; only src/data/arrow_* uses it.
+set(FLUX_ARROW_ROOT ${FLUX_SITE_PACKAGES}/pyarrow CACHE PATH "Folder of Arrow C++ 26 (holds include/ and libarrow.so.2600)")
+foreach(library arrow parquet)
+    if(NOT EXISTS ${FLUX_ARROW_ROOT}/lib${library}.so.2600)
+        message(FATAL_ERROR "Arrow not found in '${FLUX_ARROW_ROOT}': run scripts/setup.sh or set FLUX_ARROW_ROOT")
+    endif()
+    add_library(flux_${library} SHARED IMPORTED)
+    set_target_properties(flux_${library} PROPERTIES IMPORTED_LOCATION ${FLUX_ARROW_ROOT}/lib${library}.so.2600)
+    target_include_directories(flux_${library} SYSTEM INTERFACE ${FLUX_ARROW_ROOT}/include)
+endforeach()
+add_library(flux::arrow ALIAS flux_arrow)
+add_library(flux::parquet ALIAS flux_parquet)
+
 # The CUDA kernels: nvcc 13 from the host or from the wheels that scripts/setup.sh installs. Without it the build goes
 # on and the kernels' CPU bodies serve.
 set(FLUX_WITH_CUDA OFF)

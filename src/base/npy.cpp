@@ -195,9 +195,9 @@ std::pair<std::string_view, std::span<const std::byte>> split(std::span<const st
 
 }  // namespace
 
-at::Tensor parse_npy(std::span<const std::byte> bytes, const std::string& place) {
+NpyView view_npy(std::span<const std::byte> bytes, const std::string& place) {
     const auto [text, data] = split(bytes, place);
-    const Header header = HeaderParser(text, place).parse();
+    Header header = HeaderParser(text, place).parse();
     const at::ScalarType dtype = dtype_of(header, place);
     if (header.fortran_order) {
         fail("{}: npy array in Fortran order: save it with numpy.ascontiguousarray", place);
@@ -212,9 +212,14 @@ at::Tensor parse_npy(std::span<const std::byte> bytes, const std::string& place)
         fail("{}: npy array '{}' {} needs {} bytes of data, but there are {}", place, header.descr,
              shape_text(header.shape), expected, data.size());
     }
-    at::Tensor result = at::empty(header.shape, at::TensorOptions().dtype(dtype));
-    if (!data.empty()) {
-        std::memcpy(result.mutable_data_ptr(), data.data(), data.size());
+    return {std::move(header.descr), dtype, std::move(header.shape), data};
+}
+
+at::Tensor parse_npy(std::span<const std::byte> bytes, const std::string& place) {
+    const NpyView view = view_npy(bytes, place);
+    at::Tensor result = at::empty(view.shape, at::TensorOptions().dtype(view.dtype));
+    if (!view.data.empty()) {
+        std::memcpy(result.mutable_data_ptr(), view.data.data(), view.data.size());
     }
     return result;
 }

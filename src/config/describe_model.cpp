@@ -95,9 +95,8 @@ void describe_encoder(std::vector<Option>& table) {
            .unit = "channels",
            .range = at_least(1, 1e6)});
     s.row(&Encoder::empty_encodings_path, "empty_encodings_path",
-          {.help = "Folder with t5_empty.npy and clip_empty.npy; empty: the empty caption is "
-                   "encoded at the start",
-           .status = not_built("reading stored encodings of the empty caption")});
+          {.help = "Folder with t5_empty.npy and clip_empty.npy, which dropped captions turn into; "
+                   "empty: the empty caption is encoded at the start"});
     s.append_to(table);
 }
 

@@ -1,9 +1,7 @@
 #include "flux/data/loader.h"
 
-#include <ATen/ops/index_select.h>
-#include <ATen/ops/tensor.h>
-
 #include "data/bad_sample_log.h"
+#include "data/payload.h"
 #include "data/read_ahead.h"
 
 namespace flux::data {
@@ -23,11 +21,9 @@ Batch to_batch(ReadBatch read) {
         batch.rows.push_back(slot.row);
         batch.timesteps.push_back(slot.timestep);
         batch.keys.push_back(std::move(slot.key));
-        batch.captions.push_back(std::move(slot.caption));
     }
-    batch.images = kept.size() == read.slots.size()
-                       ? std::move(read.images)
-                       : at::index_select(read.images, 0, at::tensor(kept));
+    batch.payload = kept.size() == read.slots.size() ? std::move(read.payload)
+                                                     : select_samples(read.payload, kept);
     return batch;
 }
 

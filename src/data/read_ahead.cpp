@@ -1,9 +1,8 @@
 #include "data/read_ahead.h"
 
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 
+#include "data/payload.h"
 #include "flux/base/error.h"
 #include "flux/base/philox.h"
 
@@ -28,17 +27,6 @@ LoaderSettings checked(LoaderSettings settings) {
              settings.num_workers, settings.prefetch_factor);
     }
     return settings;
-}
-
-/// Colours interleaved -> [3, S, S].
-void store_planes(const Image& image, uint8_t* planes) {
-    const size_t pixels = size_t(image.width) * image.height;
-    const uint8_t* from = image.rgb.data();
-    for (size_t i = 0; i < pixels; ++i, from += 3) {
-        planes[i] = from[0];
-        planes[pixels + i] = from[1];
-        planes[2 * pixels + i] = from[2];
-    }
 }
 
 }  // namespace
@@ -143,8 +131,7 @@ void ReadAhead::open_batch() {
         count = std::min(count, settings_.end - batch.first_sample);
     }
     batch.slots.resize(static_cast<size_t>(count));
-    const int64_t side = dataset_.img_size();
-    batch.images = at::empty({count, 3, side, side}, at::kByte);
+    batch.payload = make_payload(dataset_.payload(), count, settings_.pinned);
     next_group_ += settings_.group_size;
     pending_.push_back(std::move(pending));
 }
@@ -157,17 +144,10 @@ void ReadAhead::fill(ReadBatch& batch, size_t index) const {
         if (!sample) {
             return;
         }
-        const int side = dataset_.img_size();
-        TORCH_CHECK(sample->image.width == side && sample->image.height == side,
-                    dataset_.describe(sample->row), ": the data set returned a picture of ",
-                    sample->image.width, " x ", sample->image.height, " pixels, not of side ",
-                    side);
-        const size_t bytes = size_t(3) * side * side;
-        store_planes(sample->image, batch.images.mutable_data_ptr<uint8_t>() + index * bytes);
+        store_sample(batch.payload, static_cast<int64_t>(index), *sample);
         slot.row = sample->row;
         slot.timestep = sample->timestep;
         slot.key = std::move(sample->key);
-        slot.caption = std::move(sample->caption);
         slot.filled = true;
     } catch (...) {
         slot.failure = std::current_exception();

@@ -2,8 +2,6 @@
 // bounded window, so that the first batch is ready soonest and a slow picture delays nobody else.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -35,11 +33,10 @@ struct Slot {
     int64_t row = 0;
     int64_t timestep = -1;
     std::string key;
-    std::string caption;
 };
 
 struct ReadBatch {
-    at::Tensor images;  // [B, 3, S, S] uint8
+    Payload payload;
     std::vector<Slot> slots;
     int64_t first_sample = 0;
 };

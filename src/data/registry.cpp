@@ -9,13 +9,14 @@
 #include "flux/base/error.h"
 #include "flux/base/log.h"
 #include "flux/base/nearest.h"
+#include "flux/data/encoding_dataset.h"
 #include "flux/data/shapes.h"
 #include "flux/data/webdataset.h"
 
 namespace flux::data {
 namespace {
 
-enum class Storage { kShapes, kTar, kRemoteTar, kArrow };
+enum class Storage { kShapes, kTar, kRemoteTar, kPictureTable, kEncodings };
 
 struct Entry {
     std::string name;
@@ -30,11 +31,11 @@ const std::vector<Entry>& entries() {
         {"webdataset", "", Storage::kTar},
         {"cc12m-test", "/dataset/cc12m-test", Storage::kTar},
         {"cc12m-wds", "", Storage::kRemoteTar},
-        {"cc12m_disk", "/dataset/cc12m_disk", Storage::kArrow},
-        {"cc12m_preprocessed", "/dataset/cc12m_preprocessed", Storage::kArrow},
+        {"cc12m_disk", "/dataset/cc12m_disk", Storage::kPictureTable},
+        {"cc12m_preprocessed", "/dataset/cc12m_preprocessed", Storage::kEncodings},
         {"coco", "/dataset/coco", Storage::kTar},
         {"coco-validation", "/dataset/coco", Storage::kTar},  // another name of coco
-        {"coco_preprocessed", "/dataset/coco_preprocessed", Storage::kArrow},
+        {"coco_preprocessed", "/dataset/coco_preprocessed", Storage::kEncodings},
         {"dummy", "", Storage::kShapes},  // another name of shapes
     };
     return all;
@@ -75,11 +76,12 @@ void check_settings(const DatasetSettings& settings) {
     }
 }
 
-std::unique_ptr<Dataset> open_tar(const DatasetSettings& settings, const std::string& path) {
-    try {
-        find_shards(path);
-    } catch (const ConfigError& problem) {
-        fail_config("{}_path = \"{}\": {}", settings.option, path, problem.what());
+/// Throws ConfigError if the path names nothing.
+std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& settings,
+                                     const std::string& path) {
+    if (storage == Storage::kEncodings) {
+        return std::make_unique<EncodingDataset>(
+            EncodingDatasetSettings{.path = path, .subset_size = settings.subset_size});
     }
     return std::make_unique<WebDataset>(WebDatasetSettings{
         .path = path,
@@ -111,11 +113,14 @@ std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
                                         .seed = settings.seed,
                                         .validation = settings.validation,
                                         .subset_size = settings.subset_size});
-        case Storage::kArrow:
+        case Storage::kPictureTable:
             fail_config(
-                "{} = \"{}\": reading Arrow folders is not part of this version; these work: {}",
+                "{} = \"{}\": reading pictures from Arrow folders is not part of this version; "
+                "these work: {}",
                 settings.option, settings.name,
-                names_of({Storage::kShapes, Storage::kTar, Storage::kRemoteTar}));
+                names_of(
+                    {Storage::kShapes, Storage::kTar, Storage::kRemoteTar, Storage::kEncodings}));
+        case Storage::kEncodings:
         case Storage::kRemoteTar:
         case Storage::kTar:
             break;
@@ -128,7 +133,11 @@ std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
                 ? " (reading them over the network is not part of this version)"
                 : "");
     }
-    return open_tar(settings, path);
+    try {
+        return open_stored(entry.storage, settings, path);
+    } catch (const ConfigError& problem) {
+        fail_config("{}_path = \"{}\": {}", settings.option, path, problem.what());
+    }
 }
 
 }  // namespace flux::data

@@ -1,11 +1,9 @@
-// Which files a data set's path names.
-#include <glob.h>
-
+// Which files a tar data set's path names.
 #include <algorithm>
 #include <array>
-#include <memory>
 #include <unordered_set>
 
+#include "data/path_list.h"
 #include "flux/base/error.h"
 #include "flux/data/webdataset.h"
 
@@ -41,59 +39,22 @@ std::vector<fs::path> shards_in_folder(const fs::path& folder) {
     return found;
 }
 
-std::vector<fs::path> glob_paths(const std::string& pattern) {
-    glob_t result{};
-    const int status = ::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &result);
-    const std::unique_ptr<glob_t, decltype(&globfree)> guard(&result, globfree);
-    if (status == GLOB_NOMATCH) {
-        fail_config("{}: no file fits this pattern", pattern);
-    }
-    if (status != 0) {
-        fail_config("{}: the pattern cannot be expanded (a folder in it is not readable)", pattern);
-    }
-    std::vector<fs::path> found(result.gl_pathv, result.gl_pathv + result.gl_pathc);
-    std::sort(found.begin(), found.end());
-    return found;
-}
-
-void add_shards(const std::string& item, std::vector<fs::path>& out) {
-    const bool exists = fs::exists(item);
-    const bool is_pattern = item.find_first_of("*?[") != std::string::npos;
-    if (!exists && !is_pattern) {
-        fail_config(
-            "{}: no such file or folder; give the folder of the tar shards, a file or a pattern "
-            "(*.tar) as the data set's path",
-            item);
-    }
-    for (const fs::path& path : exists ? std::vector<fs::path>{item} : glob_paths(item)) {
-        if (fs::is_directory(path)) {
-            const std::vector<fs::path> inside = shards_in_folder(path);
-            out.insert(out.end(), inside.begin(), inside.end());
-        } else {
-            out.push_back(path);
-        }
-    }
-}
-
 }  // namespace
 
 std::vector<fs::path> find_shards(const std::string& path) {
     std::vector<fs::path> found;
-    if (fs::exists(path)) {  // a name may hold commas
-        add_shards(path, found);
-    } else {
-        for (size_t begin = 0; begin <= path.size();) {
-            const size_t comma = std::min(path.find(',', begin), path.size());
-            if (comma > begin) {
-                add_shards(path.substr(begin, comma - begin), found);
-            }
-            begin = comma + 1;
+    for (const fs::path& named : expand_path_list(
+             path,
+             "give the folder of the tar shards, a file or a pattern (*.tar) as the data set's "
+             "path")) {
+        if (fs::is_directory(named)) {
+            const std::vector<fs::path> inside = shards_in_folder(named);
+            found.insert(found.end(), inside.begin(), inside.end());
+        } else {
+            found.push_back(named);
         }
     }
-    if (found.empty()) {
-        fail_config("the data set's path is empty: give the folder of its tar shards");
-    }
-    std::unordered_set<std::string> known;  // two patterns may name the same file
+    std::unordered_set<std::string> known;  // a folder, and a shard in it
     std::erase_if(found,
                   [&](const fs::path& shard) { return !known.insert(shard.string()).second; });
     return found;

@@ -11,11 +11,22 @@ namespace flux::encoders {
 MicroBatch encode_batch(const Conditioning& conditioning, const data::Batch& batch,
                         const BatchKeys& keys) {
     MicroBatch micro;
-    micro.latents =
-        conditioning.encode_pictures(batch.images, keys.seed, keys.vae_noise, keys.index);
+    if (batch.payload.is_encoded()) {
+        const data::EncodingBatch& stored = batch.payload.encodings;
+        const auto move = [&](const at::Tensor& rows) {
+            return rows.to(conditioning.device(), /*non_blocking=*/true);
+        };
+        micro.latents = conditioning.draw_latents({move(stored.mean), move(stored.logvar)},
+                                                  keys.seed, keys.vae_noise, keys.index);
+        micro.text = {move(stored.t5), move(stored.clip)};
+    } else {
+        const data::PictureBatch& pictures = batch.payload.pictures;
+        micro.latents =
+            conditioning.encode_pictures(pictures.images, keys.seed, keys.vae_noise, keys.index);
+        micro.text = conditioning.encode_text(pictures.captions);
+    }
     micro.noise =
         kernels::keyed_normal({keys.seed, keys.noise}, keys.index, micro.latents.sizes().slice(1));
-    micro.text = conditioning.encode_text(batch.captions);
     return micro;
 }
 

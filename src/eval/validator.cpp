@@ -116,6 +116,9 @@ std::optional<ValidationResult> Validator::run(model::Mmdit& model,
 
 std::vector<std::string> Validator::captions(int64_t count) const {
     std::vector<std::string> captions;
+    if (std::holds_alternative<data::EncodingShape>(dataset_.payload())) {
+        return captions;
+    }
     for (int64_t row = 0; row < dataset_.size() && static_cast<int64_t>(captions.size()) < count;
          ++row) {
         try {

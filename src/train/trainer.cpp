@@ -7,6 +7,7 @@
 #include "flux/base/log.h"
 #include "flux/checkpoint/folder.h"
 #include "flux/config/print.h"
+#include "flux/encoders/payload_check.h"
 #include "flux/sample/sampler.h"
 #include "flux/train/train_state.h"
 
@@ -18,6 +19,31 @@ std::unique_ptr<data::Dataset> open_validation_set(const ResolvedJob& job) {
                            : nullptr;
 }
 
+/// Throws ConfigError if the samples of a data set do not fit the encoders and the model.
+void check_dataset(const ResolvedJob& job, const encoders::Conditioning& conditioning,
+                   const data::Dataset& dataset, bool validation) {
+    const config::JobConfig& config = job.config;
+    encoders::check_payload(
+        dataset.payload(), conditioning,
+        {.dataset = validation ? fmt::format("eval.dataset = \"{}\"", config.eval.dataset)
+                               : fmt::format("training.dataset = \"{}\"", config.training.dataset),
+         .widths = {job.model.context_in_dim, job.model.vec_in_dim},
+         .img_size = config.training.img_size,
+         .drops_captions = !validation && config.training.classifier_free_guidance_prob > 0});
+}
+
+encoders::Conditioning open_conditioning(const ResolvedJob& job, const data::Dataset& dataset,
+                                         const data::Dataset* validation_set) {
+    encoders::Conditioning conditioning(
+        job.config.encoder, job.config.training.test_mode,
+        {.tokens = job.model.context_in_dim, .pooled = job.model.vec_in_dim}, job.device);
+    check_dataset(job, conditioning, dataset, /*validation=*/false);
+    if (validation_set != nullptr) {
+        check_dataset(job, conditioning, *validation_set, /*validation=*/true);
+    }
+    return conditioning;
+}
+
 data::LoaderSettings loader_settings(const ResolvedJob& job, int64_t first_sample) {
     data::LoaderSettings settings;
     settings.batch_size = job.config.training.batch_size;
@@ -27,6 +53,7 @@ data::LoaderSettings loader_settings(const ResolvedJob& job, int64_t first_sampl
     settings.num_workers = static_cast<int>(job.config.dataloader.num_workers);
     settings.prefetch_factor = static_cast<int>(job.config.dataloader.prefetch_factor);
     settings.max_bad_fraction = job.config.training.max_bad_fraction;
+    settings.pinned = job.device.is_cuda();
     return settings;
 }
 
@@ -56,9 +83,7 @@ Trainer::Trainer(const ResolvedJob& job)
     : job_(job),
       dataset_(data::make_dataset(dataset_settings(job.config, job.seed, false))),
       validation_set_(open_validation_set(job)),
-      conditioning_(job.config.encoder, job.config.training.test_mode,
-                    {.tokens = job.model.context_in_dim, .pooled = job.model.vec_in_dim},
-                    job.device),
+      conditioning_(open_conditioning(job, *dataset_, validation_set_.get())),
       model_(job.model, {.compute_dtype = job.dtype, .device = job.device, .slabs = job.slabs()},
              recompute_policy(job.config.activation_checkpoint)),
       optimizer_(job.config.optimizer, model_.parameters().shards()),
@@ -253,6 +278,9 @@ bool Trainer::draw_pictures() {
     std::vector<sample::PictureRequest> requests;
     for (std::string& caption : validator_->captions(eval.save_img_count)) {
         requests.push_back({std::move(caption), static_cast<int64_t>(requests.size()), 0});
+    }
+    if (requests.empty()) {
+        return true;  // the validation set holds no captions to draw
     }
     const auto folder =
         job_.folder() / eval.save_img_folder / fmt::format("step-{:06}", figures_.step);

@@ -126,8 +126,6 @@ TEST(RefuseUnbuilt, NamesWhatIsPossible) {
     EXPECT_THAT(unbuilt_error_of({"--training.shuffle=shards"}),
                 HasSubstr("possible so far: \"global\", \"none\""));
     EXPECT_THAT(unbuilt_error_of({"--eval.steps=6"}), HasSubstr("possible so far: unset"));
-    EXPECT_THAT(unbuilt_error_of({"--encoder.empty_encodings_path=/empty"}),
-                HasSubstr("possible so far: \"\""));
     EXPECT_NO_THROW(refuse_unbuilt(load_words({"--training.shuffle=none"})));
     EXPECT_NO_THROW(refuse_unbuilt(load_words({"--parallelism.data_parallel_shard_degree=1"})));
 }

@@ -22,7 +22,7 @@ public:
         : size_(size), is_bad_(std::move(is_bad)) {}
 
     int64_t size() const override { return size_; }
-    int img_size() const override { return 2; }
+    PayloadShape payload() const override { return PictureShape{2}; }
     Sample read(int64_t row, uint32_t epoch) const override {
         if (is_bad_(row)) {
             throw Error(describe(row) + ": is bad");
@@ -88,7 +88,8 @@ TEST(Loader, DoesNotDependOnTheNumberOfThreads) {
     }
     for (size_t i = 0; i < 20; ++i) {
         for (size_t run = 1; run < runs.size(); ++run) {
-            EXPECT_TRUE(at::equal(runs[0][i].images, runs[run][i].images));
+            EXPECT_TRUE(at::equal(runs[0][i].payload.pictures.images,
+                                  runs[run][i].payload.pictures.images));
             EXPECT_EQ(runs[0][i].rows, runs[run][i].rows);
             EXPECT_EQ(runs[0][i].keys, runs[run][i].keys);
         }
@@ -101,15 +102,15 @@ TEST(Loader, PicturesArePlanar) {
     const ShapesDataset dataset({.img_size = 16, .seed = 1});
     Loader loader(dataset, {.batch_size = 2, .shuffle = config::Shuffle::kNone});
     const Batch batch = *loader.next();
-    EXPECT_EQ(batch.images.sizes(), (std::vector<int64_t>{2, 3, 16, 16}));
+    EXPECT_EQ(batch.payload.pictures.images.sizes(), (std::vector<int64_t>{2, 3, 16, 16}));
     const Sample sample = dataset.read(1, 0);
-    const auto* images = batch.images.const_data_ptr<uint8_t>();
+    const auto* images = batch.payload.pictures.images.const_data_ptr<uint8_t>();
     for (size_t i = 0; i < 256; ++i) {
         for (size_t c = 0; c < 3; ++c) {
             ASSERT_EQ(images[(3 + c) * 256 + i], sample.image.rgb[3 * i + c]);
         }
     }
-    EXPECT_EQ(batch.captions[1], sample.caption);
+    EXPECT_EQ(batch.payload.pictures.captions[1], sample.caption);
     EXPECT_EQ(batch.timesteps[1], -1);
 }
 
@@ -158,8 +159,8 @@ TEST(Loader, ValidationLeavesBadRowsOut) {
                             .max_bad_fraction = 1.0});
     const auto batches = take(loader, 10);
     EXPECT_EQ(rows_of(batches), (std::vector<int64_t>{0, 2, 3, 4, 5}));
-    EXPECT_EQ(batches[0].images.size(0), 1);
-    EXPECT_EQ(batches[0].images.const_data_ptr<uint8_t>()[0], 0);
+    EXPECT_EQ(batches[0].payload.pictures.images.size(0), 1);
+    EXPECT_EQ(batches[0].payload.pictures.images.const_data_ptr<uint8_t>()[0], 0);
     EXPECT_EQ(loader.bad_samples(), 3);
 }
 

@@ -238,8 +238,9 @@ TEST_F(WebDatasetTest, CompressedShardsBeyondTheMemoryGiveTheSameSamples) {
             const Batch batch = *loader.next();
             const Batch reference = *expected.next();
             EXPECT_EQ(batch.keys, reference.keys);
-            EXPECT_EQ(batch.captions, reference.captions);
-            EXPECT_TRUE(at::equal(batch.images, reference.images));
+            EXPECT_EQ(batch.payload.pictures.captions, reference.payload.pictures.captions);
+            EXPECT_TRUE(
+                at::equal(batch.payload.pictures.images, reference.payload.pictures.images));
         }
         EXPECT_EQ(loader.bad_samples(), 0);
     }
@@ -298,14 +299,16 @@ TEST(MakeDataset, RefusesWithTheRemedy) {
     };
     EXPECT_THAT(open("shape", ""), testing::ThrowsMessage<ConfigError>(HasSubstr(
                                        "\"shape\": unknown data set; did you mean shapes?")));
-    EXPECT_THAT(open("cc12m_preprocessed", ""),
+    EXPECT_THAT(open("cc12m_disk", ""),
                 testing::ThrowsMessage<Error>(HasSubstr("these work: shapes, webdataset")));
     EXPECT_THAT(open("cc12m-wds", ""), testing::ThrowsMessage<Error>(HasSubstr("network")));
     EXPECT_THAT(open("webdataset", ""),
                 testing::ThrowsMessage<Error>(HasSubstr("name the folder")));
     EXPECT_THAT(open("webdataset", "/no/such/folder"),
                 testing::ThrowsMessage<Error>(HasSubstr("/no/such/folder: no such file")));
-    EXPECT_EQ(make_dataset({.name = "dummy", .img_size = 32})->img_size(), 32);
+    EXPECT_EQ(
+        std::get<PictureShape>(make_dataset({.name = "dummy", .img_size = 32})->payload()).side,
+        32);
 }
 
 }  // namespace

@@ -19,7 +19,9 @@ TEST(DctAutoencoder, ShapesComeOutStandardised) {
     const DctAutoencoder autoencoder(at::kCPU);
     std::vector<at::Tensor> all;
     for (int i = 0; i < 8; ++i) {
-        all.push_back(autoencoder.encode(loader.next()->images.to(at::kFloat) / 127.5 - 1.0).mean);
+        all.push_back(
+            autoencoder.encode(loader.next()->payload.pictures.images.to(at::kFloat) / 127.5 - 1.0)
+                .mean);
     }
     const at::Tensor latents = at::cat(all).transpose(0, 1).flatten(1).to(at::kDouble);  // [16, N]
     for (int64_t channel = 0; channel < latents.size(0); ++channel) {

@@ -15,15 +15,15 @@ public:
 
     virtual int64_t size() const = 0;
 
-    /// Side of the square pictures that read() returns.
-    virtual int img_size() const = 0;
+    /// What read() returns, and its sizes.
+    virtual PayloadShape payload() const = 0;
 
     /// The sample of a row in [0, size()), the same on every call with the same arguments; the
     /// epoch keys the crop. Safe to call from several threads. Throws Error if the sample is bad.
     virtual Sample read(int64_t row, uint32_t epoch) const = 0;
 
     /// The caption that read() gives the row, without decoding the picture. Throws Error if there
-    /// is none to read.
+    /// is none to read, as in a set of stored encodings.
     virtual std::string caption(int64_t row) const = 0;
 
     /// Hash of all that fixes which sample a row number means. The same after a restart and for a

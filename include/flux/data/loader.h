@@ -1,9 +1,8 @@
 // Batches from a data set, made ahead of time by reader threads and handed over in order. What a
 // batch holds depends on the settings and the seed, never on the number of threads.
 //
-// The payload (`images`) is laid out in ReadAhead::open_batch, with the shape that the data set
-// names, and written sample by sample in ReadAhead::fill, nowhere else: another payload (stored
-// encodings, pictures of several shapes) is a change of Sample, Batch and these two.
+// What a batch holds of its samples (pictures, or stored encodings) is laid out and filled in
+// payload.h and nowhere else: pictures of several shapes are a change of PictureShape and there.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,9 +21,31 @@ namespace flux::data {
 class BadSampleLog;
 class ReadAhead;
 
-struct Batch {
-    at::Tensor images;  // [B, 3, S, S] uint8, S = img_size of the data set
+struct PictureBatch {
+    at::Tensor images;  // [B, 3, S, S] uint8
     std::vector<std::string> captions;
+};
+
+/// All bfloat16. L text tokens, C width of a text token, V width of the pooled text, K h w
+/// latent channels, height and width.
+struct EncodingBatch {
+    at::Tensor t5;      // [B, L, C]
+    at::Tensor clip;    // [B, V]
+    at::Tensor mean;    // [B, K, h, w]
+    at::Tensor logvar;  // [B, K, h, w]
+};
+
+/// What a batch holds of its samples: pictures or encodings, as the data set's payload() says; the
+/// other is empty.
+struct Payload {
+    PictureBatch pictures;
+    EncodingBatch encodings;
+
+    bool is_encoded() const { return encodings.t5.defined(); }
+};
+
+struct Batch {
+    Payload payload;
     std::vector<std::string> keys;
     std::vector<int64_t> rows;  // row each sample really comes from (of the substitute, if any)
     std::vector<int64_t> timesteps;  // -1 = none
@@ -48,6 +69,7 @@ struct LoaderSettings {
     int num_workers = 2;      // reader threads; 0: the caller's thread reads
     int prefetch_factor = 2;  // batches under way for each reader
     double max_bad_fraction = 0.01;  // of an epoch's samples
+    bool pinned = false;             // batches in page-locked memory, for copies to a GPU
 };
 
 class Loader {

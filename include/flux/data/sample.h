@@ -1,8 +1,12 @@
 // One training example on its way from storage to the loader.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "flux/base/png.h"
@@ -18,12 +22,48 @@ struct Image {
     ImageView view() const { return {rgb.data(), width, height}; }
 };
 
+/// A sample that was encoded beforehand: bfloat16 in C order, where storage holds it. Shapes are
+/// those of the data set's EncodingShape.
+struct StoredEncodings {
+    struct Cell {
+        std::span<const std::byte> data{};
+        std::shared_ptr<const void> owner{};  // keeps the data
+    };
+    Cell t5{};
+    Cell clip{};
+    Cell mean{};
+    Cell logvar{};
+};
+
+/// Holds a picture and its caption, or encodings: which of them, the data set's payload() says.
 struct Sample {
     int64_t row = 0;
     std::string key{};
     Image image{};
     std::string caption{};
+    StoredEncodings encodings{};
     int64_t timestep = -1;  // number of the fixed validation timestep, -1 = the data set has none
 };
+
+/// Square RGB pictures with captions.
+struct PictureShape {
+    int side = 0;
+    bool operator==(const PictureShape&) const = default;
+};
+
+/// Sizes of stored encodings: t5 [text_tokens, text_width], clip [pooled_width], mean and logvar
+/// [channels, height, width].
+struct EncodingShape {
+    int64_t text_tokens = 0;
+    int64_t text_width = 0;
+    int64_t pooled_width = 0;
+    int64_t channels = 0;
+    int64_t height = 0;
+    int64_t width = 0;
+    bool operator==(const EncodingShape&) const = default;
+};
+
+/// What every sample of a data set holds.
+using PayloadShape = std::variant<PictureShape, EncodingShape>;
 
 }  // namespace flux::data

@@ -59,7 +59,7 @@ public:
     explicit ShapesDataset(const Settings& settings);
 
     int64_t size() const override { return size_; }
-    int img_size() const override { return settings_.img_size; }
+    PayloadShape payload() const override { return PictureShape{settings_.img_size}; }
     Sample read(int64_t row, uint32_t epoch) const override;
     std::string caption(int64_t row) const override;
     uint64_t fingerprint() const override;

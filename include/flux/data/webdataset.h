@@ -39,7 +39,7 @@ public:
     explicit WebDataset(const WebDatasetSettings& settings);
 
     int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
-    int img_size() const override { return settings_.img_size; }
+    PayloadShape payload() const override { return PictureShape{settings_.img_size}; }
     Sample read(int64_t row, uint32_t epoch) const override;
     std::string caption(int64_t row) const override;
     uint64_t fingerprint() const override;

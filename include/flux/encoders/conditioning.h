@@ -37,8 +37,9 @@ struct TextWidths {
 
 class Conditioning {
 public:
-    /// Opens the encoders that `settings` names. Throws ConfigError naming the option when one
-    /// cannot be opened. `test_mode` takes the built-in ones whatever the settings say.
+    /// Opens the encoders that `settings` names; where a name is empty there is none, for samples
+    /// that come encoded. Throws ConfigError naming the option when one cannot be opened.
+    /// `test_mode` takes the built-in ones whatever the settings say.
     Conditioning(const config::Encoder& settings, bool test_mode, TextWidths widths,
                  at::Device device);
 
@@ -47,6 +48,14 @@ public:
     at::Tensor encode_pictures(const at::Tensor& pictures, uint64_t seed, Purpose purpose,
                                const at::Tensor& index) const;
 
+    /// What encode_pictures() draws from, on the device.
+    Posterior encode_posterior(const at::Tensor& pictures) const;
+
+    /// Latents x_0 of an encoded picture, drawn as encode_pictures() does.
+    at::Tensor draw_latents(const Posterior& posterior, uint64_t seed, Purpose purpose,
+                            const at::Tensor& index) const;
+
+    /// Throws Error naming the option if there is no text encoder; likewise decode_pictures().
     TextConditioning encode_text(std::span<const std::string> captions) const;
 
     /// Replaces the captions of the drawn rows by the empty caption: the draw of (seed,
@@ -54,7 +63,8 @@ public:
     TextConditioning drop_captions(const TextConditioning& text, const CaptionDropout& dropout,
                                    uint64_t seed, const at::Tensor& samples) const;
 
-    /// What the empty caption encodes to, for `batch` rows.
+    /// What the empty caption encodes to, for `batch` rows. Throws Error naming the option if it is
+    /// not known.
     TextConditioning empty_text(int64_t batch) const;
 
     /// Pictures uint8 [B, 3, H, W] of latents; like the reference, values are cut off and not
@@ -62,6 +72,9 @@ public:
     at::Tensor decode_pictures(const at::Tensor& latents) const;
 
     at::Device device() const { return device_; }
+    bool encodes_text() const { return tokens_ && pooled_; }
+    bool encodes_pictures() const { return autoencoder_ != nullptr; }
+    bool has_empty_text() const { return empty_.tokens.defined(); }
 
 private:
     at::Device device_;
@@ -72,7 +85,8 @@ private:
     TextConditioning empty_;
 };
 
-/// Rows where `drop` (bool [B]) is set take `empty` (batch of one), the others stay.
+/// Rows where `drop` (bool [B]) is set take `empty` (batch of one), the others stay; in the dtype
+/// of `encoding`.
 at::Tensor replace_rows(const at::Tensor& encoding, const at::Tensor& drop,
                         const at::Tensor& empty);
 

@@ -26,7 +26,8 @@ struct BatchKeys {
     at::Tensor index;  // int64 [B], on the device
 };
 
-/// Encodes a batch of the loader: latents, noise and text. The caller sets the timesteps.
+/// Encodes a batch of the loader, or takes what is stored: latents, noise and text. The caller sets
+/// the timesteps.
 MicroBatch encode_batch(const Conditioning& conditioning, const data::Batch& batch,
                         const BatchKeys& keys);
 

@@ -59,7 +59,7 @@ public:
                                         const std::function<bool()>& should_stop = {}) const;
 
     /// The first `count` captions of the set, for sample pictures; samples that cannot be read are
-    /// left out.
+    /// left out. None if the set holds encodings.
     std::vector<std::string> captions(int64_t count) const;
 
 private:

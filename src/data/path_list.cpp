@@ -1,0 +1,65 @@
+#include "data/path_list.h"
+
+#include <glob.h>
+
+#include <algorithm>
+#include <memory>
+#include <unordered_set>
+
+#include "flux/base/error.h"
+
+namespace flux::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<fs::path> glob_paths(const std::string& pattern) {
+    glob_t result{};
+    const int status = ::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &result);
+    const std::unique_ptr<glob_t, decltype(&globfree)> guard(&result, globfree);
+    if (status == GLOB_NOMATCH) {
+        fail_config("{}: no file fits this pattern", pattern);
+    }
+    if (status != 0) {
+        fail_config("{}: the pattern cannot be expanded (a folder in it is not readable)", pattern);
+    }
+    std::vector<fs::path> found(result.gl_pathv, result.gl_pathv + result.gl_pathc);
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
+std::vector<fs::path> expand_item(const std::string& item, std::string_view remedy) {
+    if (fs::exists(item)) {
+        return {item};
+    }
+    if (item.find_first_of("*?[") == std::string::npos) {
+        fail_config("{}: no such file or folder; {}", item, remedy);
+    }
+    return glob_paths(item);
+}
+
+}  // namespace
+
+std::vector<fs::path> expand_path_list(const std::string& path, std::string_view remedy) {
+    std::vector<fs::path> found;
+    if (fs::exists(path)) {
+        found.emplace_back(path);
+    } else {
+        for (size_t begin = 0; begin <= path.size();) {
+            const size_t comma = std::min(path.find(',', begin), path.size());
+            if (comma > begin) {
+                const auto more = expand_item(path.substr(begin, comma - begin), remedy);
+                found.insert(found.end(), more.begin(), more.end());
+            }
+            begin = comma + 1;
+        }
+    }
+    if (found.empty()) {
+        fail_config("the data set's path is empty; {}", remedy);
+    }
+    std::unordered_set<std::string> known;  // two patterns may name the same file
+    std::erase_if(found, [&](const fs::path& one) { return !known.insert(one.string()).second; });
+    return found;
+}
+
+}  // namespace flux::data
