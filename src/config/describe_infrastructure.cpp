@@ -136,6 +136,17 @@ void describe_preprocessing(std::vector<Option>& table) {
           {.help = "Folder for the encoded data set",
            .required = true,
            .status = used_with("`flux_train preprocess`")});
+    s.row(&Preprocessing::file_size_mb, "file_size_mb",
+          {.help = "Size of its files before compression, at least one sample each; a killed run "
+                   "loses no more than the file it was at",
+           .unit = "MB",
+           .range = at_least(1, 1e6),
+           .status = used_with("`flux_train preprocess`")});
+    s.row(&Preprocessing::compression, "compression",
+          {.help = "Of its files: none, which is read fastest, or zstd",
+           .required = true,
+           .one_of = {"none", "zstd"},
+           .status = used_with("`flux_train preprocess`")});
     s.append_to(table);
 }
 

@@ -140,4 +140,6 @@ std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
     }
 }
 
+bool is_validation_set(std::string_view name) { return name.starts_with("coco"); }
+
 }  // namespace flux::data

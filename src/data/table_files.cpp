@@ -1,5 +1,7 @@
 #include "data/table_files.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -78,10 +80,28 @@ std::vector<fs::path> list(const fs::path& folder) {
     return entries;
 }
 
+/// Training and test data of one set must not become one.
+void refuse_splits(const fs::path& folder) {
+    if (!fs::exists(folder / "dataset_dict.json")) {
+        return;
+    }
+    std::vector<std::string> splits;
+    for (const fs::path& entry : list(folder)) {
+        if (fs::is_directory(entry) && is_saved(entry)) {
+            splits.push_back(entry.filename().string());
+        }
+    }
+    if (splits.size() > 1) {
+        fail("{}: holds the splits {}; give the folder of one of them", folder.string(),
+             fmt::join(splits, ", "));
+    }
+}
+
 std::vector<fs::path> files_in(const fs::path& folder) {
     if (is_saved(folder)) {
         return files_of_saved(folder);
     }
+    refuse_splits(folder);
     std::vector<fs::path> files;
     bool has_arrow = false;
     for (const fs::path& entry : list(folder)) {

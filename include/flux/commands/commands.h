@@ -13,6 +13,8 @@ using Words = std::vector<std::string>;
 int train(const Words& words);
 /// Draws pictures with a checkpoint.
 int sample(const Words& words);
+/// Encodes a data set of pictures for training without encoders.
+int preprocess(const Words& words);
 /// `data shapes`: writes the built-in data set as tar shards.
 int data(const Words& words);
 /// `checkpoint export`: writes the weights as one safetensors file.

@@ -288,6 +288,8 @@ struct Inference {
 
 struct Preprocessing {
     std::string output_dataset_path = "/datasets/preprocessed";
+    int64_t file_size_mb = 500;
+    std::string compression = "none";
     bool operator==(const Preprocessing&) const = default;
 };
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "flux/data/dataset.h"
 
@@ -25,5 +26,9 @@ struct DatasetSettings {
 /// Opens a data set. Throws ConfigError for an unknown name (offers the nearest) or a path that
 /// names nothing, Error for a data set without a usable sample, or storage that cannot be read.
 std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings);
+
+/// Whether a name is that of a validation set, whatever it is opened for: its samples have
+/// timesteps, and small pictures are enlarged.
+bool is_validation_set(std::string_view name);
 
 }  // namespace flux::data

@@ -1,0 +1,254 @@
+// The table over Arrow files: formats, compression, random access, and files that are damaged in
+// any byte.
+#include "data/arrow_table.h"
+
+#include <arrow/array/builder_binary.h>
+#include <arrow/io/file.h>
+#include <arrow/ipc/writer.h>
+#include <arrow/record_batch.h>
+#include <arrow/type.h>
+#include <arrow/util/compression.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <functional>
+
+#include "data/arrow_status.h"
+#include "data/table_files.h"
+#include "flux/base/file.h"
+#include "flux/base/philox.h"
+#include "flux/data/arrow_writer.h"
+#include "support/reference.h"
+
+namespace flux::data {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+const std::vector<SavedColumn> kColumns = {{"key", SavedKind::kText},
+                                           {"data", SavedKind::kBytes},
+                                           {"number", SavedKind::kInt32},
+                                           {"picture", SavedKind::kImage}};
+const std::vector<TableColumn> kWanted = {{"key", CellKind::kText},
+                                          {"data", CellKind::kBytes},
+                                          {"number", CellKind::kInteger},
+                                          {"picture.bytes", CellKind::kBytes},
+                                          {"absent", CellKind::kBytes, false}};
+
+std::string data_of(int64_t row) { return std::string(size_t(row % 50) * 7, char('a' + row % 26)); }
+
+/// Rows first .. first + count; every third number and every fifth picture is null.
+void write_rows(const fs::path& path, int64_t first, int64_t count,
+                SavedCompression compression = SavedCompression::kNone) {
+    ArrowWriter writer(path, kColumns, compression);
+    for (int64_t row = first; row < first + count; ++row) {
+        const std::string key = std::to_string(row);
+        const std::string data = data_of(row);
+        const std::string picture = "picture " + key;
+        SavedCell number, image;
+        if (row % 3 != 0) {
+            number = static_cast<int32_t>(row);
+        }
+        if (row % 5 != 0) {
+            image = std::string_view(picture);
+        }
+        writer.add({std::string_view(key), std::string_view(data), number, image});
+    }
+    writer.commit();
+}
+
+void expect_row(const ArrowTable& table, int64_t row) {
+    EXPECT_EQ(table.bytes(row, 0)->text(), std::to_string(row));
+    EXPECT_EQ(table.bytes(row, 1)->text(), data_of(row));
+    EXPECT_EQ(table.integer(row, 2), row % 3 == 0 ? std::nullopt : std::optional<int64_t>(row));
+    const auto picture = table.bytes(row, 3);
+    ASSERT_EQ(picture.has_value(), row % 5 != 0);
+    if (picture) {
+        EXPECT_EQ(picture->text(), "picture " + std::to_string(row));
+    }
+    EXPECT_FALSE(table.bytes(row, 4).has_value());
+}
+
+std::string error_of(const std::function<void()>& work) {
+    try {
+        work();
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return "no error";
+}
+
+TEST(ArrowTable, FindsAnyRowInAnyFileAndBatch) {
+    const test::TemporaryFolder folder;
+    write_rows(folder.path() / "a", 0, 230);
+    write_rows(folder.path() / "b", 230, 1, SavedCompression::kZstd);
+    write_rows(folder.path() / "c", 231, 0);
+    write_rows(folder.path() / "d", 231, 350, SavedCompression::kZstd);
+    const ArrowTable table(
+        {folder.path() / "a", folder.path() / "b", folder.path() / "c", folder.path() / "d"},
+        kWanted, /*decoded_bytes=*/1);  // keeps one decoded batch at a time
+    ASSERT_EQ(table.rows(), 581);
+    const Draw draw{1, Purpose::kOrder, 0};
+    for (uint32_t i = 0; i < 300; ++i) {
+        expect_row(table, static_cast<int64_t>(draw.below(581, i)));
+    }
+    EXPECT_THAT(table.describe(580), testing::EndsWith("d: row 349"));
+    EXPECT_TRUE(table.has(3));
+    EXPECT_FALSE(table.has(4));
+}
+
+TEST(ArrowTable, ADecodedCellOutlivesItsBatch) {
+    const test::TemporaryFolder folder;
+    write_rows(folder.path() / "a", 0, 500, SavedCompression::kZstd);
+    const ArrowTable table({folder.path() / "a"}, kWanted, 1);
+    const auto cell = table.bytes(149, 1);
+    expect_row(table, 450);
+    EXPECT_EQ(cell->text(), data_of(149));
+}
+
+/// One large_binary column, as a file with a footer.
+void write_ipc_file(const fs::path& path, arrow::Compression::type compression) {
+    const auto schema = arrow::schema({arrow::field("data", arrow::large_binary())});
+    auto options = arrow::ipc::IpcWriteOptions::Defaults();
+    if (compression != arrow::Compression::UNCOMPRESSED) {
+        options.codec = take_arrow(arrow::util::Codec::Create(compression), "codec");
+    }
+    const auto out = take_arrow(arrow::io::FileOutputStream::Open(path.string()), "open");
+    const auto writer = take_arrow(arrow::ipc::MakeFileWriter(out, schema, options), "writer");
+    for (int64_t batch = 0; batch < 3; ++batch) {
+        arrow::LargeBinaryBuilder builder;
+        for (int64_t row = 0; row < 40; ++row) {
+            check_arrow(builder.Append(data_of(40 * batch + row)), "append");
+        }
+        const auto array = take_arrow(builder.Finish(), "finish");
+        check_arrow(writer->WriteRecordBatch(*arrow::RecordBatch::Make(schema, 40, {array})), "w");
+    }
+    check_arrow(writer->Close(), "close");
+    check_arrow(out->Close(), "close");
+}
+
+TEST(ArrowTable, ReadsTheFileFormatAndBothCompressions) {
+    const test::TemporaryFolder folder;
+    for (const auto compression : {arrow::Compression::UNCOMPRESSED, arrow::Compression::ZSTD,
+                                   arrow::Compression::LZ4_FRAME}) {
+        write_ipc_file(folder.path() / "x.arrow", compression);
+        const ArrowTable table({folder.path() / "x.arrow"}, {{"data", CellKind::kBytes}});
+        ASSERT_EQ(table.rows(), 120);
+        for (int64_t row = 0; row < 120; ++row) {
+            EXPECT_EQ(table.bytes(row, 0)->text(), data_of(row));
+        }
+    }
+}
+
+TEST(ArrowTable, RefusesOtherColumnsByName) {
+    const test::TemporaryFolder folder;
+    write_rows(folder.path() / "a", 0, 3);
+    const auto open = [&](TableColumn column) {
+        return error_of([&] { ArrowTable({folder.path() / "a"}, {column}); });
+    };
+    EXPECT_THAT(open({"mean", CellKind::kBytes}),
+                testing::AllOf(HasSubstr("has no column \"mean\""), HasSubstr("key, data")));
+    EXPECT_THAT(open({"key", CellKind::kBytes}), HasSubstr("type string: must be binary"));
+    EXPECT_THAT(open({"number.bytes", CellKind::kBytes}), HasSubstr("has no column"));
+}
+
+/// Without waiting for the disk.
+void write_fast(const fs::path& path, const std::string& text) {
+    std::ofstream(path, std::ios::binary) << text;
+}
+
+// Whatever happens to a byte, the answer is an Error or other cells, never a crash. Run this under
+// AddressSanitizer too.
+TEST(ArrowTable, SurvivesDamageInAnyByte) {
+    const test::TemporaryFolder folder;
+    int refused = 0;
+    int read = 0;
+    for (const auto compression : {SavedCompression::kNone, SavedCompression::kZstd}) {
+        write_rows(folder.path() / "good", 0, 12, compression);
+        const std::string good = read_text(folder.path() / "good");
+        for (size_t i = 0; i < good.size(); i += 3) {
+            std::string bad = good;
+            bad[i] = static_cast<char>(bad[i] ^ (i % 2 == 0 ? 0xFF : 0x81));
+            write_fast(folder.path() / "bad", bad);
+            try {
+                const ArrowTable table({folder.path() / "bad"}, kWanted);
+                for (int64_t row = 0; row < table.rows(); ++row) {
+                    for (const size_t column : {0, 1, 3}) {
+                        table.bytes(row, column);
+                    }
+                    table.integer(row, 2);
+                }
+                ++read;
+            } catch (const Error&) {
+                ++refused;
+            }
+        }
+        for (size_t size = 0; size < good.size(); size += 31) {
+            write_fast(folder.path() / "bad", good.substr(0, size));
+            EXPECT_NE(error_of([&] {
+                          const ArrowTable table({folder.path() / "bad"}, kWanted);
+                          if (table.rows() < 12) {
+                              fail("rows are lost");
+                          }
+                      }),
+                      "no error")
+                << size;
+        }
+    }
+    EXPECT_GT(refused, 100);
+    EXPECT_GT(read, 100);
+}
+
+class TableFiles : public testing::Test {
+protected:
+    /// A folder with one file of the given name.
+    void save(const std::string& name, const std::string& file = "data-00000-of-00001.arrow") {
+        fs::create_directories(folder_.path() / name);
+        if (!file.empty() && file.find('/') == std::string::npos) {
+            write_rows(folder_.path() / name / file, 0, 1);
+        }
+        write_saved_index(folder_.path() / name, kColumns, {{file, 1, 1}}, 0);
+    }
+    std::vector<std::string> find(const std::string& path) const {
+        std::vector<std::string> folders;
+        for (const fs::path& file : find_table_files(path)) {
+            folders.push_back(file.parent_path().filename());
+        }
+        return folders;
+    }
+    std::string at(const std::string& name) const { return (folder_.path() / name).string(); }
+
+    test::TemporaryFolder folder_;
+};
+
+TEST_F(TableFiles, AreNamedByFoldersPatternsAndLists) {
+    save("b");
+    save("a");
+    save("c");
+    using Names = std::vector<std::string>;
+    EXPECT_EQ(find(at("b")), Names{"b"});
+    EXPECT_EQ(find(at("b") + "," + at("a")), (Names{"b", "a"}));
+    EXPECT_EQ(find(at("[ab]")), (Names{"a", "b"}));
+    EXPECT_EQ(find(folder_.path()), (Names{"a", "b", "c"}));
+    EXPECT_EQ(find(at("a/data-00000-of-00001.arrow")), Names{"a"});
+    EXPECT_THAT(error_of([&] { find(at("d")); }), HasSubstr("no such file or folder"));
+}
+
+TEST_F(TableFiles, NeverLeadOutOfTheirFolder) {
+    save("good");
+    save("bad", "../good/data-00000-of-00001.arrow");
+    EXPECT_THAT(error_of([&] { find(at("bad")); }), HasSubstr("must be a file in the same folder"));
+}
+
+TEST_F(TableFiles, OfSeveralSplitsAreNotMixed) {
+    save("set/train");
+    save("set/test");
+    write_text(folder_.path() / "set/dataset_dict.json", R"({"splits": ["train", "test"]})");
+    EXPECT_THAT(error_of([&] { find(at("set")); }), HasSubstr("test, train"));
+    EXPECT_EQ(find(at("set/train")), std::vector<std::string>{"train"});
+}
+
+}  // namespace
+}  // namespace flux::data

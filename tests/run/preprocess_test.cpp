@@ -1,0 +1,163 @@
+// `flux_train preprocess`: training from what it wrote, kills at any moment, and what Python's
+// `datasets` makes of it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <thread>
+
+#include "flux/base/file.h"
+#include "flux/data/encoding_dataset.h"
+#include "support/process.h"
+#include "support/reference.h"
+
+namespace flux::test {
+namespace {
+
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+
+constexpr int kSamples = 48;
+
+Words operator+(Words words, const Words& more) {
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+}
+
+/// A small job on the drawn shapes.
+Words job(int samples) {
+    return {"--job.config_file",
+            std::string(FLUX_SOURCE_DIR) + "/configs/debug.toml",
+            "--training.subset_size=" + std::to_string(samples),
+            "--training.seed=3",
+            "--training.batch_size=8",
+            "--training.img_size=32",
+            "--eval.dataset=",
+            "--checkpoint.enable_checkpoint=false",
+            "--metrics.log_freq=1"};
+}
+
+Words preprocess(int samples, const fs::path& out, const Words& more = {}) {
+    return Words{"preprocess"} + job(samples) +
+           Words{"--preprocessing.output_dataset_path=" + out.string()} + more;
+}
+
+/// Options that train on `folder` without any encoder.
+Words encoded(const fs::path& folder) {
+    return {"--training.dataset=cc12m_preprocessed",
+            "--training.dataset_path=" + folder.string(),
+            "--encoder.empty_encodings_path=" + (folder / "empty_encodings").string(),
+            "--encoder.t5_encoder=",
+            "--encoder.clip_encoder=",
+            "--encoder.autoencoder_path=",
+            "--encoder.autoencoder_shift=0",
+            "--encoder.autoencoder_scale=1"};
+}
+
+std::vector<std::pair<int64_t, std::string>> losses_of(const fs::path& run, const Words& options) {
+    const ProcessResult result =
+        run_flux_train(job(kSamples) +
+                       Words{"--job.dump_folder=" + run.string(),
+                             "--training.steps=" + std::to_string(kSamples / 8),
+                             "--training.classifier_free_guidance_prob=0.3"} +
+                       options);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return metric(run, "loss");
+}
+
+TEST(RunPreprocess, TrainingFromItGivesTheLossesOfTheRawEpoch) {
+    const TemporaryFolder folder;
+    for (const char* compression : {"none", "zstd"}) {
+        const fs::path out = folder.path() / compression;
+        const ProcessResult result = run_flux_train(
+            preprocess(kSamples, out, {std::string("--preprocessing.compression=") + compression}));
+        ASSERT_EQ(result.exit_code, 0) << result.err;
+        const auto raw = losses_of(folder.path() / "raw", {"--job.restart"});
+        const auto stored =
+            losses_of(folder.path() / (std::string("run_") + compression), encoded(out));
+        ASSERT_EQ(raw.size(), size_t(kSamples / 8));
+        ASSERT_EQ(stored.size(), raw.size());
+        for (size_t i = 0; i < raw.size(); ++i) {
+            EXPECT_NEAR(std::stod(stored[i].second), std::stod(raw[i].second), 1e-3);
+        }
+    }
+}
+
+TEST(RunPreprocess, EncodingsOfAnotherWidthAreRefusedBeforeTheRun) {
+    const TemporaryFolder folder;
+    const fs::path out = folder.path() / "out";
+    ASSERT_EQ(run_flux_train(preprocess(8, out)).exit_code, 0);
+    const ProcessResult result = run_flux_train(
+        job(8) + encoded(out) +
+        Words{"--job.dump_folder=" + (folder.path() / "run").string(), "--training.steps=1",
+              "--encoder.empty_encodings_path=", "--training.classifier_free_guidance_prob=0",
+              "--encoder.context_in_dim=4096"});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.err, testing::HasSubstr("encoder.context_in_dim"));
+    EXPECT_FALSE(fs::exists(folder.path() / "run"));
+}
+
+TEST(RunPreprocess, KilledAtTenMomentsItHoldsEveryRowOnce) {
+    constexpr int kRows = 2000;  // some ten files of 1 MB
+    const TemporaryFolder folder;
+    const fs::path out = folder.path() / "out";
+    const Words words = preprocess(kRows, out, {"--preprocessing.file_size_mb=1"});
+    for (int i = 1; i <= 10; ++i) {
+        const pid_t process = start_flux_train(words, folder.path() / "log");
+        std::this_thread::sleep_for(std::chrono::milliseconds(90 * i + 37 * (i % 3)));
+        ::kill(process, SIGKILL);
+        wait_for(process);
+    }
+    const ProcessResult result = run_flux_train(words);
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const data::EncodingDataset dataset({.path = out.string()});
+    ASSERT_EQ(dataset.size(), kRows);
+    for (int64_t row = 0; row < kRows; ++row) {
+        EXPECT_EQ(std::stoll(dataset.read(row, 0).key), row);
+    }
+    for (const auto& entry : fs::directory_iterator(out)) {
+        EXPECT_NE(entry.path().extension(), ".tmp") << entry.path();
+    }
+    const ProcessResult again = run_flux_train(words);
+    EXPECT_EQ(again.exit_code, 0);
+    EXPECT_THAT(again.err + again.out, testing::HasSubstr("is complete already"));
+}
+
+/// FLUX_PYTHON names the interpreter that has `datasets`.
+std::string python() {
+    const char* named = std::getenv("FLUX_PYTHON");
+    return named == nullptr ? "python3" : named;
+}
+
+TEST(RunPreprocess, PythonsDatasetsOpensIt) {
+    if (std::system((python() + " -c 'import datasets' 2>/dev/null").c_str()) != 0) {
+        GTEST_SKIP() << "needs Python's `datasets`: FLUX_PYTHON names the interpreter";
+    }
+    const TemporaryFolder folder;
+    const fs::path out = folder.path() / "out";
+    ASSERT_EQ(run_flux_train(preprocess(kSamples, out)).exit_code, 0);
+    write_text(folder.path() / "check.py",
+               "import io, sys, datasets, numpy\n"
+               "data = datasets.load_from_disk(sys.argv[1])\n"
+               "features = {name: value.dtype for name, value in data.features.items()}\n"
+               "binary = ['t5_encodings', 'clip_encodings', 'mean', 'logvar']\n"
+               "assert features == {'__key__': 'string', **{name: 'binary' for name in binary},\n"
+               "                    'timestep': 'int32'}, features\n"
+               "assert len(set(data['__key__'])) == len(data) == int(sys.argv[2])\n"
+               "for row in data:\n"
+               "    for name in binary:\n"
+               "        assert numpy.load(io.BytesIO(row[name])).dtype == numpy.uint16\n"
+               "if len(sys.argv) > 3:\n"
+               "    assert datasets.load_from_disk(sys.argv[3]).features == data.features\n");
+    std::string command = python() + " " + (folder.path() / "check.py").string() + " " +
+                          out.string() + " " + std::to_string(kSamples);
+    if (const auto reference = reference_dir()) {
+        command += " " + (*reference / "data/preprocessed/cc12m_tiny_preprocessed").string();
+    }
+    EXPECT_EQ(std::system(command.c_str()), 0) << command;
+}
+
+}  // namespace
+}  // namespace flux::test
