@@ -44,7 +44,36 @@ void store(EncodingBatch& batch, int64_t place, const Sample& sample) {
     store_cell(batch.logvar, place, sample.encodings.logvar);
 }
 
+/// Whether the pool alone holds a tensor and its memory.
+bool is_free(const at::Tensor& rows) {
+    return !rows.defined() || (rows.use_count() == 1 && rows.storage().use_count() == 1);
+}
+
+bool is_free(const Payload& payload) {
+    const EncodingBatch& stored = payload.encodings;
+    return is_free(payload.pictures.images) && is_free(stored.t5) && is_free(stored.clip) &&
+           is_free(stored.mean) && is_free(stored.logvar);
+}
+
+int64_t samples_in(const Payload& payload) {
+    return (payload.is_encoded() ? payload.encodings.t5 : payload.pictures.images).size(0);
+}
+
 }  // namespace
+
+Payload PayloadPool::take(const PayloadShape& shape, int64_t count) {
+    if (pinned_) {
+        return make_payload(shape, count, pinned_);
+    }
+    for (const Payload& payload : known_) {
+        if (samples_in(payload) == count && is_free(payload)) {
+            return payload;
+        }
+    }
+    std::erase_if(known_, [](const Payload& payload) { return is_free(payload); });
+    known_.push_back(make_payload(shape, count, pinned_));
+    return known_.back();
+}
 
 Payload make_payload(const PayloadShape& shape, int64_t count, bool pinned) {
     if (const auto* pictures = std::get_if<PictureShape>(&shape)) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "data/payload.h"
 #include "flux/base/error.h"
 #include "flux/base/philox.h"
 
@@ -36,7 +35,8 @@ ReadAhead::ReadAhead(const Dataset& dataset, const LoaderSettings& settings)
       settings_(checked(settings)),
       order_(dataset.size(), settings.shuffle, settings.seed),
       window_(std::max<size_t>(size_t(settings.num_workers) * settings.prefetch_factor, 1)),
-      next_group_(settings.first_sample) {
+      next_group_(settings.first_sample),
+      pool_(settings.pinned) {
     for (int i = 0; i < settings_.num_workers; ++i) {
         threads_.emplace_back([this] { work(); });
     }
@@ -131,7 +131,7 @@ void ReadAhead::open_batch() {
         count = std::min(count, settings_.end - batch.first_sample);
     }
     batch.slots.resize(static_cast<size_t>(count));
-    batch.payload = make_payload(dataset_.payload(), count, settings_.pinned);
+    batch.payload = pool_.take(dataset_.payload(), count);
     next_group_ += settings_.group_size;
     pending_.push_back(std::move(pending));
 }

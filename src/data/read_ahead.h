@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "data/payload.h"
 #include "flux/data/dataset.h"
 #include "flux/data/loader.h"
 #include "flux/data/order.h"
@@ -75,6 +76,7 @@ private:
     const Order order_;
     const size_t window_;  // batches under way
     int64_t next_group_;   // global number of the next group's first sample
+    PayloadPool pool_;
 
     std::mutex mutex_;
     std::condition_variable work_to_do_;

@@ -98,6 +98,16 @@ TEST(Loader, DoesNotDependOnTheNumberOfThreads) {
     }
 }
 
+TEST(Loader, ABatchThatIsHeldKeepsItsPictures) {
+    const NumberedDataset dataset(100, never);
+    Loader loader(dataset, {.batch_size = 2, .shuffle = config::Shuffle::kNone, .num_workers = 1});
+    const at::Tensor held = loader.next()->payload.pictures.images.select(0, 1);  // a view, row 1
+    for (int i = 0; i < 20; ++i) {
+        loader.next();
+    }
+    EXPECT_TRUE(held.eq(1).all().item<bool>());
+}
+
 TEST(Loader, PicturesArePlanar) {
     const ShapesDataset dataset({.img_size = 16, .seed = 1});
     Loader loader(dataset, {.batch_size = 2, .shuffle = config::Shuffle::kNone});
