@@ -35,6 +35,32 @@ std::optional<std::string> utf8_to_latin1(const std::string& text) {
     return result;
 }
 
+struct Storage {
+    int type;
+    int depth;  // bits a channel
+    int bytes;  // of a pixel in memory
+};
+
+Storage storage_of(PngColor color) {
+    switch (color) {
+        case PngColor::kBilevel:
+            return {PNG_COLOR_TYPE_GRAY, 1, 1};
+        case PngColor::kGray:
+            return {PNG_COLOR_TYPE_GRAY, 8, 1};
+        case PngColor::kGrayAlpha:
+            return {PNG_COLOR_TYPE_GRAY_ALPHA, 8, 2};
+        case PngColor::kPalette:
+            return {PNG_COLOR_TYPE_PALETTE, 8, 1};
+        case PngColor::kRgb:
+            return {PNG_COLOR_TYPE_RGB, 8, 3};
+        case PngColor::kRgba:
+            return {PNG_COLOR_TYPE_RGB_ALPHA, 8, 4};
+        case PngColor::kGray16:
+            break;
+    }
+    return {PNG_COLOR_TYPE_GRAY, 16, 2};
+}
+
 /// libpng's two structures, freed together. Its errors come out as flux::Error: the handler throws,
 /// which libpng permits (it is built with unwind tables) and which keeps C++ objects intact, as a
 /// longjmp would not.
@@ -53,22 +79,40 @@ public:
     PngWriter(const PngWriter&) = delete;
     PngWriter& operator=(const PngWriter&) = delete;
 
-    std::string encode(const ImageView& image, std::span<const PngText> texts) {
-        png_set_IHDR(png_, info_, static_cast<png_uint_32>(image.width),
-                     static_cast<png_uint_32>(image.height), 8, PNG_COLOR_TYPE_RGB,
+    std::string encode(const PngPixels& pixels, std::span<const PngText> texts) {
+        const Storage storage = storage_of(pixels.color);
+        png_set_IHDR(png_, info_, static_cast<png_uint_32>(pixels.width),
+                     static_cast<png_uint_32>(pixels.height), storage.depth, storage.type,
                      PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+        if (pixels.color == PngColor::kPalette) {
+            add_palette(pixels.palette);
+        }
         for (const PngText& text : texts) {
             add_text(text);
         }
         png_write_info(png_, info_);
-        for (int64_t row = 0; row < image.height; ++row) {
-            png_write_row(png_, image.rgb + row * image.width * 3);
+        if (pixels.color == PngColor::kBilevel) {
+            png_set_packing(png_);
+        } else if (pixels.color == PngColor::kGray16) {
+            png_set_swap(png_);
+        }
+        for (int64_t row = 0; row < pixels.height; ++row) {
+            png_write_row(png_, pixels.data + row * pixels.width * storage.bytes);
         }
         png_write_end(png_, info_);
         return std::move(bytes_);
     }
 
 private:
+    void add_palette(const uint8_t* rgb) {
+        std::array<png_color, 256> colors{};
+        for (png_color& color : colors) {
+            color = {rgb[0], rgb[1], rgb[2]};
+            rgb += 3;
+        }
+        png_set_PLTE(png_, info_, colors.data(), static_cast<int>(colors.size()));  // copies
+    }
+
     void add_text(const PngText& text) {
         const auto latin1 = utf8_to_latin1(text.text);
         std::string keyword = text.keyword;
@@ -101,13 +145,18 @@ private:
 
 }  // namespace
 
-std::string encode_png(const ImageView& image, std::span<const PngText> texts) {
+std::string encode_png(const PngPixels& pixels, std::span<const PngText> texts) {
     constexpr int64_t kLargest = 1 << 20;
-    if (image.width < 1 || image.height < 1 || image.width > kLargest || image.height > kLargest) {
+    if (pixels.width < 1 || pixels.height < 1 || pixels.width > kLargest ||
+        pixels.height > kLargest) {
         fail("a picture of {} x {} pixels cannot be written: each side must be 1 to {}",
-             image.width, image.height, kLargest);
+             pixels.width, pixels.height, kLargest);
     }
-    return PngWriter().encode(image, texts);
+    return PngWriter().encode(pixels, texts);
+}
+
+std::string encode_png(const ImageView& image, std::span<const PngText> texts) {
+    return encode_png(PngPixels{image.rgb, image.width, image.height}, texts);
 }
 
 void write_png(const std::filesystem::path& path, const ImageView& image,

@@ -23,7 +23,7 @@ constexpr std::array<Command, 5> kCommands{{
     {"train", "train, or go on training from the newest checkpoint (the default)", train},
     {"sample", "draw pictures with a checkpoint", sample},
     {"preprocess", "encode a data set of pictures once, for training without encoders", preprocess},
-    {"data", "data shapes: write the built-in data set as tar shards", data},
+    {"data", "make, clean and look at data sets", data},
     {"checkpoint", "checkpoint export: write a checkpoint's weights as one safetensors file",
      checkpoint},
 }};

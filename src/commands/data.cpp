@@ -1,9 +1,15 @@
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
+#include <array>
+#include <string_view>
+
+#include "commands/data_tools.h"
 #include "commands/shared.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"
+#include "flux/base/nearest.h"
 #include "flux/data/shapes.h"
 
 namespace flux::commands {
@@ -55,16 +61,35 @@ int shapes(const Words& words) {
 }  // namespace
 
 int data(const Words& words) {
-    if (!words.empty() && words.front() == "shapes") {
-        return shapes({words.begin() + 1, words.end()});
+    struct Tool {
+        std::string_view name;
+        std::string_view help;
+        int (*run)(const Words&);
+    };
+    static constexpr std::array kTools{
+        Tool{"shapes", "write the built-in data set as tar shards", shapes},
+        Tool{"coco", "write the COCO validation set as tar shards", data_coco}};
+    for (const Tool& tool : kTools) {
+        if (!words.empty() && words.front() == tool.name) {
+            return tool.run({words.begin() + 1, words.end()});
+        }
     }
-    if (!words.empty() && words.front() != "--help") {
-        fail_config("command line: data {}: unknown; there is `data shapes`", words.front());
+    if (!words.empty() && words.front() != "--help" && words.front() != "-h") {
+        std::vector<std::string> names;
+        for (const Tool& tool : kTools) {
+            names.emplace_back(tool.name);
+        }
+        fail_config("command line: data {}: unknown{}; there are {}", words.front(),
+                    did_you_mean(words.front(), names), fmt::join(names, ", "));
+    }
+    fmt::print("Usage: flux_train data TOOL ...   (each has its own --help)\n\n");
+    for (const Tool& tool : kTools) {
+        fmt::print("  {:<18}{}\n", tool.name, tool.help);
     }
     if (words.empty()) {
-        fail_config("command line: data: which tool? there is `data shapes`");
+        fail_config("command line: data: which tool?");
     }
-    return shapes({"--help"});
+    return 0;
 }
 
 }  // namespace flux::commands

@@ -6,6 +6,8 @@
 #include <cstdio>
 // jpeglib.h needs size_t and FILE before it.
 #include <jpeglib.h>
+// and jerror.h, after it, the codes.
+#include <jerror.h>
 
 #include "data/decoders.h"
 #include "flux/base/error.h"
@@ -17,6 +19,7 @@ struct ErrorManager {
     jpeg_error_mgr base;  // first: libjpeg hands out a pointer to it
     std::jmp_buf jump;
     char message[JMSG_LENGTH_MAX];
+    bool ends_early;
 };
 
 [[noreturn]] void on_error(j_common_ptr info) {
@@ -25,14 +28,19 @@ struct ErrorManager {
     std::longjmp(errors->jump, 1);
 }
 
-void ignore_message(j_common_ptr, int) {}
+/// Warnings change nothing, but the end of the data is remembered.
+void on_message(j_common_ptr info, int level) {
+    if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) {
+        reinterpret_cast<ErrorManager*>(info->err)->ends_early = true;
+    }
+}
 
 class Decompressor {
 public:
     Decompressor() {
         info_.err = jpeg_std_error(&errors_.base);
         errors_.base.error_exit = on_error;
-        errors_.base.emit_message = ignore_message;
+        errors_.base.emit_message = on_message;
         guarded([&] { jpeg_create_decompress(&info_); });
     }
     ~Decompressor() { jpeg_destroy_decompress(&info_); }
@@ -40,6 +48,7 @@ public:
     Decompressor& operator=(const Decompressor&) = delete;
 
     jpeg_decompress_struct& info() { return info_; }
+    bool ends_early() const { return errors_.ends_early; }
 
     /// Runs calls into libjpeg; its errors become Error.
     template <class Calls>
@@ -82,7 +91,7 @@ int orientation_of(const jpeg_decompress_struct& info) {
 
 }  // namespace
 
-Decoded decode_jpeg(std::span<const uint8_t> bytes, int64_t max_pixels) {
+Decoded decode_jpeg(std::span<const uint8_t> bytes, int64_t max_pixels, bool accept_truncated) {
     Decompressor decompressor;
     jpeg_decompress_struct& info = decompressor.info();
     decompressor.guarded([&] {
@@ -102,6 +111,12 @@ Decoded decode_jpeg(std::span<const uint8_t> bytes, int64_t max_pixels) {
             jpeg_read_scanlines(&info, &row, 1);
         }
     });
+    if (!accept_truncated) {
+        decompressor.guarded([&info] { jpeg_finish_decompress(&info); });
+        if (decompressor.ends_early()) {
+            fail("JPEG picture: truncated, the file ends after {} bytes", bytes.size());
+        }
+    }
     if (decoded.raster.mode == Mode::kCmyk) {  // such files store the inverse, as Adobe's do
         for (uint8_t& value : decoded.raster.data) {
             value = static_cast<uint8_t>(255 - value);

@@ -14,7 +14,7 @@ struct Decoded {
     int orientation = 1;  // EXIF: 1 upright, 2 .. 8 mirrored and turned
 };
 
-Decoded decode_jpeg(std::span<const uint8_t> bytes, int64_t max_pixels);
+Decoded decode_jpeg(std::span<const uint8_t> bytes, int64_t max_pixels, bool accept_truncated);
 Decoded decode_png(std::span<const uint8_t> bytes, int64_t max_pixels);
 Decoded decode_webp(std::span<const uint8_t> bytes, int64_t max_pixels);
 Decoded decode_gif(std::span<const uint8_t> bytes, int64_t max_pixels);

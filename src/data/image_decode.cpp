@@ -170,10 +170,15 @@ int exif_orientation(std::span<const uint8_t> exif) {
 }
 
 Raster decode_image(std::span<const uint8_t> bytes, int64_t max_pixels) {
+    return decode_image(bytes, DecodeRules{.max_pixels = max_pixels});
+}
+
+Raster decode_image(std::span<const uint8_t> bytes, const DecodeRules& rules) {
+    const int64_t max_pixels = rules.max_pixels;
     Decoded decoded;
     switch (image_format(bytes)) {
         case ImageFormat::kJpeg:
-            decoded = decode_jpeg(bytes, max_pixels);
+            decoded = decode_jpeg(bytes, max_pixels, rules.accept_truncated);
             break;
         case ImageFormat::kPng:
             decoded = decode_png(bytes, max_pixels);
@@ -194,7 +199,8 @@ Raster decode_image(std::span<const uint8_t> bytes, int64_t max_pixels) {
             fail("not a JPEG, PNG, WebP, GIF or BMP picture: {} bytes beginning with \"{}\"",
                  bytes.size(), excerpt(bytes));
     }
-    return upright(std::move(decoded.raster), decoded.orientation);
+    return rules.upright ? upright(std::move(decoded.raster), decoded.orientation)
+                         : std::move(decoded.raster);
 }
 
 }  // namespace flux::data

@@ -1,13 +1,11 @@
 #include "flux/data/webdataset.h"
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <thread>
 
 #include "data/fingerprint.h"
+#include "data/parallel_for.h"
 #include "flux/base/error.h"
 #include "flux/base/log.h"
 #include "flux/base/philox.h"
@@ -49,28 +47,9 @@ IndexedShard index_shard(const std::filesystem::path& path, ShardCache& cache) {
 std::vector<IndexedShard> index_shards(const std::vector<std::filesystem::path>& paths,
                                        ShardCache& cache, int threads) {
     std::vector<IndexedShard> results(paths.size());
-    std::atomic<size_t> next{0};
-    std::vector<std::exception_ptr> failures(static_cast<size_t>(std::max(threads, 1)));
-    {
-        std::vector<std::jthread> workers;
-        for (std::exception_ptr& failure : failures) {
-            workers.emplace_back([&] {
-                try {
-                    for (size_t i = next++; i < paths.size(); i = next++) {
-                        results[i] = index_shard(paths[i], cache);
-                    }
-                } catch (...) {
-                    failure = std::current_exception();
-                    next = paths.size();
-                }
-            });
-        }
-    }
-    for (const std::exception_ptr& failure : failures) {
-        if (failure) {
-            std::rethrow_exception(failure);
-        }
-    }
+    parallel_for(std::ssize(paths), threads, [&](int64_t i) {
+        results[static_cast<size_t>(i)] = index_shard(paths[static_cast<size_t>(i)], cache);
+    });
     return results;
 }
 

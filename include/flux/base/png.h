@@ -1,4 +1,4 @@
-// PNG files: writing RGB pictures, with texts such as the prompt inside, and reading those texts
+// PNG files: writing pictures, with texts such as the prompt inside, and reading those texts
 // back.
 #pragma once
 
@@ -23,9 +23,30 @@ struct PngText {
     std::string text;     // UTF-8
 };
 
+/// How the pixels of a PNG file are stored.
+enum class PngColor {
+    kBilevel,    // one byte a pixel: 0 black, other values white
+    kGray,       // one byte
+    kGrayAlpha,  // two bytes
+    kPalette,    // one byte: index into the palette
+    kRgb,        // three bytes
+    kRgba,       // four bytes
+    kGray16,     // two bytes, the low one first
+};
+
+/// Rows from the top, no padding.
+struct PngPixels {
+    const uint8_t* data = nullptr;
+    int64_t width = 0;
+    int64_t height = 0;
+    PngColor color = PngColor::kRgb;
+    const uint8_t* palette = nullptr;  // 256 times RGB, for kPalette
+};
+
 /// The file's bytes; the same picture gives the same bytes (with the same libraries). Throws Error
 /// for a picture of no or too many pixels.
 std::string encode_png(const ImageView& image, std::span<const PngText> texts = {});
+std::string encode_png(const PngPixels& pixels, std::span<const PngText> texts = {});
 
 /// Writes the file in one step: temporary name, fsync, rename. Throws Error naming path and reason.
 void write_png(const std::filesystem::path& path, const ImageView& image,

@@ -15,7 +15,7 @@ int train(const Words& words);
 int sample(const Words& words);
 /// Encodes a data set of pictures for training without encoders.
 int preprocess(const Words& words);
-/// `data shapes`: writes the built-in data set as tar shards.
+/// `data ...`: tools that make, clean and look at data sets.
 int data(const Words& words);
 /// `checkpoint export`: writes the weights as one safetensors file.
 int checkpoint(const Words& words);

@@ -24,6 +24,14 @@ std::string_view format_name(ImageFormat format);
 /// saying what is wrong; a picture of more than `max_pixels` is refused before memory is taken.
 Raster decode_image(std::span<const uint8_t> bytes, int64_t max_pixels);
 
+/// For tools that follow other rules than the training data.
+struct DecodeRules {
+    int64_t max_pixels = 0;
+    bool upright = true;           // EXIF orientation is applied
+    bool accept_truncated = true;  // a truncated JPEG is accepted, not refused
+};
+Raster decode_image(std::span<const uint8_t> bytes, const DecodeRules& rules);
+
 struct PictureSize {
     int width = 0;  // as stored, before EXIF orientation
     int height = 0;

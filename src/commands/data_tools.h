@@ -1,0 +1,10 @@
+// The subcommands of `flux_train data`, each taking the words after its name.
+#pragma once
+
+#include "flux/commands/commands.h"
+
+namespace flux::commands {
+
+int data_coco(const Words& words);
+
+}  // namespace flux::commands
