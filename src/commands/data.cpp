@@ -68,7 +68,9 @@ int data(const Words& words) {
     };
     static constexpr std::array kTools{
         Tool{"shapes", "write the built-in data set as tar shards", shapes},
-        Tool{"coco", "write the COCO validation set as tar shards", data_coco}};
+        Tool{"coco", "write the COCO validation set as tar shards", data_coco},
+        Tool{"find-problematic", "list the rows of tar shards whose picture cannot be read",
+             data_find_problematic}};
     for (const Tool& tool : kTools) {
         if (!words.empty() && words.front() == tool.name) {
             return tool.run({words.begin() + 1, words.end()});

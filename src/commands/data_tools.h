@@ -6,5 +6,6 @@
 namespace flux::commands {
 
 int data_coco(const Words& words);
+int data_find_problematic(const Words& words);
 
 }  // namespace flux::commands

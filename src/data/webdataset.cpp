@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "data/fingerprint.h"
-#include "data/parallel_for.h"
+#include "data/shard_index.h"
 #include "flux/base/error.h"
 #include "flux/base/log.h"
 #include "flux/base/philox.h"
@@ -16,56 +16,7 @@
 namespace flux::data {
 namespace {
 
-constexpr uint64_t kMaxPictureBytes = uint64_t{1} << 30;
-constexpr uint64_t kMaxTextBytes = uint64_t{1} << 24;
 constexpr int kMaxWarnings = 20;
-
-struct IndexedShard {
-    std::optional<Shard> shard;
-    TarIndex index;
-    std::string error;  // why there is no index
-};
-
-IndexedShard index_shard(const std::filesystem::path& path, ShardCache& cache) {
-    IndexedShard result;
-    try {
-        result.shard.emplace(path);
-    } catch (const Error& error) {
-        result.error = error.what();
-        return result;
-    }
-    cache.check_fits(*result.shard);  // if not, the user can help: the run must not begin without
-    try {
-        result.index = index_tar(*cache.open(*result.shard));
-    } catch (const Error& error) {
-        result.error = error.what();
-    }
-    return result;
-}
-
-/// Indexes all shards, several at a time.
-std::vector<IndexedShard> index_shards(const std::vector<std::filesystem::path>& paths,
-                                       ShardCache& cache, int threads) {
-    std::vector<IndexedShard> results(paths.size());
-    parallel_for(std::ssize(paths), threads, [&](int64_t i) {
-        results[static_cast<size_t>(i)] = index_shard(paths[static_cast<size_t>(i)], cache);
-    });
-    return results;
-}
-
-template <class Bytes>
-Bytes read_member(const ShardReader& reader, uint64_t offset, uint64_t size, uint64_t limit) {
-    if (size > limit) {
-        fail("a member of {} bytes, more than the limit of {}", size, limit);
-    }
-    Bytes bytes(size, {});
-    const size_t count =
-        reader.read_at(offset, {reinterpret_cast<uint8_t*>(bytes.data()), bytes.size()});
-    if (count < size) {
-        fail("the archive ends inside the sample");
-    }
-    return bytes;
-}
 
 nlohmann::json parse_json(const std::string& text) {
     try {

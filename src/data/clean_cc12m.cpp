@@ -1,0 +1,205 @@
+#include "flux/data/clean_cc12m.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "data/parallel_for.h"
+#include "data/raster_png.h"
+#include "data/shard_index.h"
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+#include "flux/base/progress.h"
+#include "flux/data/image_decode.h"
+#include "flux/data/image_resize.h"
+#include "flux/data/image_transform.h"
+#include "flux/data/webdataset.h"
+
+namespace flux::data {
+namespace {
+
+constexpr int64_t kMaxImagePixels = 178'956'970;  // above it the reference refuses a picture
+constexpr std::string_view kRemedy =
+    "list the row in the filter file (`flux_train data find-problematic` finds such rows)";
+
+/// Indexes a folder's shards in name order, some at a time, until visit() returns false: an index
+/// of all of CC12M would take gigabytes.
+void each_shard(const std::string& input_dir, ShardCache& cache, int threads,
+                const std::function<bool(IndexedShard&)>& visit) {
+    const std::vector<std::filesystem::path> paths = find_shards(input_dir);
+    const size_t chunk = 4 * static_cast<size_t>(std::max(threads, 1));
+    Progress progress({.label = "index", .unit = "shards", .total = std::ssize(paths)});
+    for (size_t first = 0; first < paths.size(); first += chunk) {
+        const std::span<const std::filesystem::path> part(paths.data() + first,
+                                                          std::min(chunk, paths.size() - first));
+        std::vector<IndexedShard> indexed = index_shards(part, cache, threads);
+        for (IndexedShard& shard : indexed) {
+            if (!shard.error.empty()) {  // row numbers would shift without it
+                fail("{}; repair or remove the shard", shard.error);
+            }
+            if (!visit(shard)) {
+                return;
+            }
+        }
+        progress.update(static_cast<int64_t>(first + part.size()));
+    }
+    progress.finish();
+}
+
+/// The picture of a row as the reference reads it: upright, and whole.
+Raster decode_strictly(std::span<const uint8_t> file) {
+    return decode_image(file, {.max_pixels = kMaxImagePixels, .accept_truncated = false});
+}
+
+std::vector<uint8_t> read_picture(const IndexedSample& sample, const ShardReader& reader) {
+    const IndexedMember* member = sample.picture_member();
+    if (!sample.problem.empty() || member == nullptr) {
+        fail("{}", sample.problem.empty() ? "has no picture" : sample.problem);
+    }
+    return read_member<std::vector<uint8_t>>(reader, member->offset, member->size,
+                                             kMaxPictureBytes);
+}
+
+std::string read_text(const IndexedSample& sample, std::string_view extension,
+                      const ShardReader& reader) {
+    const IndexedMember* member = sample.member(extension);
+    return member == nullptr
+               ? std::string()
+               : read_member<std::string>(reader, member->offset, member->size, kMaxTextBytes);
+}
+
+/// Shorter side to `side`, the longer rounded down; then the middle, where a half offset rounds to
+/// the even number.
+Raster square_of(const Raster& picture, int side) {
+    const auto longer = [&](int longer_size, int shorter_size) {
+        return static_cast<int>(int64_t{side} * longer_size / shorter_size);
+    };
+    const bool wide = picture.width >= picture.height;
+    const int width = wide ? longer(picture.width, picture.height) : side;
+    const int height = wide ? side : longer(picture.height, picture.width);
+    const auto middle = [&](int size) {
+        return static_cast<int>(std::nearbyint((size - side) / 2.0));
+    };
+    Raster square = resize(picture, width, height, {middle(width), middle(height), side, side});
+    if (square.mode != Mode::kCmyk) {
+        return square;
+    }
+    return {side, side, Mode::kRgb, to_rgb(square).rgb, {}};  // PNG has no CMYK
+}
+
+}  // namespace
+
+CleanCc12m::CleanCc12m(const CleanSettings& settings) : settings_(settings), cache_(ShardLimits{}) {
+    if (settings_.output_size < 1 || settings_.subset_size < 1 || settings_.num_workers < 1) {
+        fail_config("output_size {}, subset_size {}, num_workers {}: all must be >= 1",
+                    settings_.output_size, settings_.subset_size, settings_.num_workers);
+    }
+    std::sort(settings_.left_out.begin(), settings_.left_out.end());
+    each_shard(settings_.input_dir, cache_, settings_.num_workers, [&](IndexedShard& shard) {
+        shards_.push_back(std::move(*shard.shard));
+        for (const IndexedSample& sample : shard.index.samples) {
+            choose(sample, shards_.size() - 1);
+        }
+        return size() < settings_.subset_size;
+    });
+    if (size() < settings_.subset_size) {
+        fail("{}: {} of {} rows remain, fewer than --subset_size {}", settings_.input_dir, size(),
+             seen_, settings_.subset_size);
+    }
+}
+
+void CleanCc12m::choose(const IndexedSample& sample, size_t shard) {
+    const int64_t index = seen_++;
+    if (size() == settings_.subset_size ||
+        std::binary_search(settings_.left_out.begin(), settings_.left_out.end(), index)) {
+        return;
+    }
+    Row row{index, shard, sample};
+    if (!sample.problem.empty() || !sample.picture) {
+        fail("{}: {}: {}", describe(row),
+             sample.problem.empty() ? "has no readable picture" : sample.problem, kRemedy);
+    }
+    if (std::min(sample.picture->width, sample.picture->height) >= settings_.output_size) {
+        rows_.push_back(std::move(row));
+    }
+}
+
+std::string CleanCc12m::describe(const Row& row) const {
+    return fmt::format("{}: {} (row {})", shards_[row.shard].path().string(), row.sample.key,
+                       row.index);
+}
+
+CleanRow CleanCc12m::read(int64_t row_number) const {
+    const Row& row = rows_.at(static_cast<size_t>(row_number));
+    try {
+        CleanRow clean;
+        clean.key = row.sample.key;
+        clean.url = shards_[row.shard].path().string();
+        {
+            const auto reader = cache_.open(shards_[row.shard]);
+            clean.jpg = read_picture(row.sample, *reader);
+            clean.json = read_text(row.sample, "json", *reader);
+            clean.txt = read_text(row.sample, "txt", *reader);
+        }
+        clean.png = encode_png(square_of(decode_strictly(clean.jpg), settings_.output_size));
+        return clean;
+    } catch (const Error& error) {
+        fail("{}: {}: {}", describe(row), error.what(), kRemedy);
+    }
+}
+
+std::vector<int64_t> read_row_numbers(const std::filesystem::path& path) {
+    const std::string text = flux::read_text(path);
+    std::vector<int64_t> numbers;
+    int64_t line_number = 0;
+    for (size_t begin = 0; begin < text.size();) {
+        const size_t end = std::min(text.find('\n', begin), text.size());
+        std::string_view line = std::string_view(text).substr(begin, end - begin);
+        begin = end + 1;
+        ++line_number;
+        const size_t first = line.find_first_not_of(" \t\r");
+        if (first == std::string_view::npos) {
+            continue;
+        }
+        line = line.substr(first, line.find_last_not_of(" \t\r") + 1 - first);
+        int64_t number = -1;
+        const auto [after, problem] =
+            std::from_chars(line.data(), line.data() + line.size(), number);
+        if (problem != std::errc() || after != line.data() + line.size() || number < 0) {
+            fail("{}:{}: \"{}\": must be a row number from 0 on", path.string(), line_number, line);
+        }
+        numbers.push_back(number);
+    }
+    return numbers;
+}
+
+std::vector<ProblematicRow> find_problematic(const std::string& input_dir, int num_workers) {
+    ShardCache cache{ShardLimits{}};
+    std::vector<ProblematicRow> found;
+    int64_t first_row = 0;
+    each_shard(input_dir, cache, num_workers, [&](IndexedShard& shard) {
+        const std::vector<IndexedSample>& samples = shard.index.samples;
+        std::vector<std::string> problems(samples.size());
+        const auto reader = cache.open(*shard.shard);
+        parallel_for(std::ssize(samples), num_workers, [&](int64_t i) {
+            const auto place = static_cast<size_t>(i);
+            try {
+                decode_strictly(read_picture(samples[place], *reader));
+            } catch (const Error& error) {
+                problems[place] = error.what();
+            }
+        });
+        for (size_t i = 0; i < problems.size(); ++i) {
+            if (!problems[i].empty()) {
+                found.push_back({first_row + static_cast<int64_t>(i),
+                                 fmt::format("{}: {}: {}", shard.shard->path().string(),
+                                             samples[i].key, problems[i])});
+            }
+        }
+        first_row += std::ssize(samples);
+        return true;
+    });
+    return found;
+}
+
+}  // namespace flux::data

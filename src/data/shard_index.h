@@ -1,0 +1,45 @@
+// Indexes of many shards, and reading of members that an index has found: for data sets and tools.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "flux/base/error.h"
+#include "flux/data/shard_cache.h"
+#include "flux/data/tar_index.h"
+
+namespace flux::data {
+
+inline constexpr uint64_t kMaxPictureBytes = uint64_t{1} << 30;
+inline constexpr uint64_t kMaxTextBytes = uint64_t{1} << 24;
+
+struct IndexedShard {
+    std::optional<Shard> shard;
+    TarIndex index;
+    std::string error;  // why there is no index
+};
+
+/// Indexes all shards, several at a time. Throws Error only for a compressed shard that is too
+/// large for the cache, where the user can help.
+std::vector<IndexedShard> index_shards(std::span<const std::filesystem::path> paths,
+                                       ShardCache& cache, int threads);
+
+/// The bytes of a member, as a string or a vector of bytes.
+template <class Bytes>
+Bytes read_member(const ShardReader& reader, uint64_t offset, uint64_t size, uint64_t limit) {
+    if (size > limit) {
+        fail("a member of {} bytes, more than the limit of {}", size, limit);
+    }
+    Bytes bytes(size, {});
+    const size_t count =
+        reader.read_at(offset, {reinterpret_cast<uint8_t*>(bytes.data()), bytes.size()});
+    if (count < size) {
+        fail("the archive ends inside the sample");
+    }
+    return bytes;
+}
+
+}  // namespace flux::data
