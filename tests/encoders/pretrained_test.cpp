@@ -128,7 +128,7 @@ TEST_F(PretrainedEncoders, ATokenizerWithMoreIdsThanTheEmbeddingIsRefused) {
     test::write_tensors(folder / "model.safetensors", tensors);  // its own dimensions, no config
     settings_.clip_encoder = folder;
     EXPECT_THAT(problem_of([&] { open(); }),
-                HasSubstr("the tokenizer has 514 ids, but the CLIP text encoder in " +
+                HasSubstr("the tokenizer has 515 ids, but the CLIP text encoder in " +
                           folder.string() + " knows only 100"));
 }
 

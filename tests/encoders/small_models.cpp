@@ -75,11 +75,11 @@ void write_clip_tokenizer(const std::filesystem::path& folder) {
             vocabulary[letter + end] = vocabulary.size();
         }
     }
-    for (const char* special : {"<|startoftext|>", "<|endoftext|>"}) {
-        vocabulary[special] = vocabulary.size();
+    for (const char* token : {"th", "<|startoftext|>", "<|endoftext|>"}) {
+        vocabulary[token] = vocabulary.size();
     }
     write_text(folder / "vocab.json", vocabulary.dump());
-    write_text(folder / "merges.txt", "#version: 0.2\n");
+    write_text(folder / "merges.txt", "#version: 0.2\nt h\n");
 }
 
 void write_t5_tokenizer(const std::filesystem::path& folder) {
@@ -91,8 +91,14 @@ void write_t5_tokenizer(const std::filesystem::path& folder) {
     for (int letter = '!'; letter <= '~'; ++letter) {
         vocabulary.push_back({std::string(1, static_cast<char>(letter)), -3.0});
     }
+    nlohmann::json added = nlohmann::json::array();
+    for (size_t id = 0; id < 3; ++id) {
+        added.push_back({{"id", id}, {"content", vocabulary[id][0]}, {"special", true}});
+    }
     const nlohmann::json tokenizer{
-        {"version", "1.0"}, {"model", {{"type", "Unigram"}, {"unk_id", 2}, {"vocab", vocabulary}}}};
+        {"version", "1.0"},
+        {"added_tokens", added},
+        {"model", {{"type", "Unigram"}, {"unk_id", 2}, {"vocab", vocabulary}}}};
     write_text(folder / "tokenizer.json", tokenizer.dump());
 }
 

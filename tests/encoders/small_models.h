@@ -27,7 +27,8 @@ Tensors autoencoder_tensors();
 /// Any order, any dtypes.
 void write_tensors(const std::filesystem::path& path, const Tensors& tensors);
 
-/// vocab.json and merges.txt: bytes alone and at the end of a word, start and end of text; 514 ids.
+/// vocab.json and merges.txt: bytes alone and at the end of a word, one pair, start and end of
+/// text; 515 ids.
 void write_clip_tokenizer(const std::filesystem::path& folder);
 
 /// tokenizer.json of a unigram model with printable ASCII.
