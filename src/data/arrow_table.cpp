@@ -48,18 +48,20 @@ ColumnName split_name(const std::string& name) {
                                     : ColumnName{name.substr(0, dot), name.substr(dot + 1)};
 }
 
+/// A struct column without a member's name stands for its bytes, as Hugging Face stores images.
+std::string member_of_struct(const ColumnName& name) {
+    return name.member.empty() ? "bytes" : name.member;
+}
+
 /// Type of a column by its full name; null if there is none.
 std::shared_ptr<arrow::DataType> type_of(const arrow::Schema& schema, const std::string& name) {
     const ColumnName parts = split_name(name);
     const auto field = schema.GetFieldByName(parts.top);
-    if (!field || parts.member.empty()) {
-        return field ? field->type() : nullptr;
+    if (!field || field->type()->id() != arrow::Type::STRUCT) {
+        return field && parts.member.empty() ? field->type() : nullptr;
     }
-    if (field->type()->id() != arrow::Type::STRUCT) {
-        return nullptr;
-    }
-    const auto member =
-        static_cast<const arrow::StructType&>(*field->type()).GetFieldByName(parts.member);
+    const auto member = static_cast<const arrow::StructType&>(*field->type())
+                            .GetFieldByName(member_of_struct(parts));
     return member ? member->type() : nullptr;
 }
 
@@ -103,14 +105,11 @@ std::shared_ptr<arrow::Array> array_of(const arrow::RecordBatch& batch, const st
                                        const std::string& place) {
     const ColumnName parts = split_name(name);
     const auto column = batch.GetColumnByName(parts.top);
-    if (!column || parts.member.empty()) {
-        return column;
-    }
-    if (column->type_id() != arrow::Type::STRUCT) {
-        return nullptr;
+    if (!column || column->type_id() != arrow::Type::STRUCT) {
+        return parts.member.empty() ? column : nullptr;
     }
     const auto& type = static_cast<const arrow::StructType&>(*column->type());
-    const int index = type.GetFieldIndex(parts.member);
+    const int index = type.GetFieldIndex(member_of_struct(parts));
     if (index < 0) {
         return nullptr;
     }

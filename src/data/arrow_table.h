@@ -18,7 +18,8 @@ namespace flux::data {
 
 enum class CellKind { kText, kBytes, kInteger };
 
-/// A column that is read. A name with a dot is a member of a struct column: "jpg.bytes".
+/// A column that is read. A name with a dot is a member of a struct column: "json.caption"; a
+/// struct column named alone stands for its member `bytes`.
 struct TableColumn {
     std::string name;
     CellKind kind = CellKind::kBytes;

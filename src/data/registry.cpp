@@ -10,6 +10,7 @@
 #include "flux/base/log.h"
 #include "flux/base/nearest.h"
 #include "flux/data/encoding_dataset.h"
+#include "flux/data/picture_table.h"
 #include "flux/data/shapes.h"
 #include "flux/data/webdataset.h"
 
@@ -24,7 +25,6 @@ struct Entry {
     Storage storage;
 };
 
-/// Also those whose storage this version cannot read.
 const std::vector<Entry>& entries() {
     static const std::vector<Entry> all = {
         {"shapes", "", Storage::kShapes},
@@ -56,16 +56,6 @@ const Entry& find_entry(const DatasetSettings& settings) {
                 did_you_mean(settings.name, names), fmt::join(names, ", "));
 }
 
-std::string names_of(std::initializer_list<Storage> storages) {
-    std::string names;
-    for (const Entry& entry : entries()) {
-        if (std::find(storages.begin(), storages.end(), entry.storage) != storages.end()) {
-            names += (names.empty() ? "" : ", ") + entry.name;
-        }
-    }
-    return names;
-}
-
 void check_settings(const DatasetSettings& settings) {
     if (settings.img_size < 1 || settings.subset_size < 0 || settings.max_image_pixels < 1) {
         fail_config(
@@ -82,6 +72,16 @@ std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& set
     if (storage == Storage::kEncodings) {
         return std::make_unique<EncodingDataset>(
             EncodingDatasetSettings{.path = path, .subset_size = settings.subset_size});
+    }
+    if (storage == Storage::kPictureTable) {
+        return std::make_unique<PictureTable>(
+            PictureTableSettings{.path = path,
+                                 .img_size = settings.img_size,
+                                 .seed = settings.seed,
+                                 .subset_size = settings.subset_size,
+                                 .skip_low_resolution = !settings.validation,
+                                 .read_timesteps = settings.validation,
+                                 .max_image_pixels = settings.max_image_pixels});
     }
     return std::make_unique<WebDataset>(WebDatasetSettings{
         .path = path,
@@ -114,12 +114,6 @@ std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
                                         .validation = settings.validation,
                                         .subset_size = settings.subset_size});
         case Storage::kPictureTable:
-            fail_config(
-                "{} = \"{}\": reading pictures from Arrow folders is not part of this version; "
-                "these work: {}",
-                settings.option, settings.name,
-                names_of(
-                    {Storage::kShapes, Storage::kTar, Storage::kRemoteTar, Storage::kEncodings}));
         case Storage::kEncodings:
         case Storage::kRemoteTar:
         case Storage::kTar:

@@ -5,13 +5,11 @@
 #include <optional>
 
 #include "data/fingerprint.h"
+#include "data/sample_picture.h"
 #include "data/shard_index.h"
 #include "flux/base/error.h"
 #include "flux/base/log.h"
-#include "flux/base/philox.h"
 #include "flux/base/utf8.h"
-#include "flux/data/image_decode.h"
-#include "flux/data/image_transform.h"
 
 namespace flux::data {
 namespace {
@@ -184,11 +182,9 @@ Sample WebDataset::read(int64_t row_number, uint32_t epoch) const {
         sample.row = row_number;
         sample.key = row.key;
         const std::vector<uint8_t> file = read_files(row, sample);
-        const Raster raster = decode_image(file, settings_.max_image_pixels);
-        const int side = settings_.img_size;
-        const Draw draw{settings_.seed, Purpose::kCrop, static_cast<uint64_t>(row_number), epoch};
-        const ResizePlan plan = plan_resize(raster.width, raster.height, side);
-        sample.image = to_square_rgb(raster, side, draw_crop(plan, side, draw));
+        sample.image =
+            sample_picture(file, {settings_.img_size, settings_.seed, settings_.max_image_pixels},
+                           row_number, epoch);
         return sample;
     } catch (const Error& error) {
         fail("{}: {}", describe(row_number), error.what());

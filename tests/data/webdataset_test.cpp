@@ -299,8 +299,8 @@ TEST(MakeDataset, RefusesWithTheRemedy) {
     };
     EXPECT_THAT(open("shape", ""), testing::ThrowsMessage<ConfigError>(HasSubstr(
                                        "\"shape\": unknown data set; did you mean shapes?")));
-    EXPECT_THAT(open("cc12m_disk", ""),
-                testing::ThrowsMessage<Error>(HasSubstr("these work: shapes, webdataset")));
+    EXPECT_THAT(open("cc12m_disk", "/nowhere"),
+                testing::ThrowsMessage<Error>(HasSubstr("no such file or folder")));
     EXPECT_THAT(open("cc12m-wds", ""), testing::ThrowsMessage<Error>(HasSubstr("network")));
     EXPECT_THAT(open("webdataset", ""),
                 testing::ThrowsMessage<Error>(HasSubstr("name the folder")));

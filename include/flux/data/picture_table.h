@@ -1,0 +1,52 @@
+// Captioned pictures in Hugging Face save_to_disk folders, as the cleaned CC12M is stored: a
+// picture column (png, jpg, jpeg, webp or image; files as binary, or as a struct with `bytes`), a
+// caption column (txt, caption, text, or `caption` in the struct json), __key__ and timestep.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "flux/data/dataset.h"
+
+namespace flux::data {
+
+class ArrowTable;
+
+struct PictureTableSettings {
+    std::string path{};  // see table_files.h
+    int img_size = 256;
+    uint64_t seed = 0;                // of the crops
+    int64_t subset_size = 0;          // > 0: only so many rows from the start, small ones counted
+    bool skip_low_resolution = true;  // leave out pictures with a side below img_size
+    bool read_timesteps = false;
+    int64_t max_image_pixels = 0;
+};
+
+class PictureTable : public Dataset {
+public:
+    /// Looks at the head of every picture. Throws Error if a file is damaged, a picture or caption
+    /// column is missing, or no usable row remains.
+    explicit PictureTable(const PictureTableSettings& settings);
+    ~PictureTable() override;
+
+    int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
+    PayloadShape payload() const override { return PictureShape{settings_.img_size}; }
+    Sample read(int64_t row, uint32_t epoch) const override;
+    std::string caption(int64_t row) const override;
+    uint64_t fingerprint() const override;
+    std::string describe(int64_t row) const override;
+    std::string source(int64_t row) const override;
+
+private:
+    void check_columns() const;
+    void find_rows();
+    std::string caption_at(int64_t table_row) const;
+
+    PictureTableSettings settings_;
+    std::unique_ptr<ArrowTable> table_;
+    std::vector<int64_t> rows_;  // of the table
+};
+
+}  // namespace flux::data

@@ -1,0 +1,187 @@
+#include "flux/data/picture_table.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "data/arrow_table.h"
+#include "data/fingerprint.h"
+#include "data/sample_picture.h"
+#include "data/table_files.h"
+#include "flux/base/error.h"
+#include "flux/base/log.h"
+#include "flux/base/utf8.h"
+#include "flux/data/image_decode.h"
+
+namespace flux::data {
+namespace {
+
+// The first that holds something wins, within pictures and within captions.
+enum Column : size_t {
+    kFirstPicture = 0,
+    kFirstCaption = 5,
+    kKey = 9,
+    kTimestep = 10,
+    kJsonTimestep = 11
+};
+
+const std::vector<TableColumn>& columns() {
+    static const std::vector<TableColumn> all = {
+        {"png", CellKind::kBytes, false},         {"jpg", CellKind::kBytes, false},
+        {"jpeg", CellKind::kBytes, false},        {"webp", CellKind::kBytes, false},
+        {"image", CellKind::kBytes, false},       {"txt", CellKind::kText, false},
+        {"caption", CellKind::kText, false},      {"text", CellKind::kText, false},
+        {"json.caption", CellKind::kText, false}, {"__key__", CellKind::kText, false},
+        {"timestep", CellKind::kInteger, false},  {"json.timestep", CellKind::kInteger, false}};
+    return all;
+}
+
+/// The first cell that is not null among columns [begin, end).
+std::optional<CellBytes> first_cell(const ArrowTable& table, int64_t row, size_t begin,
+                                    size_t end) {
+    for (size_t column = begin; column < end; ++column) {
+        if (auto cell = table.bytes(row, column)) {
+            return cell;
+        }
+    }
+    return std::nullopt;
+}
+
+std::span<const uint8_t> as_file(const CellBytes& cell) {
+    return {reinterpret_cast<const uint8_t*>(cell.bytes.data()), cell.bytes.size()};
+}
+
+std::optional<PictureSize> probe(std::span<const uint8_t> file) {
+    return probe_picture_size([&](uint64_t offset, std::span<uint8_t> out) -> size_t {
+        if (offset >= file.size()) {
+            return 0;
+        }
+        const size_t count = std::min<size_t>(out.size(), file.size() - offset);
+        std::memcpy(out.data(), file.data() + offset, count);
+        return count;
+    });
+}
+
+}  // namespace
+
+PictureTable::PictureTable(const PictureTableSettings& settings)
+    : settings_(settings),
+      table_(std::make_unique<ArrowTable>(find_table_files(settings.path), columns())) {
+    check_columns();
+    find_rows();
+}
+
+PictureTable::~PictureTable() = default;
+
+void PictureTable::check_columns() const {
+    const auto has_any = [&](size_t begin, size_t end) {
+        for (size_t column = begin; column < end; ++column) {
+            if (table_->has(column)) {
+                return true;
+            }
+        }
+        return false;
+    };
+    if (!has_any(kFirstPicture, kFirstCaption)) {
+        fail("{}: has no picture column (png, jpg, jpeg, webp or image)", settings_.path);
+    }
+    if (!has_any(kFirstCaption, kKey)) {
+        fail("{}: has no caption column (txt, caption, text, or caption in json)", settings_.path);
+    }
+}
+
+void PictureTable::find_rows() {
+    int64_t end = table_->rows();
+    if (settings_.subset_size > 0) {
+        end = std::min(end, settings_.subset_size);
+    }
+    for (int64_t row = 0; row < end; ++row) {
+        std::optional<PictureSize> size;
+        if (settings_.skip_low_resolution) {
+            try {
+                if (const auto cell = first_cell(*table_, row, kFirstPicture, kFirstCaption)) {
+                    size = probe(as_file(*cell));
+                }
+            } catch (const Error&) {  // read() says what is wrong with the row
+            }
+        }
+        if (!size || std::min(size->width, size->height) >= settings_.img_size) {
+            rows_.push_back(row);
+        }
+    }
+    if (rows_.empty()) {
+        fail("{}: none of the {} rows can be used{}", settings_.path, end,
+             end > 0 ? fmt::format(": all have a side below {} pixels; choose a smaller img_size",
+                                   settings_.img_size)
+                     : "");
+    }
+    log::info("{}: {} samples; {} more have a side below {} pixels and are left out",
+              settings_.path, rows_.size(), end - size(), settings_.img_size);
+}
+
+std::string PictureTable::caption_at(int64_t table_row) const {
+    const auto cell = first_cell(*table_, table_row, kFirstCaption, kKey);
+    if (!cell) {
+        fail("has no caption");
+    }
+    if (const auto bad = first_invalid_utf8(cell->text())) {
+        fail("the caption is not UTF-8 at byte {}", *bad);
+    }
+    return std::string(cell->text());
+}
+
+std::string PictureTable::caption(int64_t row) const {
+    try {
+        return caption_at(rows_.at(static_cast<size_t>(row)));
+    } catch (const Error& error) {
+        fail("{}: {}", describe(row), error.what());
+    }
+}
+
+Sample PictureTable::read(int64_t row, uint32_t epoch) const {
+    const int64_t table_row = rows_.at(static_cast<size_t>(row));
+    try {
+        Sample sample;
+        sample.row = row;
+        const auto key = table_->bytes(table_row, kKey);
+        sample.key = key ? std::string(key->text()) : std::to_string(table_row);
+        sample.caption = caption_at(table_row);
+        if (settings_.read_timesteps) {
+            const auto timestep = table_->integer(table_row, kTimestep);
+            sample.timestep =
+                timestep ? *timestep : table_->integer(table_row, kJsonTimestep).value_or(-1);
+        }
+        const auto file = first_cell(*table_, table_row, kFirstPicture, kFirstCaption);
+        if (!file) {
+            fail("has no picture: the bytes of every picture column are null");
+        }
+        sample.image = sample_picture(
+            as_file(*file), {settings_.img_size, settings_.seed, settings_.max_image_pixels}, row,
+            epoch);
+        return sample;
+    } catch (const Error& error) {
+        fail("{}: {}", describe(row), error.what());
+    }
+}
+
+uint64_t PictureTable::fingerprint() const {
+    Fingerprint fingerprint("pictures");
+    for (const auto& [file, rows] : table_->contents()) {
+        fingerprint.add(file.filename().string()).add(static_cast<uint64_t>(rows));
+    }
+    fingerprint.add(rows_.size());
+    for (const int64_t row : rows_) {
+        fingerprint.add(static_cast<uint64_t>(row));
+    }
+    return fingerprint.value();
+}
+
+std::string PictureTable::describe(int64_t row) const {
+    return table_->describe(rows_.at(static_cast<size_t>(row)));
+}
+
+std::string PictureTable::source(int64_t row) const {
+    return table_->file(rows_.at(static_cast<size_t>(row))).string();
+}
+
+}  // namespace flux::data

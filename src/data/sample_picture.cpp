@@ -1,0 +1,17 @@
+#include "data/sample_picture.h"
+
+#include "flux/base/philox.h"
+#include "flux/data/image_decode.h"
+#include "flux/data/image_transform.h"
+
+namespace flux::data {
+
+Image sample_picture(std::span<const uint8_t> file, const PictureSettings& settings, int64_t row,
+                     uint32_t epoch) {
+    const Raster raster = decode_image(file, settings.max_pixels);
+    const Draw draw{settings.seed, Purpose::kCrop, static_cast<uint64_t>(row), epoch};
+    const ResizePlan plan = plan_resize(raster.width, raster.height, settings.side);
+    return to_square_rgb(raster, settings.side, draw_crop(plan, settings.side, draw));
+}
+
+}  // namespace flux::data

@@ -1,0 +1,23 @@
+// The picture of a sample from the bytes of its file: the one way for every kind of storage.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "flux/data/sample.h"
+
+namespace flux::data {
+
+struct PictureSettings {
+    int side = 0;
+    uint64_t seed = 0;  // of the crops
+    int64_t max_pixels = 0;
+};
+
+/// Decodes, resizes the shorter side, and crops as (seed, row, epoch) draw it. Throws Error saying
+/// what is wrong with the file.
+Image sample_picture(std::span<const uint8_t> file, const PictureSettings& settings, int64_t row,
+                     uint32_t epoch);
+
+}  // namespace flux::data

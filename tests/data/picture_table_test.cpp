@@ -1,0 +1,68 @@
+// Pictures in save_to_disk folders: the cleaned CC12M as the reference stores it, and rows that
+// this program wrote.
+#include "flux/data/picture_table.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+#include "flux/base/png.h"
+#include "flux/data/arrow_writer.h"
+#include "flux/data/registry.h"
+#include "flux/data/shapes.h"
+#include "support/reference.h"
+
+namespace flux::data {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(PictureTable, GivesThePicturesItWasWrittenWith) {
+    const test::TemporaryFolder folder;
+    const std::vector<SavedColumn> columns = {
+        {"__key__", SavedKind::kText}, {"png", SavedKind::kImage}, {"txt", SavedKind::kText}};
+    const ShapesDataset shapes({.img_size = 32, .seed = 1});
+    ArrowWriter writer(folder.path() / "data.arrow", columns, SavedCompression::kNone);
+    for (int64_t row = 0; row < 6; ++row) {
+        const Sample sample = shapes.read(row, 0);
+        const Image small = draw_shape(shape_scene(1, row), 16);
+        const std::string png = encode_png(row == 2 ? small.view() : sample.image.view());
+        SavedCell picture;  // row 4 has none
+        if (row != 4) {
+            picture = std::string_view(png);
+        }
+        writer.add({std::string_view(sample.key), picture, std::string_view(sample.caption)});
+    }
+    writer.commit();
+    const PictureTable table(
+        {.path = folder.path() / "data.arrow", .img_size = 32, .max_image_pixels = 1'000'000});
+    ASSERT_EQ(table.size(), 5);  // without the small one
+    const Sample first = shapes.read(0, 0);
+    EXPECT_EQ(table.read(0, 0).image.rgb, first.image.rgb);
+    EXPECT_EQ(table.read(0, 0).caption, first.caption);
+    EXPECT_EQ(table.read(2, 0).key, shapes.read(3, 0).key);
+    EXPECT_THAT([&] { table.read(3, 0); }, testing::ThrowsMessage<Error>(testing::AllOf(
+                                               HasSubstr("row 4"), HasSubstr("has no picture"))));
+}
+
+TEST(ParityPictureTable, ReadsTheCleanedCc12mInOrder) {
+    FLUX_SKIP_WITHOUT_REFERENCE();
+    const auto folder = *test::reference_dir() / "data/clean_cc12m";
+    const auto manifest = nlohmann::json::parse(read_text(folder / "output_manifest.json"));
+    const auto dataset = make_dataset({.name = "cc12m_disk", .path = (folder / "output").string()});
+    const nlohmann::json& kept = manifest.at("rows");
+    ASSERT_EQ(dataset->size(), static_cast<int64_t>(kept.size()));
+    ASSERT_GT(kept.size(), 0u);
+    for (int64_t row = 0; row < dataset->size(); ++row) {
+        const Sample sample = dataset->read(row, 0);
+        EXPECT_EQ(sample.key, kept.at(static_cast<size_t>(row)).at("key").get<std::string>());
+        EXPECT_EQ(sample.image.width, 256);
+        EXPECT_FALSE(sample.caption.empty());
+    }
+}
+
+}  // namespace
+}  // namespace flux::data
