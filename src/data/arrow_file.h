@@ -1,5 +1,5 @@
 // One file of a table, as record batches: an Arrow IPC stream or file (mapped, its uncompressed
-// batches are read in place). For arrow_table.cpp.
+// batches are read in place), or a Parquet file. For arrow_table.cpp.
 #pragma once
 
 #include <arrow/type_fwd.h>

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "data/arrow_file.h"
+#include "data/arrow_parquet_file.h"
 #include "data/arrow_status.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"
@@ -18,6 +19,7 @@
 namespace flux::data {
 namespace {
 
+constexpr std::string_view kParquetMagic = "PAR1";
 constexpr std::string_view kFileMagic("ARROW1\0\0", 8);
 
 /// Head of a record batch, a flatbuffer table that Arrow has verified: a signed offset to the
@@ -150,9 +152,19 @@ private:
     std::vector<Batch> batches_;
 };
 
+bool begins_with(const std::filesystem::path& path, std::string_view magic) {
+    const MappedFile file(path);
+    const std::span<const std::byte> bytes = file.bytes();
+    return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())
+        .starts_with(magic);
+}
+
 }  // namespace
 
 std::unique_ptr<ArrowFile> open_arrow_file(const std::filesystem::path& path) {
+    if (begins_with(path, kParquetMagic)) {
+        return open_parquet_file(path);
+    }
     return std::make_unique<IpcFile>(path);
 }
 

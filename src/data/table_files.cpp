@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kRemedy =
     "give the folder that save_to_disk or `flux_train preprocess` wrote, a pattern of such "
-    "folders, or .arrow files as the data set's path";
+    "folders, .arrow files, or .parquet files and folders of them as the data set's path";
 
 bool is_saved(const fs::path& folder) { return fs::exists(folder / "state.json"); }
 
@@ -105,6 +105,9 @@ std::vector<fs::path> files_in(const fs::path& folder) {
     std::vector<fs::path> files;
     bool has_arrow = false;
     for (const fs::path& entry : list(folder)) {
+        if (entry.extension() == ".parquet") {
+            files.push_back(entry);
+        }
         has_arrow = has_arrow || entry.extension() == ".arrow";
         if (fs::is_directory(entry) && is_saved(entry)) {
             const auto more = files_of_saved(entry);

@@ -1,5 +1,5 @@
-// Which Arrow files a data set's path names: those of Hugging Face save_to_disk folders, in the
-// order their state.json gives, or single files.
+// Which files a data set's path names: those of Hugging Face save_to_disk folders, in the order
+// their state.json gives, folders of Parquet files, or single files.
 #pragma once
 
 #include <filesystem>

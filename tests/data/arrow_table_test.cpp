@@ -3,13 +3,16 @@
 #include "data/arrow_table.h"
 
 #include <arrow/array/builder_binary.h>
+#include <arrow/array/builder_nested.h>
 #include <arrow/io/file.h>
 #include <arrow/ipc/writer.h>
 #include <arrow/record_batch.h>
+#include <arrow/table.h>
 #include <arrow/type.h>
 #include <arrow/util/compression.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <parquet/arrow/writer.h>
 
 #include <fstream>
 #include <functional>
@@ -140,6 +143,43 @@ TEST(ArrowTable, ReadsTheFileFormatAndBothCompressions) {
             EXPECT_EQ(table.bytes(row, 0)->text(), data_of(row));
         }
     }
+}
+
+/// The same column, and a struct with `bytes`, in row groups of 50.
+void write_parquet(const fs::path& path) {
+    const auto image = std::make_shared<arrow::BinaryBuilder>();
+    arrow::StructBuilder images(arrow::struct_({arrow::field("bytes", arrow::binary())}),
+                                arrow::default_memory_pool(), {image});
+    arrow::BinaryBuilder data;
+    for (int64_t row = 0; row < 120; ++row) {
+        check_arrow(data.Append(data_of(row)), "append");
+        check_arrow(images.Append(), "append");
+        check_arrow(image->Append("picture " + std::to_string(row)), "append");
+    }
+    const auto first = take_arrow(data.Finish(), "finish");
+    const auto second = take_arrow(images.Finish(), "finish");
+    const auto table = arrow::Table::Make(
+        arrow::schema({arrow::field("data", first->type()), arrow::field("jpg", second->type())}),
+        {first, second});
+    const auto out = take_arrow(arrow::io::FileOutputStream::Open(path.string()), "open");
+    check_arrow(parquet::arrow::WriteTable(*table, arrow::default_memory_pool(), out, 50), "write");
+    check_arrow(out->Close(), "close");
+}
+
+TEST(ArrowTable, ReadsParquet) {
+    const test::TemporaryFolder folder;
+    write_parquet(folder.path() / "x.parquet");
+    const ArrowTable table(find_table_files(folder.path()),
+                           {{"jpg", CellKind::kBytes}, {"data", CellKind::kBytes}});
+    ASSERT_EQ(table.rows(), 120);
+    for (int64_t row = 119; row >= 0; --row) {
+        EXPECT_EQ(table.bytes(row, 0)->text(), "picture " + std::to_string(row));
+        EXPECT_EQ(table.bytes(row, 1)->text(), data_of(row));
+    }
+    const std::string good = read_text(folder.path() / "x.parquet");
+    write_text(folder.path() / "x.parquet", good.substr(0, good.size() / 2));
+    EXPECT_THAT(error_of([&] { ArrowTable({folder.path() / "x.parquet"}, {}); }),
+                HasSubstr("x.parquet"));
 }
 
 TEST(ArrowTable, RefusesOtherColumnsByName) {

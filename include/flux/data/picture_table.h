@@ -1,4 +1,4 @@
-// Captioned pictures in Hugging Face save_to_disk folders, as the cleaned CC12M is stored: a
+// Captioned pictures in save_to_disk folders, as the cleaned CC12M is stored, or in Parquet: a
 // picture column (png, jpg, jpeg, webp or image; files as binary, or as a struct with `bytes`), a
 // caption column (txt, caption, text, or `caption` in the struct json), __key__ and timestep.
 #pragma once
