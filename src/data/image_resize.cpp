@@ -1,5 +1,6 @@
 // The inner loops run over contiguous bytes with one weight, the form that compilers turn into
-// vector code; the horizontal pass gets there by transposing strips of rows. All sums are exact
+// vector code; the horizontal pass has AVX2
+// code of its own and else gets there by transposing strips of rows. All sums are exact
 // 32-bit integers, so the order of additions does not matter.
 #include "flux/data/image_resize.h"
 
@@ -7,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "data/resize_avx2.h"
 #include "data/resize_taps.h"
 
 namespace flux::data {
@@ -18,11 +20,10 @@ constexpr int kStripRows = 32;
 // time.
 #if defined(__x86_64__)
 #define FLUX_TARGET_AVX2 __attribute__((target("avx2")))
-const bool kHasAvx2 = __builtin_cpu_supports("avx2");
 #else
 #define FLUX_TARGET_AVX2
-constexpr bool kHasAvx2 = false;
 #endif
+const bool kHasAvx2 = has_avx2();
 #define FLUX_INLINE inline __attribute__((always_inline))
 
 /// out[i] = the weighted sum of `count` rows that lie `stride` bytes apart, rounded to bytes.
@@ -107,7 +108,7 @@ void transpose_out(const uint8_t* from, int rows, size_t width, uint8_t* to, siz
 }
 
 template <int kChannels>
-FLUX_INLINE void filter_strip_body(const uint8_t* strip, const Taps& taps, uint8_t* out) {
+void filter_strip(const uint8_t* strip, const Taps& taps, uint8_t* out) {
     const int first = taps.first();
     for (size_t x = 0; x < taps.ranges.size(); ++x) {
         const Taps::Range range = taps.ranges[x];
@@ -117,33 +118,18 @@ FLUX_INLINE void filter_strip_body(const uint8_t* strip, const Taps& taps, uint8
     }
 }
 
-template <int kChannels>
-void filter_strip_portable(const uint8_t* strip, const Taps& taps, uint8_t* out) {
-    filter_strip_body<kChannels>(strip, taps, out);
-}
-
-template <int kChannels>
-FLUX_TARGET_AVX2 void filter_strip_avx2(const uint8_t* strip, const Taps& taps, uint8_t* out) {
-    filter_strip_body<kChannels>(strip, taps, out);
-}
-
 using FilterStrip = void (*)(const uint8_t* strip, const Taps& taps, uint8_t* out);
-
-template <int kChannels>
-FilterStrip filter_strip_for_processor() {
-    return kHasAvx2 ? filter_strip_avx2<kChannels> : filter_strip_portable<kChannels>;
-}
 
 FilterStrip filter_strip_for(int channels) {
     switch (channels) {
         case 1:
-            return filter_strip_for_processor<1>();
+            return filter_strip<1>;
         case 2:
-            return filter_strip_for_processor<2>();
+            return filter_strip<2>;
         case 3:
-            return filter_strip_for_processor<3>();
+            return filter_strip<3>;
         default:
-            return filter_strip_for_processor<4>();
+            return filter_strip<4>;
     }
 }
 
@@ -152,15 +138,19 @@ Raster horizontal(const Raster& source, const Taps& taps, int first_row, int row
     const int channels = bytes_per_pixel(source.mode);
     Raster out{static_cast<int>(taps.ranges.size()), rows, source.mode, {}, source.palette};
     out.data.resize(out.row_bytes() * rows);
+    if (kHasAvx2) {
+        filter_rows_avx2(source, taps, first_row, out);
+        return out;
+    }
     const size_t in_bytes = size_t(taps.end() - taps.first()) * channels;
     std::vector<uint8_t> strip(in_bytes * kStripRows);
     std::vector<uint8_t> filtered(out.row_bytes() * kStripRows);
-    const FilterStrip filter_strip = filter_strip_for(channels);
+    const FilterStrip filter = filter_strip_for(channels);
     for (int y = 0; y < rows; y += kStripRows) {
         const int strip_rows = std::min(kStripRows, rows - y);
         transpose_in(source.row(first_row + y) + size_t(taps.first()) * channels,
                      source.row_bytes(), strip_rows, in_bytes, strip.data());
-        filter_strip(strip.data(), taps, filtered.data());
+        filter(strip.data(), taps, filtered.data());
         transpose_out(filtered.data(), strip_rows, out.row_bytes(), out.row(y), out.row_bytes());
     }
     return out;
