@@ -14,6 +14,7 @@ pkg_check_modules(exif REQUIRED IMPORTED_TARGET libexif)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(icu REQUIRED IMPORTED_TARGET icu-uc)
 pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
+pkg_check_modules(curl REQUIRED IMPORTED_TARGET libcurl)
 
 file(GLOB FLUX_SITE_PACKAGES ${CMAKE_SOURCE_DIR}/.deps/venv/lib/python3*/site-packages)
 set(FLUX_TORCH_ROOT ${FLUX_SITE_PACKAGES}/torch CACHE PATH "Folder of LibTorch 2.11 (holds include/ and lib/)")

@@ -5,6 +5,7 @@
 
 namespace flux::commands {
 
+int data_clean_cc12m(const Words& words);
 int data_coco(const Words& words);
 int data_find_problematic(const Words& words);
 

@@ -138,6 +138,11 @@ void describe_dataloader(std::vector<Option>& table) {
     s.row(&Dataloader::persistent_workers, "persistent_workers",
           {.help = "Keep the readers between epochs",
            .status = no_meaning("the reader threads always live as long as the run")});
+    s.row(&Dataloader::cache_dir, "cache_dir",
+          {.help = "Folder that keeps shards fetched over the network; empty: cache in "
+                   "job.dump_folder"});
+    s.row(&Dataloader::cache_size_gb, "cache_size_gb",
+          {.help = "Most that this folder may hold", .unit = "GB", .range = at_least(1, 1e9)});
     s.append_to(table);
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <unordered_set>
 
+#include "data/brace_expand.h"
 #include "flux/base/error.h"
 
 namespace flux::data {
@@ -45,13 +46,12 @@ std::vector<fs::path> expand_path_list(const std::string& path, std::string_view
     if (fs::exists(path)) {
         found.emplace_back(path);
     } else {
-        for (size_t begin = 0; begin <= path.size();) {
-            const size_t comma = std::min(path.find(',', begin), path.size());
-            if (comma > begin) {
-                const auto more = expand_item(path.substr(begin, comma - begin), remedy);
+        for (const std::string& item : split_list(path)) {
+            const auto names = fs::exists(item) ? std::vector{item} : expand_braces(item);
+            for (const std::string& name : names) {
+                const auto more = expand_item(name, remedy);
                 found.insert(found.end(), more.begin(), more.end());
             }
-            begin = comma + 1;
         }
     }
     if (found.empty()) {

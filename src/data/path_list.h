@@ -1,4 +1,5 @@
-// Paths as users write them for a data set: one path, a pattern, or a comma list of these.
+// Paths as users write them for a data set: one path, a pattern, a range in
+// braces, or a comma list of these.
 #pragma once
 
 #include <filesystem>

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <thread>
 #include <vector>
 
@@ -30,7 +31,7 @@ const std::vector<Entry>& entries() {
         {"shapes", "", Storage::kShapes},
         {"webdataset", "", Storage::kTar},
         {"cc12m-test", "/dataset/cc12m-test", Storage::kTar},
-        {"cc12m-wds", "", Storage::kRemoteTar},
+        {"cc12m-wds", "hf://pixparse/cc12m-wds", Storage::kRemoteTar},
         {"cc12m_disk", "/dataset/cc12m_disk", Storage::kPictureTable},
         {"cc12m_preprocessed", "/dataset/cc12m_preprocessed", Storage::kEncodings},
         {"coco", "/dataset/coco", Storage::kTar},
@@ -66,6 +67,14 @@ void check_settings(const DatasetSettings& settings) {
     }
 }
 
+/// "owner/name", as the reference names repositories, and no folder here.
+bool is_repository(const std::string& path) {
+    const bool plain = path.find_first_of(":*?[{,") == std::string::npos && path[0] != '.';
+    const size_t slash = path.find('/');
+    return plain && slash != std::string::npos && slash > 0 && slash + 1 < path.size() &&
+           path.find('/', slash + 1) == std::string::npos && !std::filesystem::exists(path);
+}
+
 /// Throws ConfigError if the path names nothing.
 std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& settings,
                                      const std::string& path) {
@@ -91,8 +100,8 @@ std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& set
         .skip_low_resolution = !settings.validation,
         .read_timesteps = settings.validation,
         .max_image_pixels = settings.max_image_pixels,
-        .index_threads =
-            static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 16u))});
+        .index_threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 16u)),
+        .remote = settings.remote});
 }
 
 }  // namespace
@@ -120,15 +129,14 @@ std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
             break;
     }
     if (path.empty()) {
-        fail_config(
-            "{}_path: data set \"{}\" has no default path: name the folder of its tar shards{}",
-            settings.option, settings.name,
-            entry.storage == Storage::kRemoteTar
-                ? " (reading them over the network is not part of this version)"
-                : "");
+        fail_config("{}_path: data set \"{}\" has no default path: name the folder of its tar shards",
+                    settings.option, settings.name);
     }
     try {
-        return open_stored(entry.storage, settings, path);
+        return open_stored(entry.storage, settings,
+                           entry.storage == Storage::kRemoteTar && is_repository(path)
+                               ? "hf://" + path
+                               : path);
     } catch (const ConfigError& problem) {
         fail_config("{}_path = \"{}\": {}", settings.option, path, problem.what());
     }

@@ -184,6 +184,12 @@ data::DatasetSettings dataset_settings(const config::JobConfig& config, uint64_t
     settings.subset_size = validation ? 0 : config.training.subset_size.value_or(0);
     settings.validation = validation;
     settings.max_image_pixels = config.training.max_image_pixels;
+    settings.remote = data::remote_settings_from_environment();
+    settings.remote.cache_dir = config.dataloader.cache_dir.empty()
+                                    ? std::filesystem::path(config.job.dump_folder) / "cache"
+                                    : std::filesystem::path(config.dataloader.cache_dir);
+    settings.remote.cache_bytes =
+        static_cast<uint64_t>(config.dataloader.cache_size_gb) * 1'000'000'000;
     return settings;
 }
 

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/arrow_table.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/data/clean_cc12m.h"
@@ -53,6 +54,34 @@ protected:
 };
 
 TEST_F(ParityCleanCc12m, WholeOutput) { expect_rows("output_manifest.json"); }
+
+/// The folder that is written, read back.
+TEST_F(ParityCleanCc12m, WrittenFolder) {
+    const json manifest = json::parse(read_text(folder_ / "output_manifest.json"));
+    const json& rows = manifest.at("rows");
+    settings_.subset_size = manifest.at("subset_size").get<int64_t>();
+    const test::TemporaryFolder scratch;
+    const fs::path out = scratch.path() / "out";
+    ASSERT_EQ(write_clean_cc12m(settings_, out), std::ssize(rows));
+    EXPECT_TRUE(fs::exists(out / "state.json"));
+    const ArrowTable table({out / "data-00000-of-00001.arrow"}, {{"__key__", CellKind::kText},
+                                                                 {"png.bytes", CellKind::kBytes},
+                                                                 {"jpg.bytes", CellKind::kBytes},
+                                                                 {"txt", CellKind::kText},
+                                                                 {"json", CellKind::kText},
+                                                                 {"__url__", CellKind::kText}});
+    ASSERT_EQ(table.rows(), std::ssize(rows));
+    for (int64_t i = 0; i < table.rows(); ++i) {
+        const json& expected = rows[static_cast<size_t>(i)];
+        EXPECT_EQ(table.bytes(i, 0)->text(), expected.at("key").get<std::string>());
+        const auto png = table.bytes(i, 1);
+        const Raster picture = decode_image(
+            {reinterpret_cast<const uint8_t*>(png->bytes.data()), png->bytes.size()}, 1 << 30);
+        EXPECT_EQ(test::sha256(picture.data), expected.at("pixels_sha256").get<std::string>());
+        EXPECT_GT(table.bytes(i, 2)->bytes.size(), 0u);
+        EXPECT_TRUE(json::parse(table.bytes(i, 4)->text()).is_object());
+    }
+}
 
 TEST_F(ParityCleanCc12m, Subset) { expect_rows("output_subset_manifest.json"); }
 

@@ -142,6 +142,8 @@ struct Dataloader {
     int64_t num_workers = 2;
     int64_t prefetch_factor = 2;
     bool persistent_workers = false;
+    std::string cache_dir;
+    int64_t cache_size_gb = 2000;
     bool operator==(const Dataloader&) const = default;
 };
 

@@ -62,6 +62,10 @@ private:
     int64_t seen_ = 0;
 };
 
+/// Writes the kept rows as a save_to_disk folder with the columns jpg, json, txt, __key__, __url__
+/// and png, and returns their number. A killed call is gone on with by calling again.
+int64_t write_clean_cc12m(const CleanSettings& settings, const std::filesystem::path& output_dir);
+
 /// Row numbers, one a line, blank lines allowed. Throws Error naming file and line.
 std::vector<int64_t> read_row_numbers(const std::filesystem::path& path);
 

@@ -8,18 +8,20 @@
 #include <string_view>
 
 #include "flux/data/dataset.h"
+#include "flux/data/object_store.h"
 
 namespace flux::data {
 
 struct DatasetSettings {
     std::string option = "training.dataset";  // what `name` was given by, for messages
     std::string name{};                       // one that make_dataset() knows
-    std::string
-        path{};  // folder, file, glob or comma list of these; empty: the default of the name
+    std::string path{};  // folder, file, glob, range in braces, URL or comma list of these; empty:
+                         // the default of the name
     int img_size = 256;
     uint64_t seed = 0;        // of the crops, and of the drawn shapes
     int64_t subset_size = 0;  // > 0: only so many samples from the start of the data set
     bool validation = false;  // small pictures are enlarged, not left out; timesteps are read
+    RemoteSettings remote{};  // where shards that are not local are kept
     int64_t max_image_pixels = 933'120'000;  // larger pictures are refused before memory is taken
 };
 

@@ -1,4 +1,4 @@
-// Captioned pictures in webdataset tar shards on a local disk, by row: an index built when the set
+// Captioned pictures in webdataset tar shards, by row: an index built when the set
 // is opened tells where every sample lies. The picture is the png, jpg, webp, gif or bmp member,
 // the caption the .txt member, else "caption" in the .json.
 #pragma once
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "flux/data/dataset.h"
+#include "flux/data/object_store.h"
 #include "flux/data/shard.h"
 #include "flux/data/shard_cache.h"
 #include "flux/data/tar_index.h"
@@ -17,7 +18,7 @@
 namespace flux::data {
 
 struct WebDatasetSettings {
-    std::string path{};  // folder, file, glob, or comma list of these
+    std::string path{};  // folder, file, glob, range in braces, URL, or comma list of these
     int img_size = 256;
     uint64_t seed = 0;        // of the crops
     int64_t subset_size = 0;  // > 0: only so many samples from the start, small ones counted
@@ -26,11 +27,13 @@ struct WebDatasetSettings {
     int64_t max_image_pixels = 0;
     int index_threads = 4;
     ShardLimits shard_limits{};
+    RemoteSettings remote{};  // for items that are not local
 };
 
-/// The shards a path names, in name order (each item of a comma list on its own). Throws Error for
-/// an item that names none.
-std::vector<std::filesystem::path> find_shards(const std::string& path);
+/// The shards a path names, in name order (each item of a comma list on its own), ranges in braces
+/// in counting order; remote ones are fetched first. Throws Error for an item that names none.
+std::vector<std::filesystem::path> find_shards(const std::string& path,
+                                               const RemoteSettings& remote = {});
 
 class WebDataset : public Dataset {
 public:

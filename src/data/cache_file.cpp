@@ -1,0 +1,174 @@
+#include "data/cache_file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <sstream>
+#include <utility>
+
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+
+namespace flux::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail_errno(const fs::path& path, std::string_view action) {
+    fail("{}: {}: {}", path.string(), action, std::strerror(errno));
+}
+
+/// Opens and locks the file under this name: one that was renamed while waiting is let go.
+int open_locked(const fs::path& path) {
+    for (;;) {
+        const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+        if (descriptor < 0) {
+            fail_errno(path, "cannot create");
+        }
+        while (::flock(descriptor, LOCK_EX) != 0) {
+            if (errno == ENOLCK || errno == EOPNOTSUPP) {
+                break;  // a file system without locks
+            }
+            if (errno != EINTR) {
+                ::close(descriptor);
+                fail_errno(path, "cannot lock");
+            }
+        }
+        struct stat held {};
+        struct stat named {};
+        if (::fstat(descriptor, &held) == 0 && ::stat(path.c_str(), &named) == 0 &&
+            held.st_ino == named.st_ino) {
+            return descriptor;
+        }
+        ::close(descriptor);
+    }
+}
+
+/// What stands beside a file: the size it must have (0 while it grows), then the validator.
+struct Origin {
+    uint64_t whole_size = 0;
+    std::string validator{};
+};
+
+Origin read_origin(const fs::path& path) {
+    Origin origin;
+    if (fs::is_regular_file(path)) {
+        std::istringstream text(read_text(path));
+        text >> origin.whole_size;
+        text.ignore(1);
+        std::getline(text, origin.validator);
+    }
+    return origin;
+}
+
+/// Bytes of all files below a folder.
+uint64_t folder_bytes(const fs::path& folder) {
+    uint64_t total = 0;
+    std::error_code error;
+    for (const auto& entry : fs::recursive_directory_iterator(folder, error)) {
+        std::error_code gone;  // another process may rename files meanwhile
+        const uint64_t size = entry.is_regular_file(gone) ? entry.file_size(gone) : 0;
+        total += gone ? 0 : size;
+    }
+    return total;
+}
+
+}  // namespace
+
+CacheFile::CacheFile(fs::path path, fs::path folder, uint64_t most_bytes)
+    : path_(std::move(path)),
+      part_(path_.string() + ".part"),
+      origin_(path_.string() + ".from"),
+      folder_(std::move(folder)),
+      most_bytes_(most_bytes) {
+    fs::create_directories(path_.parent_path());
+    if (take_finished()) {
+        return;
+    }
+    descriptor_ = open_locked(part_);
+    if (take_finished()) {  // by the process that was waited for
+        ::unlink(part_.c_str());
+        ::close(std::exchange(descriptor_, -1));
+        return;
+    }
+    size_ = static_cast<uint64_t>(::lseek(descriptor_, 0, SEEK_END));
+    validator_ = read_origin(origin_).validator;
+}
+
+CacheFile::~CacheFile() {
+    if (descriptor_ >= 0) {
+        ::close(descriptor_);  // what has come stays for the next start
+    }
+}
+
+bool CacheFile::take_finished() {
+    std::error_code error;
+    const uint64_t size = fs::file_size(path_, error);
+    if (error || size != read_origin(origin_).whole_size) {
+        return false;
+    }
+    size_ = size;
+    return true;
+}
+
+void CacheFile::write_origin(uint64_t whole_size) const {
+    write_text(origin_, fmt::format("{}\n{}\n", whole_size, validator_));
+}
+
+void CacheFile::restart(const std::string& validator) {
+    if (::ftruncate(descriptor_, 0) != 0 || ::lseek(descriptor_, 0, SEEK_SET) != 0) {
+        fail_errno(part_, "cannot be emptied");
+    }
+    size_ = 0;
+    validator_ = validator;
+    write_origin(0);
+}
+
+/// Others fill the folder too, so that it is measured time and again.
+void CacheFile::make_room(uint64_t bytes) {
+    constexpr uint64_t kMeasureEvery = uint64_t{16} << 20;
+    if (bytes > room_) {
+        const uint64_t held = folder_bytes(folder_);
+        if (held > most_bytes_ || bytes > most_bytes_ - held) {
+            fail(
+                "{}: remote shards would take more than {} bytes: allow more with "
+                "dataloader.cache_size_gb, name fewer shards, or put them on a local disk",
+                folder_.string(), most_bytes_);
+        }
+        room_ = std::min(most_bytes_ - held, std::max(kMeasureEvery, bytes));
+    }
+    room_ -= bytes;
+}
+
+void CacheFile::append(std::span<const char> bytes) {
+    make_room(bytes.size());
+    while (!bytes.empty()) {
+        const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
+        if (written < 0 && errno != EINTR) {
+            fail_errno(part_, "cannot write");
+        }
+        if (written > 0) {
+            bytes = bytes.subspan(static_cast<size_t>(written));
+            size_ += static_cast<uint64_t>(written);
+        }
+    }
+}
+
+void CacheFile::commit() {
+    if (::fsync(descriptor_) != 0) {
+        fail_errno(part_, "cannot flush to disk");
+    }
+    write_origin(size_);
+    if (::rename(part_.c_str(), path_.c_str()) != 0) {
+        fail_errno(path_, "cannot rename the finished file");
+    }
+    sync_folder(path_.parent_path());
+    ::close(std::exchange(descriptor_, -1));
+}
+
+}  // namespace flux::data

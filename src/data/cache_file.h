@@ -1,0 +1,46 @@
+// One file of a shard cache while it is being fetched: it grows under a temporary name over several
+// attempts and program starts, and processes that want the same one wait for the first.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+
+namespace flux::data {
+
+class CacheFile {
+public:
+    /// Waits for other processes that fetch the same file. `path` lies in `folder`, which may hold
+    /// `most_bytes` in all.
+    CacheFile(std::filesystem::path path, std::filesystem::path folder, uint64_t most_bytes);
+    ~CacheFile();
+    CacheFile(const CacheFile&) = delete;
+    CacheFile& operator=(const CacheFile&) = delete;
+
+    /// The whole file is there, from this start or an earlier one.
+    bool finished() const { return descriptor_ < 0; }
+    /// What has come so far, and the validator (ETag) it came with.
+    uint64_t size() const { return size_; }
+    const std::string& validator() const { return validator_; }
+
+    /// Drops what has come; `validator` is that of what comes next.
+    void restart(const std::string& validator);
+    /// Throws Error if the folder would become too large.
+    void append(std::span<const char> bytes);
+    void commit();
+
+private:
+    bool take_finished();
+    void make_room(uint64_t bytes);
+    void write_origin(uint64_t whole_size) const;
+
+    std::filesystem::path path_, part_, origin_, folder_;
+    uint64_t most_bytes_;
+    uint64_t room_ = 0;  // what may come before the folder is measured again
+    int descriptor_ = -1;
+    uint64_t size_ = 0;
+    std::string validator_;
+};
+
+}  // namespace flux::data

@@ -1,0 +1,135 @@
+#include "flux/data/object_store.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "data/cache_file.h"
+#include "data/download.h"
+#include "data/parallel_for.h"
+#include "data/shard_names.h"
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+#include "flux/base/hash.h"
+#include "flux/base/log.h"
+#include "flux/base/progress.h"
+
+namespace flux::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPipe = "pipe:";
+constexpr std::string_view kRepository = "hf://";
+
+/// The name of the file a URL means, which stays its name here: fingerprints count names.
+std::string base_name(std::string_view item) {
+    if (item.starts_with(kPipe)) {
+        return "pipe.tar";
+    }
+    item = item.substr(0, item.find_first_of("?#"));
+    const std::string name(item.substr(std::min(item.rfind('/') + 1, item.size())));
+    return name.empty() || name == "." || name == ".." || name.size() > 200 ? "shard.tar" : name;
+}
+
+fs::path cache_path(const std::string& item, const RemoteSettings& settings) {
+    return settings.cache_dir / fmt::format("{:016x}", fnv1a(item)) / base_name(item);
+}
+
+fs::path fetch(const std::string& item, const RemoteSettings& settings) {
+    fs::path path = cache_path(item, settings);
+    CacheFile file(path, settings.cache_dir, settings.cache_bytes);
+    if (!file.finished()) {
+        if (item.starts_with(kPipe)) {
+            spool(item.substr(kPipe.size()), file, settings);
+        } else {
+            download(item, file, settings);
+        }
+    }
+    return path;
+}
+
+/// The URLs of a repository's tar shards in name order. The list is kept like a shard: later starts
+/// see the same data set.
+std::vector<std::string> shards_of_repository(const std::string& item,
+                                              const RemoteSettings& settings) {
+    const std::string name = item.substr(kRepository.size());
+    const std::string list_url = fmt::format("{}/api/datasets/{}", settings.endpoint, name);
+    std::vector<std::string> urls;
+    try {
+        const nlohmann::json list = nlohmann::json::parse(read_text(fetch(list_url, settings)));
+        for (const nlohmann::json& entry : list.at("siblings")) {
+            const auto file = entry.at("rfilename").get<std::string>();
+            if (is_shard_name(file)) {
+                urls.push_back(
+                    fmt::format("{}/datasets/{}/resolve/main/{}", settings.endpoint, name, file));
+            }
+        }
+    } catch (const nlohmann::json::exception& error) {
+        fail("{}: no list of files: {}", list_url, error.what());
+    }
+    if (urls.empty()) {
+        fail("{}: the repository holds no tar shard", item);
+    }
+    std::sort(urls.begin(), urls.end());
+    return urls;
+}
+
+std::string environment(const char* name) {
+    const char* value = std::getenv(name);
+    return value == nullptr ? std::string() : std::string(value);
+}
+
+}  // namespace
+
+RemoteSettings remote_settings_from_environment() {
+    RemoteSettings settings;
+    settings.token = environment("HF_TOKEN");
+    if (std::string endpoint = environment("HF_ENDPOINT"); !endpoint.empty()) {
+        while (endpoint.ends_with('/')) {
+            endpoint.pop_back();
+        }
+        settings.endpoint = endpoint;
+    }
+    return settings;
+}
+
+bool is_remote(std::string_view item) {
+    constexpr std::array<std::string_view, 4> kBeginnings{"http://", "https://", kRepository,
+                                                          kPipe};
+    return std::any_of(kBeginnings.begin(), kBeginnings.end(),
+                       [&](std::string_view beginning) { return item.starts_with(beginning); });
+}
+
+std::vector<fs::path> fetch_shards(std::span<const std::string> items,
+                                   const RemoteSettings& settings) {
+    if (settings.cache_dir.empty()) {
+        fail("{}: no folder is set that could keep shards from the network", items.front());
+    }
+    make_writable_folder(settings.cache_dir, "choose another with dataloader.cache_dir");
+    std::vector<std::string> urls;
+    for (const std::string& item : items) {
+        if (item.starts_with(kRepository)) {
+            const std::vector<std::string> inside = shards_of_repository(item, settings);
+            urls.insert(urls.end(), inside.begin(), inside.end());
+        } else {
+            urls.push_back(item);
+        }
+    }
+    log::info("{} remote shards are kept in {}; what is missing there is fetched first",
+              urls.size(), settings.cache_dir.string());
+    std::vector<fs::path> paths(urls.size());
+    Progress progress({.label = "fetch", .unit = "shards", .total = std::ssize(urls)});
+    std::atomic<int64_t> done{0};
+    parallel_for(std::ssize(urls), settings.downloads, [&](int64_t i) {
+        const auto place = static_cast<size_t>(i);
+        paths[place] = fetch(urls[place], settings);
+        progress.update(++done);
+    });
+    progress.finish();
+    return paths;
+}
+
+}  // namespace flux::data

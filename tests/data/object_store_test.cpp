@@ -1,0 +1,258 @@
+// Remote shards against a real server that drops connections, sends short bodies and is busy.
+#include "flux/data/object_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <set>
+
+#include "data/brace_expand.h"
+#include "data/tar_writer.h"
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+#include "flux/base/png.h"
+#include "flux/data/webdataset.h"
+#include "support/reference.h"
+
+namespace flux::data {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using Faults = std::vector<std::string>;
+
+/// tests/support/flaky_server.py while it lives.
+class Server {
+public:
+    Server(const fs::path& folder, const fs::path& log, const Faults& faults) : log_(log) {
+        std::vector<std::string> words{"python3", FLUX_SOURCE_DIR "/tests/support/flaky_server.py",
+                                       folder.string(), log.string()};
+        words.insert(words.end(), faults.begin(), faults.end());
+        std::vector<char*> arguments;
+        for (std::string& word : words) {
+            arguments.push_back(word.data());
+        }
+        arguments.push_back(nullptr);
+        std::array<int, 2> ends{};
+        if (::pipe(ends.data()) != 0) {
+            throw Error("no pipe");
+        }
+        process_ = ::fork();
+        if (process_ == 0) {
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            ::dup2(ends[1], STDOUT_FILENO);
+            ::close(ends[0]);
+            ::execvp(arguments[0], arguments.data());
+            ::_exit(127);
+        }
+        ::close(ends[1]);
+        std::string line;
+        for (char c = 0; ::read(ends[0], &c, 1) == 1 && c != '\n';) {
+            line += c;
+        }
+        ::close(ends[0]);
+        port_ = line;
+    }
+    ~Server() {
+        ::kill(process_, SIGKILL);
+        ::waitpid(process_, nullptr, 0);
+    }
+    Server(const Server&) = delete;
+    Server& operator=(const Server&) = delete;
+
+    std::string url(const std::string& name = {}) const {
+        return "http://127.0.0.1:" + port_ + (name.empty() ? "" : "/" + name);
+    }
+    const std::string& port() const { return port_; }
+    std::string log() const { return fs::exists(log_) ? read_text(log_) : std::string(); }
+
+private:
+    fs::path log_;
+    std::string port_;
+    pid_t process_ = -1;
+};
+
+class ObjectStore : public testing::Test {
+protected:
+    void SetUp() override {
+        fs::create_directories(folder("served"));
+        remote_ = {.cache_dir = folder("cache"),
+                   .downloads = 2,
+                   .attempts = 3,
+                   .first_delay_s = 0.01,
+                   .most_delay_s = 0.05,
+                   .stall_timeout_s = 5};
+    }
+    fs::path folder(const std::string& name) const { return scratch_.path() / name; }
+
+    /// Pictures of noise, so that shards have some size.
+    void make_shard(const std::string& name, int first, int count) const {
+        fs::create_directories((folder("served") / name).parent_path());
+        TarWriter tar(folder("served") / name);
+        for (int i = first; i < first + count; ++i) {
+            std::vector<uint8_t> pixels(32 * 32 * 3);
+            uint32_t state = static_cast<uint32_t>(i) + 1;
+            for (uint8_t& value : pixels) {
+                state = state * 1664525 + 1013904223;
+                value = static_cast<uint8_t>(state >> 24);
+            }
+            tar.add(fmt::format("{:06}.png", i),
+                    flux::encode_png(ImageView{pixels.data(), 32, 32}));
+            tar.add(fmt::format("{:06}.txt", i), fmt::format("picture {}", i));
+        }
+        tar.finish();
+    }
+
+    Server serve(const Faults& faults = {}) const {
+        return Server(folder("served"), folder("log"), faults);
+    }
+    fs::path fetch_one(const std::string& item) const {
+        return fetch_shards(std::vector{item}, remote_).at(0);
+    }
+    std::string error_of(const std::string& item) const {
+        try {
+            fetch_one(item);
+        } catch (const Error& error) {
+            return error.what();
+        }
+        return "none";
+    }
+    void expect_same(const fs::path& fetched, const std::string& name) const {
+        EXPECT_TRUE(read_text(fetched) == read_text(folder("served") / name)) << name;
+    }
+    WebDataset open(const std::string& path) const {
+        return WebDataset(WebDatasetSettings{.path = path,
+                                             .img_size = 32,
+                                             .max_image_pixels = 1 << 20,
+                                             .index_threads = 2,
+                                             .remote = remote_});
+    }
+
+    test::TemporaryFolder scratch_;
+    RemoteSettings remote_;
+};
+
+TEST_F(ObjectStore, AnEpochOverABadNetworkDeliversEverySampleOnce) {
+    for (int shard = 0; shard < 3; ++shard) {
+        make_shard(fmt::format("s-{:04}.tar", shard), 20 * shard, 20);
+    }
+    const Server server = serve(
+        {"503", "drop:5000", "reset", "short:3000", "429", "drop:1", "short:700", "whole", "ok"});
+    const WebDataset remote = open(server.url("s-{0000..0002}.tar"));
+    const WebDataset local = open((folder("served") / "s-{0000..0002}.tar").string());
+    EXPECT_EQ(remote.fingerprint(), local.fingerprint());
+    ASSERT_EQ(remote.size(), 60);
+    std::set<std::string> keys;
+    for (int64_t row = 0; row < remote.size(); ++row) {
+        const Sample sample = remote.read(row, 0);
+        EXPECT_TRUE(sample.image.rgb == local.read(row, 0).image.rgb);
+        EXPECT_EQ(sample.caption, fmt::format("picture {}", row));
+        keys.insert(sample.key);
+    }
+    EXPECT_EQ(keys.size(), 60u);
+}
+
+TEST_F(ObjectStore, ALaterStartGoesOnInsideTheShard) {
+    make_shard("a.tar", 0, 10);
+    remote_.attempts = 1;
+    {
+        const Server server = serve({"drop:4000", "503"});
+        const std::string error = error_of(server.url("a.tar"));
+        EXPECT_THAT(error, HasSubstr("HTTP status 503"));
+        EXPECT_THAT(error, HasSubstr("start again to go on at byte 4000"));
+        expect_same(fetch_one(server.url("a.tar")), "a.tar");
+        EXPECT_THAT(server.log(), HasSubstr("/a.tar bytes=4000-"));
+        const std::string before = server.log();
+        fetch_one(server.url("a.tar"));  // from the cache
+        EXPECT_EQ(server.log(), before);
+    }
+}
+
+TEST_F(ObjectStore, AChangedShardIsFetchedAnew) {
+    make_shard("a.tar", 0, 10);
+    remote_.attempts = 1;
+    const Server server = serve({"drop:4000", "503"});
+    error_of(server.url("a.tar"));
+    make_shard("a.tar", 50, 12);
+    expect_same(fetch_one(server.url("a.tar")), "a.tar");
+}
+
+TEST_F(ObjectStore, GivesUpWithAReason) {
+    make_shard("a.tar", 0, 2);
+    const Server server = serve(Faults(20, "503"));
+    EXPECT_THAT(error_of(server.url("a.tar")), HasSubstr("given up after 3 attempts"));
+    EXPECT_THAT(error_of(server.url("none.tar")), HasSubstr("HTTP status 404"));
+    EXPECT_THAT(error_of("http://127.0.0.1:1/a.tar"), HasSubstr("given up"));
+    remote_.cache_dir.clear();
+    EXPECT_THAT(error_of(server.url("a.tar")), HasSubstr("no folder is set"));
+}
+
+TEST_F(ObjectStore, TheTokenStaysWithItsHost) {
+    make_shard("a.tar", 0, 2);
+    const Server other(folder("served"), folder("other_log"), {});
+    const Server server = serve();
+    remote_.endpoint = server.url();
+    remote_.token = "secret";
+    fetch_one(server.url("to/" + other.port() + "/a.tar"));
+    EXPECT_THAT(server.log(), HasSubstr("Bearer secret"));
+    EXPECT_THAT(other.log(), HasSubstr("/a.tar"));
+    EXPECT_THAT(other.log(), testing::Not(HasSubstr("secret")));
+    fetch_one(other.url("a.tar"));
+    EXPECT_THAT(other.log(), testing::Not(HasSubstr("secret")));
+}
+
+TEST_F(ObjectStore, ARepositoryIsItsTarShards) {
+    make_shard("datasets/owner/name/resolve/main/b-1.tar", 5, 5);
+    make_shard("datasets/owner/name/resolve/main/b-0.tar", 0, 5);
+    fs::create_directories(folder("served") / "api/datasets/owner");
+    write_text(folder("served") / "api/datasets/owner/name",
+               R"({"siblings": [{"rfilename": "b-1.tar"}, {"rfilename": "README.md"},
+                  {"rfilename": "b-0.tar"}]})");
+    const Server server = serve({"503"});
+    remote_.endpoint = server.url();
+    const WebDataset dataset = open("hf://owner/name");
+    ASSERT_EQ(dataset.size(), 10);
+    EXPECT_EQ(dataset.caption(0), "picture 0");
+    EXPECT_EQ(dataset.caption(9), "picture 9");
+}
+
+TEST_F(ObjectStore, TheCacheIsBounded) {
+    make_shard("a.tar", 0, 10);
+    const Server server = serve();
+    remote_.cache_bytes = 6000;
+    EXPECT_THAT(error_of(server.url("a.tar")), HasSubstr("more than 6000 bytes"));
+    remote_.cache_bytes = 1 << 20;
+    expect_same(fetch_one(server.url("a.tar")), "a.tar");
+}
+
+TEST_F(ObjectStore, CommandsAreShardsToo) {
+    make_shard("a.tar", 0, 3);
+    const std::string cat = "pipe:cat " + (folder("served") / "a.tar").string();
+    expect_same(fetch_one(cat), "a.tar");
+    EXPECT_EQ(open(cat).size(), 3);
+    EXPECT_THAT(error_of(cat + "; exit 3"), HasSubstr("ended with status 3"));
+    EXPECT_THAT(error_of(cat + "; kill -9 $$"), HasSubstr("ended with status 137"));
+    remote_.stall_timeout_s = 0.1;
+    EXPECT_THAT(error_of("pipe:sleep 30"), HasSubstr("no output"));
+}
+
+TEST(BraceExpand, RangesAndLists) {
+    EXPECT_THAT(expand_braces("a-{0008..0010}.tar"),
+                testing::ElementsAre("a-0008.tar", "a-0009.tar", "a-0010.tar"));
+    EXPECT_THAT(expand_braces("{x,y}/{9..10}"), testing::ElementsAre("x/9", "x/10", "y/9", "y/10"));
+    EXPECT_THAT(expand_braces("a{b}c{"), testing::ElementsAre("a{b}c{"));
+    EXPECT_THAT(expand_braces("{3..1}"), testing::ElementsAre("{3..1}"));
+    EXPECT_THAT(expand_braces("{0..0}"), testing::ElementsAre("0"));
+    EXPECT_THROW(expand_braces("{0..9999999}"), Error);
+    EXPECT_THROW(expand_braces("{0..18446744073709551615}"), Error);
+    EXPECT_THAT(split_list("a,{b,c}d,,e"), testing::ElementsAre("a", "{b,c}d", "e"));
+    EXPECT_THAT(split_list("pipe:cut -d, x"), testing::ElementsAre("pipe:cut -d, x"));
+}
+
+}  // namespace
+}  // namespace flux::data

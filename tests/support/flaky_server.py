@@ -1,0 +1,76 @@
+"""An HTTP server with faults by schedule, for the tests of remote shards.
+
+flaky_server.py FOLDER LOG [FAULT ...]: serves FOLDER on a free port of 127.0.0.1 and prints the port. The n-th request
+for a file suffers the n-th fault, later ones none: 503, 429 (busy), reset (no reply), drop:N (connection closed after N
+bytes), short:N (a well-formed reply of N bytes), whole (the range is ignored), ok. /to/PORT/NAME redirects to NAME on
+another port. Each request adds "PATH RANGE AUTHORIZATION" to LOG.
+"""
+import collections
+import hashlib
+import os
+import re
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+folder, log, faults = sys.argv[1], sys.argv[2], sys.argv[3:]
+requests = collections.Counter()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        with open(log, "a") as out:
+            out.write(f"{self.path} {self.headers.get('Range', '-')} {self.headers.get('Authorization', '-')}\n")
+        redirect = re.fullmatch(r"/to/(\d+)/(.*)", self.path)
+        if redirect:
+            return self.empty(302, {"Location": f"http://127.0.0.1:{redirect[1]}/{redirect[2]}"})
+        number = requests[self.path]
+        requests[self.path] += 1
+        fault = faults[number] if number < len(faults) else "ok"
+        path = os.path.join(folder, self.path.lstrip("/"))
+        if not os.path.isfile(path):
+            return self.empty(404, {})
+        if fault in ("503", "429"):
+            return self.empty(int(fault), {"Retry-After": "0"})
+        if fault == "reset":
+            self.close_connection = True
+            return None
+        return self.send(open(path, "rb").read(), fault)
+
+    def empty(self, status, headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def send(self, data, fault):
+        tag = '"' + hashlib.md5(data).hexdigest() + '"'
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        same = self.headers.get("If-Range", tag) == tag
+        start = int(wanted[1]) if wanted and same and fault != "whole" else None
+        if start is not None and start >= len(data):
+            return self.empty(416, {"Content-Range": f"bytes */{len(data)}"})
+        body = data[start or 0:]
+        limit = int(fault.split(":")[1]) if ":" in fault else len(body)
+        body_size = min(limit, len(body)) if fault.startswith("short") else len(body)
+        self.send_response(200 if start is None else 206)
+        if start is not None:
+            self.send_header("Content-Range", f"bytes {start}-{start + body_size - 1}/{len(data)}")
+        self.send_header("Content-Length", str(body_size))
+        self.send_header("ETag", tag)
+        self.end_headers()
+        self.wfile.write(body[:limit])
+        if fault.startswith("drop"):
+            self.close_connection = True
+        return None
+
+    def log_message(self, *_):
+        pass
+
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.handle_error = lambda *_: None  # clients that leave early
+server.serve_forever()
