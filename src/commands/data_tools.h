@@ -8,5 +8,6 @@ namespace flux::commands {
 int data_clean_cc12m(const Words& words);
 int data_coco(const Words& words);
 int data_find_problematic(const Words& words);
+int data_inspect(const Words& words);
 
 }  // namespace flux::commands

@@ -1,0 +1,48 @@
+// `data inspect`: what lies in a set of tar shards.
+#include <fmt/core.h>
+
+#include <filesystem>
+
+#include "commands/data_tools.h"
+#include "commands/shared.h"
+#include "flux/base/error.h"
+#include "flux/base/log.h"
+#include "flux/data/inspect.h"
+
+namespace flux::commands {
+
+int data_inspect(const Words& words) {
+    constexpr size_t kThumbnails = 64;
+    std::string sheet;
+    int64_t workers = 8;
+    const std::vector<config::Flag> flags{
+        {"contact-sheet", "FILE.png", "also draws the first 64 pictures", &sheet},
+        {"num-workers", "N", "threads (default 8)", &workers}};
+    const config::CommandLine command_line = config::parse_command_line(words, flags, 1);
+    if (command_line.help) {
+        fmt::print("Usage: flux_train data inspect PATH\n\n{}", config::flags_help(flags));
+        return 0;
+    }
+    refuse_configuration(command_line, "data inspect");
+    if (command_line.words.empty() || workers < 1 || workers > 1024) {
+        fail_config(
+            "command line: data inspect: give the tar shards (folder, file, pattern or list); "
+            "--num-workers must be 1 .. 1024");
+    }
+    if (!sheet.empty() && std::filesystem::exists(sheet)) {
+        fail("{}: exists already: remove it, or choose another with --contact-sheet", sheet);
+    }
+    const data::Inspection inspection = data::inspect_tar(
+        command_line.words.front(), static_cast<int>(workers), sheet.empty() ? 0 : kThumbnails);
+    fmt::print("{}", data::inspection_text(inspection));
+    if (!sheet.empty() && inspection.thumbnails.empty()) {
+        fail("{}: not written: no picture can be read", sheet);
+    }
+    if (!sheet.empty()) {
+        write_png(sheet, data::contact_sheet(inspection.thumbnails).view());
+        log::info("{} pictures in {}", inspection.thumbnails.size(), sheet);
+    }
+    return 0;
+}
+
+}  // namespace flux::commands
