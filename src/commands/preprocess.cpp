@@ -222,7 +222,7 @@ int preprocess(const Words& words) {
     }
     config::validate(loaded);
     config::refuse_unbuilt(loaded);
-    preprocess(loaded);
+    config::with_places(loaded, [&] { preprocess(loaded); });
     return 0;
 }
 

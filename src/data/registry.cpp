@@ -129,14 +129,14 @@ std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
             break;
     }
     if (path.empty()) {
-        fail_config("{}_path: data set \"{}\" has no default path: name the folder of its tar shards",
-                    settings.option, settings.name);
+        fail_config(
+            "{}_path: data set \"{}\" has no default path: name the folder of its tar shards",
+            settings.option, settings.name);
     }
     try {
-        return open_stored(entry.storage, settings,
-                           entry.storage == Storage::kRemoteTar && is_repository(path)
-                               ? "hf://" + path
-                               : path);
+        return open_stored(
+            entry.storage, settings,
+            entry.storage == Storage::kRemoteTar && is_repository(path) ? "hf://" + path : path);
     } catch (const ConfigError& problem) {
         fail_config("{}_path = \"{}\": {}", settings.option, path, problem.what());
     }

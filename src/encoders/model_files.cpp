@@ -39,12 +39,12 @@ fs::path locate(const EncoderOption& option) {
         return option.value;
     }
     if (!is_repository(option.value)) {
-        fail("{}: no such folder or file: scripts/download_encoders.sh fetches the encoders",
-             option.place());
+        fail_config("{}: no such folder or file: scripts/download_encoders.sh fetches the encoders",
+                    option.place());
     }
     const fs::path snapshot = cached_snapshot(option.value);
     if (snapshot.empty()) {
-        fail(
+        fail_config(
             "{}: no such folder, and not in the Hugging Face cache {}: "
             "scripts/download_encoders.sh fetches the encoders; then name their folder",
             option.place(), hub_cache().string());
@@ -81,14 +81,15 @@ fs::path find_weights(ModelKind kind, const fs::path& folder, const EncoderOptio
             return found.front();
         }
         if (found.size() > 1) {
-            fail("{}: {} holds {} and {}: name the file", option.place(), folder.string(),
-                 found[0].filename().string(), found[1].filename().string());
+            fail_config("{}: {} holds {} and {}: name the file", option.place(), folder.string(),
+                        found[0].filename().string(), found[1].filename().string());
         }
     }
     const bool pickled = !files_ending_in(folder, ".bin").empty();
-    fail("{}: {} holds no safetensors file{}: scripts/download_encoders.sh fetches the encoders",
-         option.place(), folder.string(),
-         pickled ? ", only weights as .bin, which are programs and are not read" : "");
+    fail_config(
+        "{}: {} holds no safetensors file{}: scripts/download_encoders.sh fetches the encoders",
+        option.place(), folder.string(),
+        pickled ? ", only weights as .bin, which are programs and are not read" : "");
 }
 
 /// A config.json beside a single file may belong to something else.
@@ -133,8 +134,8 @@ ModelFiles find_model_files(ModelKind kind, const EncoderOption& option) {
             !(kind == ModelKind::kAutoencoder && fs::exists(located / "ae.safetensors"));
         files.folder = pipeline ? located / names_of(kind).part : located;
         if (!fs::is_directory(files.folder)) {
-            fail("{}: {} is missing, where a pipeline has its {}", option.place(),
-                 files.folder.string(), name_of(kind));
+            fail_config("{}: {} is missing, where a pipeline has its {}", option.place(),
+                        files.folder.string(), name_of(kind));
         }
         files.weights = find_weights(kind, files.folder, option);
     } else {
@@ -153,7 +154,7 @@ fs::path find_tokenizer_folder(ModelKind kind, const ModelFiles& files,
     if (!tokenizer.value.empty()) {
         const fs::path folder = locate(tokenizer);
         if (!holds_tokenizer(folder)) {
-            fail(
+            fail_config(
                 "{}: must be a folder with tokenizer.json, with vocab.json and merges.txt (CLIP) "
                 "or with spiece.model (T5)",
                 tokenizer.place());
@@ -169,8 +170,8 @@ fs::path find_tokenizer_folder(ModelKind kind, const ModelFiles& files,
             return candidate;
         }
     }
-    fail("{}: holds no tokenizer, nor does {}: name its folder with {}", files.folder.string(),
-         sibling.string(), tokenizer.name);
+    fail_config("{}: holds no tokenizer, nor does {}: name its folder with {}",
+                files.folder.string(), sibling.string(), tokenizer.name);
 }
 
 }  // namespace flux::encoders

@@ -69,7 +69,7 @@ private:
 void check_width(const EncoderOption& option, int64_t width, int64_t expected,
                  std::string_view width_option) {
     if (width != expected) {
-        fail(
+        fail_config(
             "{}: its encodings have {} channels, but the transformer expects {}: choose another "
             "encoder or set {} = {}",
             option.place(), width, expected, width_option, width);
@@ -81,7 +81,7 @@ std::unique_ptr<Tokenizer> open_tokenizer(ModelKind kind, const ModelFiles& file
     const std::filesystem::path folder = find_tokenizer_folder(kind, files, option);
     std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(folder);
     if (tokenizer->vocabulary_size() > vocabulary) {
-        fail(
+        fail_config(
             "{}: the tokenizer has {} ids, but the {} in {} knows only {}: name the folder of its "
             "own tokenizer with {}",
             folder.string(), tokenizer->vocabulary_size(), name_of(kind), files.folder.string(),

@@ -178,6 +178,7 @@ TEST_F(ObjectStore, AChangedShardIsFetchedAnew) {
     remote_.attempts = 1;
     const Server server = serve({"drop:4000", "503"});
     error_of(server.url("a.tar"));
+    fs::remove(folder("served") / "a.tar");
     make_shard("a.tar", 50, 12);
     expect_same(fetch_one(server.url("a.tar")), "a.tar");
 }

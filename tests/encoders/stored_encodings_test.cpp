@@ -96,14 +96,14 @@ TEST(StoredEncodings, NeedNoEncodersUntilOneIsAskedFor) {
     EXPECT_FALSE(conditioning.encodes_pictures());
     const std::vector<std::string> captions{"a"};
     EXPECT_THAT([&] { conditioning.encode_text(captions); },
-                testing::ThrowsMessage<Error>(HasSubstr("encoder.t5_encoder is empty")));
+                testing::ThrowsMessage<Error>(HasSubstr("encoder.t5_encoder = \"\": ")));
     EXPECT_THAT(
         [&] {
             conditioning.decode_pictures(at::zeros({1, 16, 4, 4}));
         },
-        testing::ThrowsMessage<Error>(HasSubstr("encoder.autoencoder_path is empty")));
+        testing::ThrowsMessage<Error>(HasSubstr("encoder.autoencoder_path = \"\": ")));
     EXPECT_THAT([&] { conditioning.empty_text(1); },
-                testing::ThrowsMessage<Error>(HasSubstr("encoder.empty_encodings_path is empty")));
+                testing::ThrowsMessage<Error>(HasSubstr("encoder.empty_encodings_path = \"\": ")));
 }
 
 TEST(EmptyEncodings, OfAnotherWidthAreRefused) {

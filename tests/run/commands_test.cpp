@@ -130,10 +130,12 @@ TEST_F(RunCommands, SampleNamesWhatIsWrongWithThePrompts) {
 }
 
 TEST_F(RunCommands, ToolsTellTheirFlagsAndTheVersionIsKnown) {
-    for (const std::string tool : {"data", "checkpoint"}) {
+    const std::vector<std::pair<std::string, std::string>> tools{{"data", "shapes"},
+                                                                 {"checkpoint", "--out"}};
+    for (const auto& [tool, word] : tools) {
         const ProcessResult help = run_flux_train({tool, "--help"});
         EXPECT_EQ(help.exit_code, 0);
-        EXPECT_THAT(help.out, HasSubstr("--out"));
+        EXPECT_THAT(help.out, HasSubstr(word));
         EXPECT_EQ(run_flux_train({tool}).exit_code, 2);
     }
     EXPECT_THAT(run_flux_train({"--version"}).out, testing::StartsWith("flux_train 0."));

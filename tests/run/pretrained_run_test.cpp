@@ -65,12 +65,12 @@ TEST_F(RunPretrained, TrainsThreeSteps) {
 
 TEST_F(RunPretrained, RefusesWhatDoesNotFitBeforeItWritesAnything) {
     ProcessResult result = train({"--encoder.context_in_dim=4096"});
-    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.exit_code, 2);
     EXPECT_THAT(result.err,
                 HasSubstr("its encodings have 64 channels, but the transformer expects "
                           "4096: choose another encoder or set encoder.context_in_dim"));
     result = train({"--encoder.t5_encoder=/nowhere/t5"});
-    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.exit_code, 2);
     EXPECT_THAT(result.err, HasSubstr("encoder.t5_encoder = \"/nowhere/t5\": no such folder or "
                                       "file: scripts/download_encoders.sh"));
     EXPECT_FALSE(std::filesystem::exists(folder_.path() / "run"));
