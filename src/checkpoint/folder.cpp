@@ -103,8 +103,8 @@ std::optional<fs::path> find_latest(const fs::path& folder, int64_t load_step) {
         for (const auto& [step, path] : found) {
             steps += fmt::format("{}{}", steps.empty() ? "" : ", ", step);
         }
-        fail("{}: checkpoint.load_step = {}: there is no such checkpoint; complete ones: {}",
-             folder.string(), load_step, steps.empty() ? "none" : steps);
+        fail_config("checkpoint.load_step = {}: {} holds no such checkpoint; complete ones: {}",
+                    load_step, folder.string(), steps.empty() ? "none" : steps);
     }
     return wanted->second;
 }

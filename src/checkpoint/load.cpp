@@ -40,39 +40,47 @@ Files open_files(const fs::path& folder, const Manifest& manifest) {
     return files;
 }
 
-/// The newest checkpoint before this one whose manifest and files are all there.
-std::optional<fs::path> older_complete(const fs::path& folder) {
+bool is_complete(const fs::path& folder) {
+    try {
+        open_files(folder, read_manifest(folder));
+        return true;
+    } catch (const Error&) {
+        return false;
+    }
+}
+
+/// The checkpoint beside this one whose manifest and files are all there: the newest before it, or
+/// else the newest at all.
+std::optional<fs::path> other_complete(const fs::path& folder) {
     const auto step = step_of(folder);
     if (!step) {
         return std::nullopt;
     }
+    std::optional<fs::path> newer;
     const auto found = committed(folder.parent_path());
-    for (auto older = found.rbegin(); older != found.rend(); ++older) {
-        if (older->first >= *step) {
-            continue;
+    for (auto other = found.rbegin(); other != found.rend(); ++other) {
+        if (other->first < *step && is_complete(other->second)) {
+            return other->second;
         }
-        try {
-            open_files(older->second, read_manifest(older->second));
-            return older->second;
-        } catch (const Error&) {
-            continue;  // damaged as well: look further back
+        if (other->first > *step && !newer && is_complete(other->second)) {
+            newer = other->second;
         }
     }
-    return std::nullopt;
+    return newer;
 }
 
 [[noreturn]] void fail_damaged(const fs::path& folder, const std::string& reason) {
-    const auto older = older_complete(folder);
-    if (!older) {
+    const auto other = other_complete(folder);
+    if (!other) {
         fail(
-            "damaged checkpoint: {}; there is no older complete one in {}: restore it from a copy, "
+            "damaged checkpoint: {}; there is no other complete one in {}: restore it from a copy, "
             "or train anew with --job.restart",
             reason, folder.parent_path().string());
     }
     fail(
-        "damaged checkpoint: {}; an older complete one is {}: train on from it with "
+        "damaged checkpoint: {}; {} is complete: train on from it with "
         "--checkpoint.load_step={}, other commands take it as --checkpoint {}",
-        reason, older->string(), step_of(*older).value_or(-1), older->string());
+        reason, other->string(), step_of(*other).value_or(-1), other->string());
 }
 
 }  // namespace

@@ -237,6 +237,19 @@ std::string LoadedConfig::located(const std::string& message) const {
     return message;
 }
 
+std::vector<std::string> differences(const JobConfig& before, const JobConfig& after) {
+    std::vector<std::string> found;
+    for (const Option& option : all_options()) {
+        const auto old_value = option.fetch(before);
+        const auto new_value = option.fetch(after);
+        if (old_value != new_value) {
+            found.push_back(fmt::format("{} = {} (was {})", option.name(), to_text(new_value),
+                                        to_text(old_value)));
+        }
+    }
+    return found;
+}
+
 LoadedConfig load_config(const CommandLine& command_line, const BaseConfig& base) {
     return Loader().load(command_line, base);
 }

@@ -57,6 +57,37 @@ void check_run_folder(const LoadedConfig& loaded, const char* name, const std::s
             "where a run is kept with job.dump_folder",
             loaded.place(name));
     }
+    const std::string first = path.begin()->string();
+    for (const char* taken : {"config.toml", "train.log", "metrics.jsonl", "report.html"}) {
+        if (first == taken) {
+            fail_config("{}: the run writes a file of this name; choose another",
+                        loaded.place(name));
+        }
+    }
+    if (first.starts_with("earlier-")) {
+        fail_config("{}: earlier runs are kept under such names; choose another",
+                    loaded.place(name));
+    }
+}
+
+bool lies_in(const std::filesystem::path& inner, const std::filesystem::path& outer) {
+    const auto [end, rest] = std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end());
+    return end == outer.end();
+}
+
+void check_run_folders(const LoadedConfig& loaded) {
+    const JobConfig& config = loaded.config;
+    check_run_folder(loaded, "checkpoint.folder", config.checkpoint.folder);
+    if (config.eval.save_img_folder.empty()) {
+        return;
+    }
+    check_run_folder(loaded, "eval.save_img_folder", config.eval.save_img_folder);
+    const auto pictures = std::filesystem::path(config.eval.save_img_folder).lexically_normal();
+    const auto checkpoints = std::filesystem::path(config.checkpoint.folder).lexically_normal();
+    if (lies_in(pictures, checkpoints) || lies_in(checkpoints, pictures)) {
+        fail_config("{}: must lie beside checkpoint.folder = \"{}\", not in it or around it",
+                    loaded.place("eval.save_img_folder"), config.checkpoint.folder);
+    }
 }
 
 /// Where samples come encoded, nothing at run time can supply what only an encoder knows.
@@ -122,11 +153,7 @@ std::optional<SelectiveRecompute> read_selective(const std::string& text) {
 void validate(const LoadedConfig& loaded) {
     check_batch(loaded);
     check_picture_sizes(loaded);
-    const JobConfig& config = loaded.config;
-    check_run_folder(loaded, "checkpoint.folder", config.checkpoint.folder);
-    if (!config.eval.save_img_folder.empty()) {
-        check_run_folder(loaded, "eval.save_img_folder", config.eval.save_img_folder);
-    }
+    check_run_folders(loaded);
     if (const std::string& text = loaded.config.activation_checkpoint.selective_ac_option;
         !read_selective(text)) {
         refuse_selective(loaded.place("activation_checkpoint.selective_ac_option"), text);

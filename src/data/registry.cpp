@@ -129,9 +129,8 @@ std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
             break;
     }
     if (path.empty()) {
-        fail_config(
-            "{}_path: data set \"{}\" has no default path: name the folder of its tar shards",
-            settings.option, settings.name);
+        fail_config("{} = \"{}\": has no default path: name the folder of its shards with {}_path",
+                    settings.option, settings.name, settings.option);
     }
     try {
         return open_stored(

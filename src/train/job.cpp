@@ -1,5 +1,8 @@
 #include "flux/train/job.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <random>
 
 #include "flux/base/error.h"
@@ -38,7 +41,11 @@ std::optional<ResumePoint> find_resume_point(const ResolvedJob& job) {
             "{}: is not used: it has no checkpoint.json, so it is not complete; going on from {}",
             path.string(), folder->string());
     }
-    return ResumePoint{*folder, checkpoint::Checkpoint(*folder).run()};
+    ResumePoint point{*folder, checkpoint::Checkpoint(*folder).run()};
+    if (checkpoint::step_of(*folder).value_or(point.run.step) != point.run.step) {
+        fail("{}: holds step {}: give the folder its name back", folder->string(), point.run.step);
+    }
+    return point;
 }
 
 /// A resumed run goes on as it began: what is unset comes from the checkpoint, another value is
@@ -55,6 +62,38 @@ T resumed_value(const config::LoadedConfig& loaded, const ResolvedJob& job, std:
     return saved;
 }
 
+bool starts_with_any(std::string_view text, std::initializer_list<std::string_view> prefixes) {
+    return std::any_of(prefixes.begin(), prefixes.end(),
+                       [&](std::string_view prefix) { return text.starts_with(prefix); });
+}
+
+/// Another model of the same tensor shapes would load, and be another model. What else has changed
+/// is said.
+void check_changes(const ResolvedJob& job) {
+    const std::string name = checkpoint::manifest_path(job.resume->folder).string();
+    const config::JobConfig before =
+        config::load_config({}, {.name = name, .toml = job.resume->run.config_toml}).config;
+    std::vector<std::string> changes = config::differences(before, job.config);
+    std::erase_if(changes, [](const std::string& change) {
+        return starts_with_any(change, {"job.", "metrics.", "checkpoint.load_step ",
+                                        "training.steps ", "dataloader."});
+    });
+    const auto other_model =
+        std::find_if(changes.begin(), changes.end(), [](const std::string& change) {
+            return starts_with_any(change, {"model.", "encoder.context_in_dim "});
+        });
+    if (!(model_dimensions(before) == job.model) && other_model != changes.end()) {
+        fail_config(
+            "{}: the run in {} has another model; leave the option as it was, or begin anew with "
+            "--job.restart",
+            *other_model, job.resume->folder.string());
+    }
+    if (!changes.empty()) {
+        log::warning("changed since {} was saved: {}", job.resume->folder.string(),
+                     fmt::join(changes, "; "));
+    }
+}
+
 /// Better said at once than by the system that kills the process.
 void check_memory(const ResolvedJob& job) {
     constexpr double kGiB = 1 << 30;
@@ -64,11 +103,11 @@ void check_memory(const ResolvedJob& job) {
     const auto available = static_cast<double>(device_memory_bytes(job.device));
     if (needed > available) {
         fail(
-            "model.flavor = \"{}\": has {:.4g} billion parameters; training them takes {:.1f} GiB "
-            "for weights, gradients and optimizer state alone, {} has {:.1f} GiB: choose a smaller "
-            "flavor or fewer blocks (model.depth, model.depth_single_blocks), or a larger machine",
-            job.config.model.flavor, static_cast<double>(parameters) * 1e-9, needed / kGiB,
-            device_name(job.device), available / kGiB);
+            "the model has {:.4g} billion parameters; training them takes {:.1f} GiB for weights, "
+            "gradients and optimizer state alone, {} has {:.1f} GiB: choose a smaller model.flavor "
+            "or smaller sizes (model.depth, model.hidden_size, ...), or a larger machine",
+            static_cast<double>(parameters) * 1e-9, needed / kGiB, device_name(job.device),
+            available / kGiB);
     }
 }
 
@@ -131,6 +170,9 @@ ResolvedJob resolve_job(const config::LoadedConfig& loaded) {
     training.seed = job.seed;
     training.global_batch_size = job.global_batch_size;
     training.gradient_accumulation_steps = job.micro_batches();
+    if (job.resume) {
+        check_changes(job);
+    }
     return job;
 }
 

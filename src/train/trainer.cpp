@@ -97,7 +97,7 @@ Trainer::Trainer(const ResolvedJob& job)
 void Trainer::begin() {
     make_writable_folder(job_.folder(), "choose another with --job.dump_folder");
     lock_.emplace(job_.folder());
-    if (std::filesystem::exists(job_.checkpoint_folder())) {
+    if (std::filesystem::exists(std::filesystem::symlink_status(job_.checkpoint_folder()))) {
         make_writable_folder(job_.checkpoint_folder(), "choose another with --checkpoint.folder");
     }
     if (job_.resume) {

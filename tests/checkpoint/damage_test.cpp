@@ -70,7 +70,7 @@ TEST_F(DamagedCheckpoint, ADamagedManifestOffersTheOlderOne) {
                                  Not(HasSubstr("json.exception"))));
     std::filesystem::remove_all(folder_.path() / "step-4");
     EXPECT_THAT(problem(),
-                HasSubstr("there is no older complete one in " + folder_.path().string()));
+                HasSubstr("there is no other complete one in " + folder_.path().string()));
 }
 
 TEST_F(DamagedCheckpoint, EveryByteOfTheManifestIsGuarded) {

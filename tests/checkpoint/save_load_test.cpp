@@ -153,8 +153,7 @@ TEST(CheckpointFolder, FindsTheNewestOrTheWantedStep) {
     EXPECT_EQ(find_latest(folder.path(), -1), folder.path() / "step-10");
     EXPECT_EQ(find_latest(folder.path(), 9), folder.path() / "step-9");
     EXPECT_THAT(problem_of([&] { find_latest(folder.path(), 3); }),
-                HasSubstr("checkpoint.load_step = 3: there is no such checkpoint; complete ones: "
-                          "2, 9, 10"));
+                HasSubstr("holds no such checkpoint; complete ones: 2, 9, 10"));
 }
 
 TEST(CheckpointFolder, KeepsTheLatestK) {

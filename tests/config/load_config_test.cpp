@@ -63,6 +63,13 @@ TEST(LoadConfig, LocatesMessagesThatNameAnOption) {
         file.line(2) + ": model.num_heads = 5: no");
 }
 
+TEST(LoadConfig, TellsDifferences) {
+    EXPECT_THAT(differences(load_words({}).config,
+                            load_words({"--training.seed=4", "--optimizer.lr=0.5"}).config),
+                testing::UnorderedElementsAre("training.seed = 4 (was unset)",
+                                              StartsWith("optimizer.lr = 0.5 (was ")));
+}
+
 TEST(LoadConfig, AnInheritedConfigurationGivesNoNotices) {
     const BaseConfig base{"checkpoint.json", "[training]\nseq_len = 7\n"};
     EXPECT_THAT(load_config(parse_command_line({}), base).notices, testing::IsEmpty());

@@ -43,6 +43,14 @@ TEST(Validate, KeepsARunInItsFolder) {
             << folder;
     }
     EXPECT_THAT(error_of({"--eval.save_img_folder=/img"}), HasSubstr("inside of job.dump_folder"));
+    for (const char* folder : {"metrics.jsonl", "report.html/x", "earlier-1"}) {
+        EXPECT_THAT(error_of({"--checkpoint.folder", folder}), HasSubstr("choose another"));
+    }
+    for (const char* folder : {"checkpoint", "checkpoint/step-20", "./checkpoint/"}) {
+        EXPECT_THAT(error_of({"--eval.save_img_folder", folder}), HasSubstr("must lie beside"));
+    }
+    EXPECT_THAT(error_of({"--checkpoint.folder=img/x", "--eval.save_img_folder=img"}),
+                HasSubstr("must lie beside"));
     EXPECT_NO_THROW(validate(load_words({"--checkpoint.folder=a/b", "--eval.save_img_folder="})));
 }
 

@@ -94,7 +94,7 @@ TEST_F(RunBadInput, DataSetsThatAreNotThere) {
     EXPECT_EQ(heads.exit_code, 2);
     EXPECT_THAT(heads.err, HasSubstr("job.toml:5: model.hidden_size"));
     expect_failure({"--model.flavor=flux-schnell", "--model.depth=9999"}, 1,
-                   {"billion parameters", "GiB", "choose a smaller flavor"});
+                   {"billion parameters", "GiB", "choose a smaller model.flavor"});
 }
 
 /// One ustar member, padded.

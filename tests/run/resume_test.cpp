@@ -152,7 +152,17 @@ TEST_F(RunResume, RefusesAnotherSeedBatchOrModel) {
     };
     refused({"--training.seed=5"}, 2, "begun with 1234");
     refused({"--training.global_batch_size=8"}, 2, "begun with 4");
-    refused({"--model.hidden_size=64", "--model.axes_dim=4,6,6"}, 1, "img_in.weight");
+    refused({"--model.hidden_size=64", "--model.axes_dim=4,6,6"}, 2, "has another model");
+    refused({"--model.theta=77"}, 2, "command line: model.theta = 77 (was unset): the run in");
+    std::filesystem::rename(run / "checkpoint" / "step-60", run / "checkpoint" / "step-99");
+    refused({}, 1, "step-99: holds step 60");
+    std::filesystem::rename(run / "checkpoint" / "step-99", run / "checkpoint" / "step-60");
+    refused({"--checkpoint.load_step=3"}, 2, "command line: checkpoint.load_step = 3");
+    const ProcessResult other =
+        run_flux_train(job(run, {"--training.steps=62", "--optimizer.lr=1e-5"}));
+    EXPECT_EQ(other.exit_code, 0) << other.err;
+    EXPECT_NE(other.err.find("was saved: optimizer.lr = 1e-05 (was"), std::string::npos)
+        << other.err;
 }
 
 TEST_F(RunResume, RefusalsChangeNothing) {
@@ -163,7 +173,7 @@ TEST_F(RunResume, RefusalsChangeNothing) {
     EXPECT_EQ(run_flux_train(job(run, {"--training.steps=70", "--model.hidden_size=64",
                                        "--model.axes_dim=4,6,6"}))
                   .exit_code,
-              1);
+              2);
     EXPECT_EQ(read_text(run / "config.toml"), config);
     EXPECT_EQ(read_text(run / "metrics.jsonl"), metrics);
 }
@@ -196,6 +206,16 @@ TEST_F(RunResume, RunWithoutCheckpointsKeepsTheEarlierNumbers) {
     ASSERT_EQ(run_flux_train(job(run, off)).exit_code, 0);
     ASSERT_EQ(run_flux_train(job(run, off)).exit_code, 0);
     EXPECT_TRUE(std::filesystem::exists(run / "earlier-1" / "metrics.jsonl"));
+}
+
+TEST_F(RunResume, ALostDiskIsNoticedBeforeTheTraining) {
+    const auto run = folder_.path() / "lost_disk";
+    std::filesystem::create_directories(run);
+    std::filesystem::create_directory_symlink("/nowhere/x", run / "checkpoint");
+    const ProcessResult result = run_flux_train(job(run));
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_NE(result.err.find("checkpoint: cannot create the folder"), std::string::npos);
+    EXPECT_FALSE(std::filesystem::exists(run / "metrics.jsonl"));
 }
 
 TEST_F(RunResume, RefusesAFolderInUseAndChangedData) {

@@ -32,7 +32,7 @@ struct Target {
 class Checkpoint {
 public:
     /// Opens a committed checkpoint (`.../step-N`). Throws Error naming file and tensor if it is
-    /// incomplete, and an older complete one beside it if there is one.
+    /// incomplete, and another complete one beside it if there is one.
     explicit Checkpoint(const std::filesystem::path& folder);
 
     const std::filesystem::path& folder() const { return folder_; }

@@ -48,6 +48,9 @@ struct BaseConfig {
     std::string toml;  // empty: the defaults
 };
 
+/// "section.key = new (was old)" for each option that differs, in the order of the options.
+std::vector<std::string> differences(const JobConfig& before, const JobConfig& after);
+
 /// Throws ConfigError for an unreadable file, a syntax error, an unknown section or option, a value
 /// of the wrong type or out of range, or one option set to two values under two names.
 LoadedConfig load_config(const CommandLine& command_line, const BaseConfig& base = {});
