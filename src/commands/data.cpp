@@ -69,7 +69,7 @@ int data(const Words& words) {
     static constexpr std::array kTools{
         Tool{"shapes", "write the built-in data set as tar shards", shapes},
         Tool{"coco", "write the COCO validation set as tar shards", data_coco},
-        Tool{"inspect", "tell what lies in tar shards", data_inspect},
+        Tool{"inspect", "tell what lies in a data set", data_inspect},
         Tool{"clean-cc12m", "write the cleaned CC12M as Arrow files", data_clean_cc12m},
         Tool{"find-problematic", "list the rows of tar shards whose picture cannot be read",
              data_find_problematic}};

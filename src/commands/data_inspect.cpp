@@ -1,4 +1,4 @@
-// `data inspect`: what lies in a set of tar shards.
+// `data inspect`: what lies in a data set.
 #include <fmt/core.h>
 
 #include <filesystem>
@@ -26,13 +26,15 @@ int data_inspect(const Words& words) {
     refuse_configuration(command_line, "data inspect");
     if (command_line.words.empty() || workers < 1 || workers > 1024) {
         fail_config(
-            "command line: data inspect: give the tar shards (folder, file, pattern or list); "
+            "command line: data inspect: give tar shards, a save_to_disk folder, Parquet files or "
+            "a "
+            "folder of pictures; "
             "--num-workers must be 1 .. 1024");
     }
     if (!sheet.empty() && std::filesystem::exists(sheet)) {
         fail("{}: exists already: remove it, or choose another with --contact-sheet", sheet);
     }
-    const data::Inspection inspection = data::inspect_tar(
+    const data::Inspection inspection = data::inspect(
         command_line.words.front(), static_cast<int>(workers), sheet.empty() ? 0 : kThumbnails);
     fmt::print("{}", data::inspection_text(inspection));
     if (!sheet.empty() && inspection.thumbnails.empty()) {

@@ -6,10 +6,11 @@ namespace {
 
 void describe_data(Section<Training>& s) {
     s.row(&Training::dataset, "dataset",
-          {.help = "Data set: shapes (also dummy; drawn on the fly, needs no files), webdataset or "
-                   "cc12m-wds (tar shards at dataset_path), or one with a default path below "
-                   "/dataset: cc12m-test, coco (also coco-validation), cc12m_disk, "
-                   "cc12m_preprocessed, coco_preprocessed",
+          {.help = "Data set: shapes (also dummy; drawn on the fly, needs no files); what lies at "
+                   "dataset_path: webdataset (tar shards), image_folder (pictures with .txt "
+                   "beside them), picture_table (save_to_disk or Parquet), preprocessed; or one "
+                   "with a default path below /dataset: cc12m-test, coco (also coco-validation), "
+                   "cc12m_disk, cc12m_preprocessed, coco_preprocessed; cc12m-wds is fetched",
            .required = true});
     s.row(&Training::dataset_path, "dataset_path",
           {.help = "Where the data set lies: a folder, a file, a glob or several with commas; "

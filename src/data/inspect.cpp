@@ -1,28 +1,24 @@
 #include "flux/data/inspect.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <filesystem>
 
-#include "data/parallel_for.h"
-#include "data/shard_index.h"
-#include "flux/base/utf8.h"
+#include "data/inspect_finding.h"
+#include "data/path_list.h"
+#include "data/shard_names.h"
+#include "flux/base/error.h"
+#include "flux/data/image_decode.h"
 #include "flux/data/image_transform.h"
-#include "flux/data/webdataset.h"
+#include "flux/data/object_store.h"
 
 namespace flux::data {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr int64_t kMaxImagePixels = 178'956'970;
 constexpr size_t kFirstKeys = 5;
 constexpr int kColumns = 8;
-
-/// What one sample tells.
-struct Finding {
-    int width = 0, height = 0;
-    std::string mode, caption, problem;
-    int64_t timestep = -1;
-    Image thumbnail;
-};
 
 Image thumbnail_of(const Raster& raster) {
     const ResizePlan plan = plan_resize(raster.width, raster.height, kThumbnailSide);
@@ -30,72 +26,67 @@ Image thumbnail_of(const Raster& raster) {
                          {(plan.width - kThumbnailSide) / 2, (plan.height - kThumbnailSide) / 2});
 }
 
-void read_json(const std::string& text, Finding& finding) {
-    const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-    if (!json.is_object()) {
-        fail("the .json member is not valid");
+template <class Key>
+std::string counts_text(const std::map<Key, int64_t>& counts) {
+    std::string text;
+    for (const auto& [key, count] : counts) {
+        text += fmt::format("{}{} {}", text.empty() ? "" : ", ", key, count);
     }
-    if (json.contains("timestep") && json.at("timestep").is_number_integer()) {
-        finding.timestep = json.at("timestep").get<int64_t>();
+    return text.empty() ? "none" : text;
+}
+
+std::string encodings_text(const Inspection& inspection) {
+    const EncodingShape& shape = *inspection.encodings;
+    const auto figures = [](const ValueStats& stats) {
+        return fmt::format("mean {:.4f}, deviation {:.4f}, {:.4g} to {:.4g}", stats.mean,
+                           stats.deviation, stats.smallest, stats.largest);
+    };
+    return fmt::format(
+        "t5         [{}, {}]\nclip       [{}]\nlatents    [{}, {}, {}]; {}\nlogvar     {}\n",
+        shape.text_tokens, shape.text_width, shape.pooled_width, shape.channels, shape.height,
+        shape.width, figures(inspection.latents), figures(inspection.logvar));
+}
+
+bool is_table_name(const fs::path& path) {
+    return path.extension() == ".arrow" || path.extension() == ".parquet";
+}
+
+bool has_table(const fs::path& folder) {
+    const auto is_saved = [](const fs::path& path) { return fs::exists(path / "state.json"); };
+    if (is_saved(folder)) {
+        return true;
     }
-    if (finding.caption.empty() && json.contains("caption") && json.at("caption").is_string()) {
-        finding.caption = json.at("caption").get<std::string>();
+    return std::any_of(fs::directory_iterator(folder), {}, [&](const auto& entry) {
+        return is_table_name(entry.path()) || (entry.is_directory() && is_saved(entry.path()));
+    });
+}
+
+bool has_shards(const fs::path& folder) {
+    return std::any_of(fs::directory_iterator(folder), {}, [](const auto& entry) {
+        return is_shard_name(entry.path().filename().string());
+    });
+}
+
+}  // namespace
+
+void look_at_picture(std::span<const uint8_t> file, bool with_thumbnail, Finding& finding) {
+    const Raster raster =
+        decode_image(file, {.max_pixels = kMaxImagePixels, .accept_truncated = false});
+    finding.width = raster.width;
+    finding.height = raster.height;
+    finding.mode = mode_name(raster.mode);
+    if (with_thumbnail) {
+        finding.thumbnail = thumbnail_of(raster);
     }
 }
 
-Finding look_at(const IndexedSample& sample, const ShardReader& reader, bool with_thumbnail) {
-    Finding finding;
-    try {
-        if (!sample.problem.empty()) {
-            fail("{}", sample.problem);
-        }
-        const auto text_of = [&](const char* extension) {
-            const IndexedMember* member = sample.member(extension);
-            return member == nullptr ? std::string()
-                                     : read_member<std::string>(reader, member->offset,
-                                                                member->size, kMaxTextBytes);
-        };
-        finding.caption = text_of("txt");
-        if (first_invalid_utf8(finding.caption)) {
-            fail("the .txt member is not UTF-8");
-        }
-        if (sample.member("json") != nullptr) {
-            read_json(text_of("json"), finding);
-        }
-        const IndexedMember* picture = sample.picture_member();
-        if (picture == nullptr) {
-            fail("has no picture");
-        }
-        const Raster raster =
-            decode_image(read_member<std::vector<uint8_t>>(reader, picture->offset, picture->size,
-                                                           kMaxPictureBytes),
-                         {.max_pixels = kMaxImagePixels, .accept_truncated = false});
-        finding.width = raster.width;
-        finding.height = raster.height;
-        finding.mode = mode_name(raster.mode);
-        if (with_thumbnail) {
-            finding.thumbnail = thumbnail_of(raster);
-        }
-        if (sample.member("txt") == nullptr && finding.caption.empty()) {
-            fail("has no caption");
-        }
-    } catch (const Error& error) {
-        finding.problem = error.what();
-    }
-    return finding;
-}
-
-void add(const IndexedSample& sample, Finding& finding, const std::string& shard,
-         Inspection& result) {
+void add_finding(Finding& finding, Inspection& result) {
     if (result.first_keys.size() < kFirstKeys) {
-        result.first_keys.push_back(sample.key);
+        result.first_keys.push_back(finding.key);
     }
     ++result.samples;
-    for (const IndexedMember& member : sample.members) {
-        ++result.extensions[member.extension];
-    }
     if (!finding.problem.empty()) {
-        result.problems.push_back(fmt::format("{}: {}: {}", shard, sample.key, finding.problem));
+        result.problems.push_back(finding.problem);
     }
     if (finding.width > 0) {
         const auto [small, large] = std::minmax(finding.width, finding.height);
@@ -118,57 +109,45 @@ void add(const IndexedSample& sample, Finding& finding, const std::string& shard
     }
 }
 
-template <class Key>
-std::string counts_text(const std::map<Key, int64_t>& counts) {
-    std::string text;
-    for (const auto& [key, count] : counts) {
-        text += fmt::format("{}{} {}", text.empty() ? "" : ", ", key, count);
+Inspection inspect(const std::string& path, int threads, size_t thumbnails) {
+    if (is_remote(path)) {
+        return inspect_tar(path, threads, thumbnails);
     }
-    return text.empty() ? "none" : text;
-}
-
-}  // namespace
-
-Inspection inspect_tar(const std::string& path, int threads, size_t thumbnails) {
-    Inspection result;
-    ShardCache cache{ShardLimits{}};
-    for (const std::filesystem::path& file : find_shards(path)) {
-        ++result.shards;
-        IndexedShard shard = index_shards({&file, 1}, cache, 1).front();
-        if (!shard.error.empty()) {
-            result.problems.push_back(shard.error);
-            continue;
-        }
-        const std::vector<IndexedSample>& samples = shard.index.samples;
-        const size_t missing = thumbnails - std::min(thumbnails, result.thumbnails.size());
-        std::vector<Finding> findings(samples.size());
-        const auto reader = cache.open(*shard.shard);
-        parallel_for(std::ssize(samples), threads, [&](int64_t i) {
-            const auto place = static_cast<size_t>(i);
-            findings[place] = look_at(samples[place], *reader, place < missing);
-        });
-        for (size_t i = 0; i < samples.size(); ++i) {
-            add(samples[i], findings[i], file.string(), result);
-        }
+    const fs::path first = expand_path_list(path,
+                                            "give tar shards, a save_to_disk folder, Parquet files "
+                                            "or a folder of pictures")
+                               .front();
+    if (fs::is_directory(first) ? has_table(first) : is_table_name(first)) {
+        return inspect_table(path, threads, thumbnails);
     }
-    return result;
+    if (fs::is_directory(first) && !has_shards(first)) {
+        return inspect_image_folder(path, threads, thumbnails);
+    }
+    return inspect_tar(path, threads, thumbnails);
 }
 
 std::string inspection_text(const Inspection& inspection) {
+    const Inspection& i = inspection;
     std::string keys;
-    for (const std::string& key : inspection.first_keys) {
+    for (const std::string& key : i.first_keys) {
         keys += (keys.empty() ? "" : ", ") + key;
     }
-    std::string text = fmt::format(
-        "kind       tar shards\nshards     {}\nsamples    {}\nmembers    {}\nkeys       {}{}\n"
-        "pictures   {}; sides of {} to {} pixels\ncaptions   {}; {} to {} bytes\ntimesteps  {}\n"
-        "problems   {}\n",
-        inspection.shards, inspection.samples, counts_text(inspection.extensions), keys,
-        inspection.samples > std::ssize(inspection.first_keys) ? ", ..." : "",
-        counts_text(inspection.modes), inspection.smallest_side, inspection.largest_side,
-        inspection.captions, inspection.shortest_caption, inspection.longest_caption,
-        counts_text(inspection.timesteps), inspection.problems.size());
-    for (const std::string& problem : inspection.problems) {
+    std::string text =
+        fmt::format("kind       {}\nfiles      {}\nsamples    {}\n", i.kind, i.files, i.samples);
+    if (!i.extensions.empty()) {
+        text += fmt::format("members    {}\n", counts_text(i.extensions));
+    }
+    text +=
+        fmt::format("keys       {}{}\n", keys, i.samples > std::ssize(i.first_keys) ? ", ..." : "");
+    text += i.encodings ? encodings_text(i)
+                        : fmt::format(
+                              "pictures   {}; sides of {} to {} pixels\ncaptions   {}; {} to {} "
+                              "bytes\n",
+                              counts_text(i.modes), i.smallest_side, i.largest_side, i.captions,
+                              i.shortest_caption, i.longest_caption);
+    text +=
+        fmt::format("timesteps  {}\nproblems   {}\n", counts_text(i.timesteps), i.problems.size());
+    for (const std::string& problem : i.problems) {
         text += "  " + problem + "\n";
     }
     return text;

@@ -138,27 +138,38 @@ std::string PictureTable::caption(int64_t row) const {
     }
 }
 
-Sample PictureTable::read(int64_t row, uint32_t epoch) const {
-    const int64_t table_row = rows_.at(static_cast<size_t>(row));
+StoredPicture PictureTable::stored_at(int64_t table_row) const {
+    StoredPicture stored;
+    const auto key = table_->bytes(table_row, kKey);
+    stored.key = key ? std::string(key->text()) : std::to_string(table_row);
+    stored.caption = caption_at(table_row);
+    if (settings_.read_timesteps) {
+        const auto timestep = table_->integer(table_row, kTimestep);
+        stored.timestep =
+            timestep ? *timestep : table_->integer(table_row, kJsonTimestep).value_or(-1);
+    }
+    const auto file = first_cell(*table_, table_row, kFirstPicture, kFirstCaption);
+    if (!file) {
+        fail("has no picture: the bytes of every picture column are null");
+    }
+    stored.file = as_file(*file);
+    stored.owner = file->owner;
+    return stored;
+}
+
+StoredPicture PictureTable::stored(int64_t row) const {
     try {
-        Sample sample;
-        sample.row = row;
-        const auto key = table_->bytes(table_row, kKey);
-        sample.key = key ? std::string(key->text()) : std::to_string(table_row);
-        sample.caption = caption_at(table_row);
-        if (settings_.read_timesteps) {
-            const auto timestep = table_->integer(table_row, kTimestep);
-            sample.timestep =
-                timestep ? *timestep : table_->integer(table_row, kJsonTimestep).value_or(-1);
-        }
-        const auto file = first_cell(*table_, table_row, kFirstPicture, kFirstCaption);
-        if (!file) {
-            fail("has no picture: the bytes of every picture column are null");
-        }
-        sample.image = sample_picture(
-            as_file(*file), {settings_.img_size, settings_.seed, settings_.max_image_pixels}, row,
-            epoch);
-        return sample;
+        return stored_at(rows_.at(static_cast<size_t>(row)));
+    } catch (const Error& error) {
+        fail("{}: {}", describe(row), error.what());
+    }
+}
+
+Sample PictureTable::read(int64_t row, uint32_t epoch) const {
+    try {
+        return to_sample(stored_at(rows_.at(static_cast<size_t>(row))),
+                         {settings_.img_size, settings_.seed, settings_.max_image_pixels}, row,
+                         epoch);
     } catch (const Error& error) {
         fail("{}: {}", describe(row), error.what());
     }

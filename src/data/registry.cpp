@@ -11,6 +11,7 @@
 #include "flux/base/log.h"
 #include "flux/base/nearest.h"
 #include "flux/data/encoding_dataset.h"
+#include "flux/data/image_folder.h"
 #include "flux/data/picture_table.h"
 #include "flux/data/shapes.h"
 #include "flux/data/webdataset.h"
@@ -18,7 +19,7 @@
 namespace flux::data {
 namespace {
 
-enum class Storage { kShapes, kTar, kRemoteTar, kPictureTable, kEncodings };
+enum class Storage { kShapes, kTar, kRemoteTar, kImageFolder, kPictureTable, kEncodings };
 
 struct Entry {
     std::string name;
@@ -30,6 +31,9 @@ const std::vector<Entry>& entries() {
     static const std::vector<Entry> all = {
         {"shapes", "", Storage::kShapes},
         {"webdataset", "", Storage::kTar},
+        {"image_folder", "", Storage::kImageFolder},
+        {"picture_table", "", Storage::kPictureTable},
+        {"preprocessed", "", Storage::kEncodings},
         {"cc12m-test", "/dataset/cc12m-test", Storage::kTar},
         {"cc12m-wds", "hf://pixparse/cc12m-wds", Storage::kRemoteTar},
         {"cc12m_disk", "/dataset/cc12m_disk", Storage::kPictureTable},
@@ -75,6 +79,24 @@ bool is_repository(const std::string& path) {
            path.find('/', slash + 1) == std::string::npos && !std::filesystem::exists(path);
 }
 
+int scan_threads() {
+    return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 16u));
+}
+
+/// What the user is asked for where there is no default path.
+std::string_view wanted_path(Storage storage) {
+    switch (storage) {
+        case Storage::kImageFolder:
+            return "the folder of the pictures, with a .txt beside each";
+        case Storage::kPictureTable:
+            return "the save_to_disk folder or the Parquet files";
+        case Storage::kEncodings:
+            return "the folder that `flux_train preprocess` wrote";
+        default:
+            return "the folder of its tar shards";
+    }
+}
+
 /// Throws ConfigError if the path names nothing.
 std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& settings,
                                      const std::string& path) {
@@ -92,16 +114,27 @@ std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& set
                                  .read_timesteps = settings.validation,
                                  .max_image_pixels = settings.max_image_pixels});
     }
-    return std::make_unique<WebDataset>(WebDatasetSettings{
-        .path = path,
-        .img_size = settings.img_size,
-        .seed = settings.seed,
-        .subset_size = settings.subset_size,
-        .skip_low_resolution = !settings.validation,
-        .read_timesteps = settings.validation,
-        .max_image_pixels = settings.max_image_pixels,
-        .index_threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 16u)),
-        .remote = settings.remote});
+    if (storage == Storage::kImageFolder) {
+        return std::make_unique<ImageFolder>(
+            ImageFolderSettings{.path = path,
+                                .img_size = settings.img_size,
+                                .seed = settings.seed,
+                                .subset_size = settings.subset_size,
+                                .skip_low_resolution = !settings.validation,
+                                .max_image_pixels = settings.max_image_pixels,
+                                .scan_threads = scan_threads()});
+    }
+    return std::make_unique<WebDataset>(
+        WebDatasetSettings{.path = path,
+                           .img_size = settings.img_size,
+                           .seed = settings.seed,
+                           .subset_size = settings.subset_size,
+                           .skip_low_resolution = !settings.validation,
+                           .read_timesteps = settings.validation,
+                           .max_image_pixels = settings.max_image_pixels,
+                           .index_threads = scan_threads(),
+                           .index_folder = settings.index_folder,
+                           .remote = settings.remote});
 }
 
 }  // namespace
@@ -122,6 +155,7 @@ std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
                                         .seed = settings.seed,
                                         .validation = settings.validation,
                                         .subset_size = settings.subset_size});
+        case Storage::kImageFolder:
         case Storage::kPictureTable:
         case Storage::kEncodings:
         case Storage::kRemoteTar:
@@ -129,8 +163,8 @@ std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
             break;
     }
     if (path.empty()) {
-        fail_config("{} = \"{}\": has no default path: name the folder of its shards with {}_path",
-                    settings.option, settings.name, settings.option);
+        fail_config("{} = \"{}\": has no default path: name {} with {}_path", settings.option,
+                    settings.name, wanted_path(entry.storage), settings.option);
     }
     try {
         return open_stored(

@@ -1,5 +1,7 @@
 #include "data/sample_picture.h"
 
+#include <utility>
+
 #include "flux/base/philox.h"
 #include "flux/data/image_decode.h"
 #include "flux/data/image_transform.h"
@@ -12,6 +14,17 @@ Image sample_picture(std::span<const uint8_t> file, const PictureSettings& setti
     const Draw draw{settings.seed, Purpose::kCrop, static_cast<uint64_t>(row), epoch};
     const ResizePlan plan = plan_resize(raster.width, raster.height, settings.side);
     return to_square_rgb(raster, settings.side, draw_crop(plan, settings.side, draw));
+}
+
+Sample to_sample(StoredPicture&& stored, const PictureSettings& settings, int64_t row,
+                 uint32_t epoch) {
+    Sample sample;
+    sample.row = row;
+    sample.key = std::move(stored.key);
+    sample.caption = std::move(stored.caption);
+    sample.timestep = stored.timestep;
+    sample.image = sample_picture(stored.file, settings, row, epoch);
+    return sample;
 }
 
 }  // namespace flux::data

@@ -20,4 +20,8 @@ struct PictureSettings {
 Image sample_picture(std::span<const uint8_t> file, const PictureSettings& settings, int64_t row,
                      uint32_t epoch);
 
+/// The sample of what storage holds.
+Sample to_sample(StoredPicture&& stored, const PictureSettings& settings, int64_t row,
+                 uint32_t epoch);
+
 }  // namespace flux::data

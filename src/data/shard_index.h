@@ -23,9 +23,12 @@ struct IndexedShard {
 };
 
 /// Indexes all shards, several at a time. Throws Error only for a compressed shard that is too
-/// large for the cache, where the user can help.
+/// large for the cache, where the user can help. With an `index_folder`, indexes of shards that are
+/// worth it are kept: beside the shard (.NAME.index), in the folder if nothing can be written
+/// there.
 std::vector<IndexedShard> index_shards(std::span<const std::filesystem::path> paths,
-                                       ShardCache& cache, int threads);
+                                       ShardCache& cache, int threads,
+                                       const std::filesystem::path& index_folder = {});
 
 /// The bytes of a member, as a string or a vector of bytes.
 template <class Bytes>

@@ -49,8 +49,9 @@ std::string problem_of(const IndexedSample& sample) {
 
 WebDataset::WebDataset(const WebDatasetSettings& settings)
     : settings_(settings), cache_(settings.shard_limits) {
-    std::vector<IndexedShard> indexed = index_shards(find_shards(settings_.path, settings_.remote),
-                                                     cache_, settings_.index_threads);
+    std::vector<IndexedShard> indexed =
+        index_shards(find_shards(settings_.path, settings_.remote), cache_, settings_.index_threads,
+                     settings_.index_folder);
     int warnings = 0;
     const auto warn = [&](const std::string& text) {
         if (++warnings <= kMaxWarnings) {

@@ -226,6 +226,7 @@ data::DatasetSettings dataset_settings(const config::JobConfig& config, uint64_t
     settings.subset_size = validation ? 0 : config.training.subset_size.value_or(0);
     settings.validation = validation;
     settings.max_image_pixels = config.training.max_image_pixels;
+    settings.index_folder = std::filesystem::path(config.job.dump_folder) / "index";
     settings.remote = data::remote_settings_from_environment();
     settings.remote.cache_dir = config.dataloader.cache_dir.empty()
                                     ? std::filesystem::path(config.job.dump_folder) / "cache"

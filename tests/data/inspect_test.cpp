@@ -22,8 +22,8 @@ TEST(Inspect, CountsAndListsWhatIsBad) {
     tar.add("bad.txt", "longer");
     tar.add("mute.png", encode_png(picture.view()));
     tar.finish();
-    const Inspection result = inspect_tar(folder.path().string(), 2, 64);
-    EXPECT_EQ(result.shards, 1);
+    const Inspection result = inspect(folder.path().string(), 2, 64);
+    EXPECT_EQ(result.files, 1);
     EXPECT_EQ(result.samples, 3);
     EXPECT_EQ(result.extensions.at("png"), 2);
     EXPECT_EQ(result.modes.at("RGB"), 2);

@@ -287,10 +287,11 @@ TEST_F(WebDatasetTest, TheFingerprintIsThatOfTheRows) {
 
 TEST(MakeDataset, KnowsEveryName) {
     EXPECT_THAT([] { make_dataset({.name = "no_such_set"}); },
-                testing::ThrowsMessage<ConfigError>(
-                    HasSubstr("known are shapes, webdataset, cc12m-test, cc12m-wds, cc12m_disk, "
-                              "cc12m_preprocessed, coco, coco-validation, coco_preprocessed, "
-                              "dummy")));
+                testing::ThrowsMessage<ConfigError>(HasSubstr(
+                    "known are shapes, webdataset, image_folder, picture_table, preprocessed, "
+                    "cc12m-test, cc12m-wds, cc12m_disk, "
+                    "cc12m_preprocessed, coco, coco-validation, coco_preprocessed, "
+                    "dummy")));
 }
 
 TEST(MakeDataset, RefusesWithTheRemedy) {

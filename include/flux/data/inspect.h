@@ -1,8 +1,9 @@
-// What lies in a set of tar shards, for people who are about to train on it.
+// What lies in a data set of any kind, for people who are about to train on it.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,22 +11,32 @@
 
 namespace flux::data {
 
+/// Of all values of an array, over all samples.
+struct ValueStats {
+    double mean = 0, deviation = 0;
+    float smallest = 0, largest = 0;
+};
+
 struct Inspection {
-    int64_t shards = 0;
+    std::string kind{};  // "tar shards"
+    int64_t files = 0;
     int64_t samples = 0;
-    std::map<std::string, int64_t> extensions;         // of members -> samples that have one
-    std::map<std::string, int64_t> modes;              // "RGB" -> pictures
-    std::map<int64_t, int64_t> timesteps;              // -> samples
+    std::map<std::string, int64_t> extensions{};       // of tar members -> samples that have one
+    std::map<std::string, int64_t> modes{};            // "RGB" -> pictures
+    std::map<int64_t, int64_t> timesteps{};            // -> samples
     int smallest_side = 0, largest_side = 0;           // over all readable pictures
     size_t shortest_caption = 0, longest_caption = 0;  // in bytes
     int64_t captions = 0;
-    std::vector<std::string> problems;  // one line for each bad sample or shard
-    std::vector<std::string> first_keys;
-    std::vector<Image> thumbnails;  // of the first pictures, as many as asked for
+    std::optional<EncodingShape> encodings{};  // of a set that holds no pictures, like the next
+    ValueStats latents{}, logvar{};
+    std::vector<std::string> problems{};  // one line for each bad sample or shard
+    std::vector<std::string> first_keys{};
+    std::vector<Image> thumbnails{};  // of the first pictures, as many as asked for
 };
 
-/// Reads every sample of the tar shards that `path` names. Bad ones are listed, not refused.
-Inspection inspect_tar(const std::string& path, int threads, size_t thumbnails);
+/// Reads every sample of what `path` names: tar shards, save_to_disk folders or Parquet files of
+/// pictures or encodings, or folders of pictures. Bad ones are listed, not refused.
+Inspection inspect(const std::string& path, int threads, size_t thumbnails);
 
 /// The lines that `data inspect` prints.
 std::string inspection_text(const Inspection& inspection);

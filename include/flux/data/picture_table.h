@@ -35,6 +35,7 @@ public:
     PayloadShape payload() const override { return PictureShape{settings_.img_size}; }
     Sample read(int64_t row, uint32_t epoch) const override;
     std::string caption(int64_t row) const override;
+    StoredPicture stored(int64_t row) const;  // throws Error as read() does
     uint64_t fingerprint() const override;
     std::string describe(int64_t row) const override;
     std::string source(int64_t row) const override;
@@ -43,6 +44,7 @@ private:
     void check_columns() const;
     void find_rows();
     std::string caption_at(int64_t table_row) const;
+    StoredPicture stored_at(int64_t table_row) const;
 
     PictureTableSettings settings_;
     std::unique_ptr<ArrowTable> table_;

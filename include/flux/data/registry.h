@@ -1,8 +1,10 @@
-// Data sets by name: the reference's names with their default paths under /dataset, `webdataset`
-// for any tar shards, and the built-in `shapes`.
+// Data sets by name: the reference's names with their default paths under /dataset; one name for
+// each kind of storage (webdataset, image_folder, picture_table, preprocessed), which takes any
+// path; and the built-in `shapes`.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -22,6 +24,7 @@ struct DatasetSettings {
     int64_t subset_size = 0;  // > 0: only so many samples from the start of the data set
     bool validation = false;  // small pictures are enlarged, not left out; timesteps are read
     RemoteSettings remote{};  // where shards that are not local are kept
+    std::filesystem::path index_folder{};    // see shard_index.h; empty: shards are always scanned
     int64_t max_image_pixels = 933'120'000;  // larger pictures are refused before memory is taken
 };
 

@@ -22,6 +22,15 @@ struct Image {
     ImageView view() const { return {rgb.data(), width, height}; }
 };
 
+/// What storage holds of a sample with a picture.
+struct StoredPicture {
+    std::string key{};
+    std::string caption{};
+    int64_t timestep = -1;
+    std::span<const uint8_t> file{};      // the picture's
+    std::shared_ptr<const void> owner{};  // keeps the file
+};
+
 /// A sample that was encoded beforehand: bfloat16 in C order, where storage holds it. Shapes are
 /// those of the data set's EncodingShape.
 struct StoredEncodings {

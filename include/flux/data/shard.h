@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace flux::data {
@@ -18,6 +19,9 @@ public:
     /// Reads through a compressed file to learn its size. Throws Error naming the path and the
     /// reason.
     explicit Shard(std::filesystem::path path);
+    /// What an earlier look has told.
+    Shard(std::filesystem::path path, Packing packing, uint64_t size)
+        : path_(std::move(path)), packing_(packing), size_(size) {}
 
     const std::filesystem::path& path() const { return path_; }
     Packing packing() const { return packing_; }

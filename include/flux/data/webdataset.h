@@ -26,6 +26,7 @@ struct WebDatasetSettings {
     bool read_timesteps = false;      // from "timestep" in the .json member
     int64_t max_image_pixels = 0;
     int index_threads = 4;
+    std::filesystem::path index_folder{};  // see shard_index.h; empty: shards are always scanned
     ShardLimits shard_limits{};
     RemoteSettings remote{};  // for items that are not local
 };
