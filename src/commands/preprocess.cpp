@@ -2,14 +2,17 @@
 // stored encodings that training reads instead.
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <optional>
 #include <random>
 
+#include "commands/process_place.h"
 #include "commands/shared.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
-#include "flux/base/folder_lock.h"
 #include "flux/base/log.h"
 #include "flux/base/npy.h"
+#include "flux/base/numbered_locks.h"
 #include "flux/base/progress.h"
 #include "flux/config/print.h"
 #include "flux/config/validate.h"
@@ -106,9 +109,17 @@ struct Work {
     const encoders::Conditioning& conditioning;
     const data::Dataset& dataset;
     const data::SavedFolder& folder;
+    NumberedLocks& locks;
+    ProcessPlace place;
 };
 
-void write_file(const Work& work, int64_t file, Progress& progress) {
+// Numbers of the locks: a process holds that of what it does.
+constexpr int64_t kPlanLock = 0;
+constexpr int64_t kFinishLock = 1;
+constexpr int64_t kFirstFileLock = 2;
+
+/// `done`: samples that the progress counted before.
+void write_file(const Work& work, int64_t file, Progress& progress, int64_t done) {
     const config::JobConfig& config = work.config;
     const auto [first, end] = work.folder.rows_of(file);
     data::Loader loader(work.dataset,
@@ -124,81 +135,159 @@ void write_file(const Work& work, int64_t file, Progress& progress) {
     const auto writer = work.folder.writer(file);
     while (const auto batch = loader.next()) {
         write_batch(*writer, work.conditioning, *batch);
-        progress.update(std::min(end, batch->first_sample + config.training.batch_size));
+        const int64_t at = std::min(end, batch->first_sample + config.training.batch_size);
+        progress.update(done + at - first);
     }
     writer->commit();
-    progress.update(end);
 }
 
-void write_all(const Work& work) {
-    int64_t written = 0;
-    while (written < work.folder.files() && work.folder.is_written(written)) {
-        ++written;
-    }
-    const int64_t rows = work.dataset.size();
-    const int64_t done = written == 0 ? 0 : work.folder.rows_of(written - 1).second;
-    if (done > 0) {
-        log::info("going on after {} files with {} of {} samples", written, done, rows);
-    }
-    Progress progress({.label = "preprocess", .unit = "samples", .total = rows, .done = done});
-    for (int64_t file = written; file < work.folder.files(); ++file) {
-        if (!work.folder.is_written(file)) {
-            write_file(work, file, progress);
+enum class Busy { kLeave, kWaitFor };  // files that another process is at
+
+/// Writes those of the files that nobody has written.
+void write_files(const Work& work, const std::vector<int64_t>& files, Busy busy,
+                 std::string_view what) {
+    const auto rows_in = [&](int64_t file) {
+        const auto [first, end] = work.folder.rows_of(file);
+        return end - first;
+    };
+    int64_t done = 0, total = 0;
+    std::vector<int64_t> left;
+    for (const int64_t file : files) {
+        total += rows_in(file);
+        if (work.folder.is_written(file)) {
+            done += rows_in(file);
+        } else {
+            left.push_back(file);
         }
+    }
+    if (left.empty()) {
+        return;
+    }
+    std::string label(what);
+    if (work.place.count > 1) {
+        label = fmt::format("process {} of {}: {}", work.place.rank + 1, work.place.count, what);
+    }
+    log::info("{}: {} of {} samples are done, {} of {} files", label, done, total,
+              files.size() - left.size(), files.size());
+    Progress progress({.label = label,
+                       .unit = "samples",
+                       .total = total,
+                       .done = done,
+                       .style = work.place.count > 1 ? ProgressSettings::Style::kLines
+                                                     : ProgressSettings::Style::kAuto});
+    for (const int64_t file : left) {
+        const int64_t number = kFirstFileLock + file;
+        const auto held = busy == Busy::kWaitFor ? std::optional(work.locks.lock(number))
+                                                 : work.locks.try_lock(number);
+        if (held && !work.folder.is_written(file)) {
+            write_file(work, file, progress, done);
+        }
+        done += rows_in(file);
+        progress.update(done);
     }
     progress.finish();
 }
 
-void preprocess(const config::LoadedConfig& loaded) {
+/// Every N-th file is this process's own. Then it helps the others, from the end, which they reach
+/// last; at the end it waits for them, and takes over what a killed one was at.
+void write_all(const Work& work) {
+    std::vector<int64_t> own, others, all;
+    for (int64_t file = 0; file < work.folder.files(); ++file) {
+        (file % work.place.count == work.place.rank ? own : others).push_back(file);
+        all.push_back(file);
+    }
+    std::reverse(others.begin(), others.end());
+    write_files(work, own, Busy::kLeave, "preprocess");
+    write_files(work, others, Busy::kLeave, "preprocess, files of others");
+    write_files(work, all, Busy::kWaitFor, "preprocess, last files");
+}
+
+struct Input {
+    std::unique_ptr<data::Dataset> dataset;
+    std::unique_ptr<data::SavedFolder> folder;
+    bool validation = false;
+};
+
+/// Opens the data set and the folder. The first process draws the seed, looks through the data set
+/// and writes the plan; the others wait for it, and find the indexes that it left.
+Input open_input(const config::LoadedConfig& loaded, const encoders::Conditioning& conditioning,
+                 const encoders::TextWidths& widths, NumberedLocks& locks) {
     const config::JobConfig& config = loaded.config;
     const fs::path out = config.preprocessing.output_dataset_path;
-    const c10::Device device = train::prepare_device(config.training);
+    NumberedLocks::Held planning = locks.lock(kPlanLock);
+    if (data::SavedFolder::is_begun(out)) {
+        planning.release();
+    }
+    const uint64_t seed = crop_seed(config, out);
+    data::DatasetSettings settings = train::dataset_settings(config, seed, /*validation=*/false);
+    settings.validation = data::is_validation_set(settings.name);
+    Input input{data::make_dataset(settings), nullptr, settings.validation};
+    const data::PayloadShape payload = input.dataset->payload();
+    if (std::holds_alternative<data::EncodingShape>(payload)) {
+        fail_config("{}: is encoded already; name a data set of pictures",
+                    loaded.place("training.dataset"));
+    }
+    encoders::check_payload(payload, conditioning,
+                            {.dataset = loaded.place("training.dataset"),
+                             .widths = widths,
+                             .img_size = config.training.img_size});
+    const int64_t file_bytes = config.preprocessing.file_size_mb * 1'000'000;
+    input.folder = std::make_unique<data::SavedFolder>(
+        out, data::SavedFolderPlan{
+                 .columns = columns(),
+                 .input_rows = input.dataset->size(),
+                 .rows_per_file = std::max<int64_t>(
+                     file_bytes / row_bytes(conditioning, config.training.img_size), 1),
+                 .compression = config.preprocessing.compression == "zstd"
+                                    ? data::SavedCompression::kZstd
+                                    : data::SavedCompression::kNone,
+                 .facts = facts_of(config, seed, input.dataset->fingerprint()),
+                 .option = "preprocessing.output_dataset_path"});
+    return input;
+}
+
+/// What makes a data set of the files. All processes come here when all files are written; the
+/// first one does it.
+void finish(const Work& work, bool validation) {
+    const auto finishing = work.locks.lock(kFinishLock);
+    if (work.folder.is_finished()) {
+        return;
+    }
+    const fs::path out = work.config.preprocessing.output_dataset_path;
+    fs::create_directories(out / "empty_encodings");
+    encoders::write_empty_encodings(out / "empty_encodings", work.conditioning.empty_text(1));
+    const int64_t rows = work.folder.finish();
+    log::info(
+        "{} samples in {} files in {}; train with --training.dataset={} "
+        "--training.dataset_path={} --encoder.empty_encodings_path={}",
+        rows, work.folder.files(), out.string(),
+        validation ? "coco_preprocessed" : "cc12m_preprocessed", out.string(),
+        (out / "empty_encodings").string());
+    if (rows < work.dataset.size()) {
+        log::warning("{} of {} samples were bad and left out", work.dataset.size() - rows,
+                     work.dataset.size());
+    }
+}
+
+void preprocess(const config::LoadedConfig& loaded, const ProcessPlace& place) {
+    const config::JobConfig& config = loaded.config;
+    const fs::path out = config.preprocessing.output_dataset_path;
+    const c10::Device device = train::prepare_device(config.training, place.local_rank);
     const model::FluxConfig model = train::model_dimensions(config);
     const encoders::TextWidths widths{model.context_in_dim, model.vec_in_dim};
     const encoders::Conditioning conditioning(config.encoder, config.training.test_mode, widths,
                                               device);
-    const uint64_t seed = crop_seed(config, out);
-    data::DatasetSettings settings = train::dataset_settings(config, seed, /*validation=*/false);
-    settings.validation = data::is_validation_set(settings.name);
-    const auto dataset = data::make_dataset(settings);
-    if (std::holds_alternative<data::EncodingShape>(dataset->payload())) {
-        fail_config("{}: is encoded already; name a data set of pictures",
-                    loaded.place("training.dataset"));
-    }
-    encoders::check_payload(dataset->payload(), conditioning,
-                            {.dataset = loaded.place("training.dataset"),
-                             .widths = widths,
-                             .img_size = config.training.img_size});
     make_writable_folder(out, "choose another with --preprocessing.output_dataset_path");
-    const FolderLock lock(out);
-    const int64_t file_bytes = config.preprocessing.file_size_mb * 1'000'000;
-    const data::SavedFolder folder(
-        out,
-        {.columns = columns(),
-         .input_rows = dataset->size(),
-         .rows_per_file =
-             std::max<int64_t>(file_bytes / row_bytes(conditioning, config.training.img_size), 1),
-         .compression = config.preprocessing.compression == "zstd" ? data::SavedCompression::kZstd
-                                                                   : data::SavedCompression::kNone,
-         .facts = facts_of(config, seed, dataset->fingerprint())});
-    if (folder.is_finished()) {
+    NumberedLocks locks(out / ".lock", /*alone=*/place.count == 1);
+    const Input input = open_input(loaded, conditioning, widths, locks);
+    if (input.folder->is_finished()) {
         log::info("{}: is complete already", out.string());
         return;
     }
-    fs::create_directories(out / "empty_encodings");
-    encoders::write_empty_encodings(out / "empty_encodings", conditioning.empty_text(1));
-    write_all({config, conditioning, *dataset, folder});
-    const int64_t rows = folder.finish();
-    log::info(
-        "{} samples in {} files in {}; train with --training.dataset={} "
-        "--training.dataset_path={} --encoder.empty_encodings_path={}",
-        rows, folder.files(), out.string(),
-        settings.validation ? "coco_preprocessed" : "cc12m_preprocessed", out.string(),
-        (out / "empty_encodings").string());
-    if (rows < dataset->size()) {
-        log::warning("{} of {} samples were bad and left out", dataset->size() - rows,
-                     dataset->size());
-    }
+    log::configure({.rank = 0, .color = !config.metrics.disable_color_printing});  // all speak now
+    const Work work{config, conditioning, *input.dataset, *input.folder, locks, place};
+    write_all(work);
+    finish(work, input.validation);
 }
 
 }  // namespace
@@ -210,19 +299,23 @@ int preprocess(const Words& words) {
             "Usage: flux_train preprocess --preprocessing.output_dataset_path=DIR "
             "--training.dataset=NAME [--training.dataset_path=PATH] [--encoder.KEY=VALUE ...]\n\n"
             "Encodes a data set once. Run again after a kill, it goes on with the file it was "
-            "at.\nOptions are those of training; `flux_train --help` lists them.\n");
+            "at.\nSeveral processes share the work: NGPU=N ./scripts/run_preprocessing.sh, "
+            "torchrun, mpirun.\nOptions are those of training; `flux_train --help` lists them.\n");
         return 0;
     }
     const config::LoadedConfig loaded = config::load_config(command_line);
-    log::configure({.rank = 0, .color = !loaded.config.metrics.disable_color_printing});
-    show_notices(loaded);
+    const ProcessPlace place = process_place();
+    log::configure({.rank = place.rank, .color = !loaded.config.metrics.disable_color_printing});
+    if (place.rank == 0) {
+        show_notices(loaded);
+    }
     if (command_line.print_config) {
         fmt::print("{}", config::to_toml(loaded.config));
         return 0;
     }
     config::validate(loaded);
     config::refuse_unbuilt(loaded);
-    config::with_places(loaded, [&] { preprocess(loaded); });
+    config::with_places(loaded, [&] { preprocess(loaded, place); });
     return 0;
 }
 

@@ -1,12 +1,12 @@
 // The cleaned CC12M as a save_to_disk folder. The jpg column holds the files as they were (the
 // reference stores them encoded anew), json the member's text.
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "data/fingerprint.h"
 #include "data/parallel_for.h"
+#include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "flux/base/numbered_locks.h"
 #include "flux/base/progress.h"
 #include "flux/data/clean_cc12m.h"
 #include "flux/data/saved_folder.h"
@@ -32,7 +32,8 @@ SavedFolderPlan plan_of(const CleanSettings& settings, const CleanCc12m& clean) 
             .rows_per_file = kRowsForEachFile,
             .facts = {{"input_dir", settings.input_dir},
                       {"output_size", std::to_string(settings.output_size)},
-                      {"chosen_rows", fmt::format("{:016x}", rows.value())}}};
+                      {"chosen_rows", fmt::format("{:016x}", rows.value())}},
+            .option = "--output_dir"};
 }
 
 std::string_view text_of(const std::vector<uint8_t>& bytes) {
@@ -60,6 +61,12 @@ void write_rows(const CleanCc12m& clean, int64_t first, int64_t end, int workers
 int64_t write_clean_cc12m(const CleanSettings& settings, const std::filesystem::path& output_dir) {
     const CleanCc12m clean(settings);
     make_writable_folder(output_dir, "choose another with --output_dir");
+    NumberedLocks locks(output_dir / ".lock", /*alone=*/true);
+    const auto held = locks.try_lock(0);
+    if (!held) {
+        fail("{}: another process writes there; wait for it, or choose another --output_dir",
+             output_dir.string());
+    }
     const SavedFolder folder(output_dir, plan_of(settings, clean));
     Progress progress({.label = "clean", .unit = "pictures", .total = clean.size()});
     for (int64_t file = 0; file < folder.files(); ++file) {

@@ -45,7 +45,8 @@ std::optional<Facts> read_facts(const fs::path& folder) {
     }
 }
 
-void check_same(const fs::path& folder, const Facts& begun, const Facts& wanted) {
+void check_same(const fs::path& folder, const std::string& option, const Facts& begun,
+                const Facts& wanted) {
     const auto value = [](const Facts& facts, const std::string& name) {
         const auto found = facts.find(name);
         return found == facts.end() ? std::string("unset") : found->second;
@@ -56,21 +57,20 @@ void check_same(const fs::path& folder, const Facts& begun, const Facts& wanted)
         if (value(begun, name) != value(wanted, name)) {
             fail(
                 "{}: was begun with {} = {}, now it is {}; go on with the same options and data, "
-                "or choose another preprocessing.output_dataset_path",
-                folder.string(), name, value(begun, name), value(wanted, name));
+                "or choose another {}",
+                folder.string(), name, value(begun, name), value(wanted, name), option);
         }
     }
 }
 
 /// What a kill before the plan was written may leave; anything else is not ours.
-void check_unused(const fs::path& folder) {
+void check_unused(const fs::path& folder, const std::string& option) {
     for (const auto& entry : fs::directory_iterator(folder)) {
         const std::string name = entry.path().filename().string();
-        if (name != ".lock" && name != std::string(kPlanFile) + ".tmp") {
-            fail(
-                "{}: holds {}, and no preprocessing was begun there; choose another "
-                "preprocessing.output_dataset_path",
-                folder.string(), name);
+        if (name != ".lock" && name != std::string(kPlanFile) + ".tmp" &&
+            !name.starts_with(".write_probe.")) {
+            fail("{}: holds {}, and no such work was begun there; choose another {}",
+                 folder.string(), name, option);
         }
     }
 }
@@ -82,10 +82,10 @@ SavedFolder::SavedFolder(fs::path folder, SavedFolderPlan plan)
     TORCH_CHECK(plan_.input_rows >= 1 && plan_.rows_per_file >= 1, "an empty plan");
     const Facts wanted = facts_of(plan_);
     if (const auto begun = read_facts(folder_)) {
-        check_same(folder_, *begun, wanted);
+        check_same(folder_, plan_.option, *begun, wanted);
         return;
     }
-    check_unused(folder_);
+    check_unused(folder_, plan_.option);
     write_text(folder_ / kPlanFile, nlohmann::json(wanted).dump(2));
 }
 
@@ -134,6 +134,8 @@ int64_t SavedFolder::finish() const {
     write_saved_index(folder_, plan_.columns, written, fingerprint.value());
     return table.rows();
 }
+
+bool SavedFolder::is_begun(const fs::path& folder) { return fs::exists(folder / kPlanFile); }
 
 std::optional<std::string> SavedFolder::fact(const fs::path& folder, const std::string& name) {
     const auto facts = read_facts(folder);

@@ -2,6 +2,8 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <unistd.h>
 
 #include "flux/base/error.h"
@@ -9,7 +11,24 @@
 
 namespace flux::train {
 
-c10::Device prepare_device(const config::Training& settings) {
+namespace {
+
+/// The GPU of this process, made the current one.
+c10::Device take_gpu(int local_rank) {
+    const int count = at::detail::getCUDAHooks().deviceCount();
+    const int index = count == 1 ? 0 : local_rank;  // a launcher may show each process its own
+    if (index >= count) {
+        fail("process {} of this machine has no GPU, there are {}: start fewer processes",
+             local_rank, count);
+    }
+    const c10::Device gpu(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+    c10::impl::VirtualGuardImpl(at::kCUDA).setDevice(gpu);
+    return gpu;
+}
+
+}  // namespace
+
+c10::Device prepare_device(const config::Training& settings, int local_rank) {
     at::globalContext().setDeterministicAlgorithms(settings.deterministic, /*warn_only=*/false);
     if (settings.device == config::Device::kCpu) {
         return at::kCPU;
@@ -18,7 +37,7 @@ c10::Device prepare_device(const config::Training& settings) {
     if (!problem) {
         at::globalContext().setAllowTF32CuBLAS(false);
         at::globalContext().setAllowTF32CuDNN(false);
-        return c10::Device(at::kCUDA, 0);
+        return take_gpu(local_rank);
     }
     if (settings.device == config::Device::kCuda) {
         fail(

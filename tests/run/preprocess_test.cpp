@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <random>
 #include <thread>
 
 #include "flux/base/file.h"
@@ -99,6 +101,32 @@ TEST(RunPreprocess, EncodingsOfAnotherWidthAreRefusedBeforeTheRun) {
     EXPECT_FALSE(fs::exists(folder.path() / "run"));
 }
 
+/// Starts one process for each rank, as the launchers do.
+std::vector<pid_t> start_ranks(int count, const Words& words, const fs::path& log) {
+    std::vector<pid_t> processes;
+    for (int rank = 0; rank < count; ++rank) {
+        ::setenv("RANK", std::to_string(rank).c_str(), 1);
+        ::setenv("LOCAL_RANK", std::to_string(rank).c_str(), 1);
+        ::setenv("WORLD_SIZE", std::to_string(count).c_str(), 1);
+        processes.push_back(start_flux_train(words, log));
+    }
+    for (const char* name : {"RANK", "LOCAL_RANK", "WORLD_SIZE"}) {
+        ::unsetenv(name);
+    }
+    return processes;
+}
+
+void expect_every_row_once(const fs::path& out, int rows) {
+    const data::EncodingDataset dataset({.path = out.string()});
+    ASSERT_EQ(dataset.size(), rows);
+    for (int64_t row = 0; row < rows; ++row) {
+        EXPECT_EQ(std::stoll(dataset.read(row, 0).key), row);
+    }
+    for (const auto& entry : fs::directory_iterator(out)) {
+        EXPECT_NE(entry.path().extension(), ".tmp") << entry.path();
+    }
+}
+
 TEST(RunPreprocess, KilledAtTenMomentsItHoldsEveryRowOnce) {
     constexpr int kRows = 2000;  // some ten files of 1 MB
     const TemporaryFolder folder;
@@ -112,17 +140,72 @@ TEST(RunPreprocess, KilledAtTenMomentsItHoldsEveryRowOnce) {
     }
     const ProcessResult result = run_flux_train(words);
     ASSERT_EQ(result.exit_code, 0) << result.err;
-    const data::EncodingDataset dataset({.path = out.string()});
-    ASSERT_EQ(dataset.size(), kRows);
-    for (int64_t row = 0; row < kRows; ++row) {
-        EXPECT_EQ(std::stoll(dataset.read(row, 0).key), row);
-    }
-    for (const auto& entry : fs::directory_iterator(out)) {
-        EXPECT_NE(entry.path().extension(), ".tmp") << entry.path();
-    }
+    expect_every_row_once(out, kRows);
     const ProcessResult again = run_flux_train(words);
     EXPECT_EQ(again.exit_code, 0);
     EXPECT_THAT(again.err + again.out, testing::HasSubstr("is complete already"));
+}
+
+TEST(RunPreprocess, SeveralProcessesAreKilledAndOthersGoOn) {
+    constexpr int kRows = 6000;  // some thirty files
+    const TemporaryFolder folder;
+    const fs::path out = folder.path() / "out", log = folder.path() / "log";
+    Words words = preprocess(kRows, out, {"--preprocessing.file_size_mb=1"});
+    std::erase(words, "--training.seed=3");  // the first one draws it for all
+    std::mt19937 random(1);
+    const auto sleep = [&](int most_ms) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(random() % most_ms));
+    };
+    for (const int count : {3, 2, 4, 3, 3}) {
+        std::vector<pid_t> processes = start_ranks(count, words, log);
+        std::shuffle(processes.begin(), processes.end(), random);
+        for (const pid_t process : processes) {  // one after the other
+            sleep(600);
+            ::kill(process, SIGKILL);
+            wait_for(process);
+        }
+    }
+    const std::vector<pid_t> processes = start_ranks(3, words, log);
+    sleep(300);
+    ::kill(processes[1], SIGKILL);  // the other two do its part
+    EXPECT_EQ(wait_for(processes[0]), 0) << read_text(log);
+    EXPECT_EQ(wait_for(processes[2]), 0) << read_text(log);
+    wait_for(processes[1]);
+    expect_every_row_once(out, kRows);
+}
+
+TEST(RunPreprocess, SeveralProcessesWriteWhatOneWrites) {
+    constexpr int kRows = 600;
+    const TemporaryFolder folder;
+    const fs::path log = folder.path() / "log";
+    const Words small_files{"--preprocessing.file_size_mb=1"};
+    const ProcessResult one = run_flux_train(preprocess(kRows, folder.path() / "one", small_files));
+    ASSERT_EQ(one.exit_code, 0) << one.err;
+    for (const pid_t process :
+         start_ranks(3, preprocess(kRows, folder.path() / "three", small_files), log)) {
+        EXPECT_EQ(wait_for(process), 0) << read_text(log);
+    }
+    size_t files = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(folder.path() / "one")) {
+        if (entry.is_regular_file() && entry.path().filename() != ".lock") {
+            const fs::path name = entry.path().lexically_relative(folder.path() / "one");
+            EXPECT_EQ(read_text(entry.path()), read_text(folder.path() / "three" / name)) << name;
+            ++files;
+        }
+    }
+    EXPECT_GT(files, 5u);
+    EXPECT_THAT(read_text(log), testing::ContainsRegex("process [123] of 3: preprocess: "));
+}
+
+TEST(RunPreprocess, ABadPlaceIsNamed) {
+    const TemporaryFolder folder;
+    ::setenv("RANK", "3", 1);
+    ::setenv("WORLD_SIZE", "3", 1);
+    const ProcessResult result = run_flux_train(preprocess(8, folder.path() / "out"));
+    ::unsetenv("RANK");
+    ::unsetenv("WORLD_SIZE");
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.err, testing::HasSubstr("RANK=3, WORLD_SIZE=3"));
 }
 
 /// FLUX_PYTHON names the interpreter that has `datasets`.

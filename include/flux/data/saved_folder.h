@@ -1,4 +1,4 @@
-// A save_to_disk folder that is written file by file, by a process that may be killed at any time:
+// A save_to_disk folder that is written file by file, by processes that may be killed at any time:
 // which input rows go into which file is fixed beforehand, a file appears whole or not at all, and
 // state.json, without which nobody takes the folder for a data set, comes last.
 #pragma once
@@ -23,6 +23,7 @@ struct SavedFolderPlan {
     SavedCompression compression = SavedCompression::kNone;
     /// All else that fixes the contents, by name: work begun with other values is not gone on with.
     std::map<std::string, std::string> facts;
+    std::string option{};  // that chooses the folder, for messages
 };
 
 class SavedFolder {
@@ -42,6 +43,9 @@ public:
     /// Opens all files, counts their rows, and writes the index. Returns the rows; fewer than the
     /// input has are those left out. Throws Error if a file is missing or holds too many rows.
     int64_t finish() const;
+
+    /// Whether a plan lies in the folder.
+    static bool is_begun(const std::filesystem::path& folder);
 
     /// A fact of the plan in a folder that was begun; nothing in any other.
     static std::optional<std::string> fact(const std::filesystem::path& folder,

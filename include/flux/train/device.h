@@ -10,10 +10,11 @@
 
 namespace flux::train {
 
-/// Chooses the device (`auto`: the first GPU, else the CPU) and sets what holds for the whole
+/// Chooses the device (`auto`: the GPU of the process's number on this machine, else the CPU) and
+/// sets what holds for the whole
 /// process: TF32 off, deterministic algorithms as asked. Throws Error with the remedy when a GPU is
 /// asked for and none can be used.
-c10::Device prepare_device(const config::Training& settings);
+c10::Device prepare_device(const config::Training& settings, int local_rank = 0);
 
 /// "NVIDIA H200", or "CPU (8 threads)".
 std::string device_name(c10::Device device);
