@@ -25,6 +25,7 @@ using OrderedJson = nlohmann::ordered_json;
 
 constexpr size_t kSizeBytes = sizeof(uint64_t);
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // limit of the format
+constexpr int kDeepest = 2;  // enclosing objects and lists of one: header, tensor, its shape
 constexpr std::string_view kMetadata = "__metadata__";
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
 
@@ -57,6 +58,10 @@ Json parse_header(const MappedFile& file) {
     std::string last;
     std::optional<std::string> twice;
     const auto callback = [&](int depth, Json::parse_event_t event, Json& value) {
+        using Event = Json::parse_event_t;
+        if (depth > kDeepest && (event == Event::object_start || event == Event::array_start)) {
+            fail("{}: safetensors header is nested more deeply than the format allows", path);
+        }
         if (event != Json::parse_event_t::key || depth > 2) {
             return true;
         }

@@ -139,6 +139,10 @@ private:
                 "write the column with its plain type",
                 name(), offset, arrow::ipc::FormatMessageType(message->type()));
         }
+        if (message->header() == nullptr) {
+            fail("{}: damaged: message at byte {} is a record batch without a head", name(),
+                 offset);
+        }
         const BatchHead head(message->header());
         if (head.rows < 0) {
             fail("{}: record batch at byte {}: {} rows", name(), offset, head.rows);

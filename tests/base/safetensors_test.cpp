@@ -192,6 +192,15 @@ INSTANTIATE_TEST_SUITE_P(
         BadHeader{"MetadataNotText", R"({"__metadata__":{"a":1}})", 0, "__metadata__.a = 1"}),
     [](const auto& param) { return std::string(param.param.name); });
 
+TEST(Safetensors, DeepNestingIsRefused) {
+    constexpr size_t kDepth = 1'000'000;  // more than a stack of calls could follow
+    const std::string nested = std::string(kDepth, '[') + std::string(kDepth, ']');
+    const std::string entry = R"({"a":{"dtype":"U8","data_offsets":[0,1],"shape":)" + nested + "}}";
+    EXPECT_THAT(problem_of(file_bytes(entry, 1)), HasSubstr("nested more deeply"));
+    EXPECT_THAT(problem_of(file_bytes(R"({"__metadata__":)" + nested + "}", 0)),
+                HasSubstr("nested more deeply"));
+}
+
 TEST(Safetensors, BadHeaderSizesAreRefused) {
     EXPECT_THAT(problem_of(""), HasSubstr("too few"));
     EXPECT_THAT(problem_of("1234567"), HasSubstr("too few"));

@@ -241,6 +241,22 @@ TEST(ArrowTable, SurvivesDamageInAnyByte) {
     EXPECT_GT(read, 100);
 }
 
+TEST(ArrowTable, RefusesABatchWithoutAHead) {
+    const test::TemporaryFolder folder;
+    write_rows(folder.path() / "good", 0, 3);
+    const std::string good = read_text(folder.path() / "good");
+    int without_head = 0;
+    for (size_t bit = 0; bit < 8 * good.size(); ++bit) {  // one of them turns the head's place to 0
+        std::string bad = good;
+        bad[bit / 8] = static_cast<char>(bad[bit / 8] ^ (1 << bit % 8));
+        write_fast(folder.path() / "bad", bad);
+        const std::string error =
+            error_of([&] { const ArrowTable table({folder.path() / "bad"}, kWanted); });
+        without_head += error.find("record batch without a head") != std::string::npos ? 1 : 0;
+    }
+    EXPECT_GT(without_head, 0);
+}
+
 class TableFiles : public testing::Test {
 protected:
     /// A folder with one file of the given name.
