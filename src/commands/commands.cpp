@@ -19,13 +19,14 @@ struct Command {
     int (*run)(const Words&);
 };
 
-constexpr std::array<Command, 5> kCommands{{
+constexpr std::array<Command, 6> kCommands{{
     {"train", "train, or go on training from the newest checkpoint (the default)", train},
     {"sample", "draw pictures with a checkpoint", sample},
     {"preprocess", "encode a data set of pictures once, for training without encoders", preprocess},
     {"data", "make, clean and look at data sets", data},
     {"checkpoint", "checkpoint export: write a checkpoint's weights as one safetensors file",
      checkpoint},
+    {"bench", "measure how fast the data path is here", bench},
 }};
 
 /// LibTorch says "out of memory" in exceptions of its own.

@@ -163,8 +163,8 @@ std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
             break;
     }
     if (path.empty()) {
-        fail_config("{} = \"{}\": has no default path: name {} with {}_path", settings.option,
-                    settings.name, wanted_path(entry.storage), settings.option);
+        fail_config("{} = \"{}\": has no default path: set {}_path to {}", settings.option,
+                    settings.name, settings.option, wanted_path(entry.storage));
     }
     try {
         return open_stored(

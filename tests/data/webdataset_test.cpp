@@ -304,7 +304,7 @@ TEST(MakeDataset, RefusesWithTheRemedy) {
                 testing::ThrowsMessage<Error>(HasSubstr("no such file or folder")));
     EXPECT_THAT(open("cc12m-wds", ""), testing::ThrowsMessage<Error>(HasSubstr("network")));
     EXPECT_THAT(open("webdataset", ""),
-                testing::ThrowsMessage<Error>(HasSubstr("name the folder")));
+                testing::ThrowsMessage<Error>(HasSubstr("set training.dataset_path to the folder")));
     EXPECT_THAT(open("webdataset", "/no/such/folder"),
                 testing::ThrowsMessage<Error>(HasSubstr("/no/such/folder: no such file")));
     EXPECT_EQ(

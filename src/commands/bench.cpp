@@ -1,0 +1,128 @@
+// `bench`: how fast parts of the program are on this machine.
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "commands/bench_tools.h"
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+#include "flux/base/nearest.h"
+
+namespace flux::commands {
+namespace {
+
+double seconds(Clock clock) {
+    timespec now{};
+    ::clock_gettime(clock == Clock::kThreadCpu ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+double median_of(const std::vector<Figure>& figures, std::string_view name) {
+    const auto found = std::find_if(figures.begin(), figures.end(),
+                                    [&](const Figure& figure) { return figure.name == name; });
+    return found == figures.end() ? 0.0 : found->median();
+}
+
+/// What a figure is a share of; empty: nothing.
+std::string share_text(const std::vector<Figure>& figures, const Figure& figure) {
+    if (figure.name == "stored_rows") {
+        return fmt::format("{:.0f} % of memcpy",
+                           100 * figure.median() / median_of(figures, "memcpy"));
+    }
+    if (figure.name.starts_with("loader_") && figure.clock == Clock::kWall) {
+        return fmt::format("{:.2f} times one thread",
+                           figure.median() / median_of(figures, "loader_1"));
+    }
+    return {};
+}
+
+}  // namespace
+
+double Figure::median() const {
+    std::vector<double> sorted = per_second;
+    std::sort(sorted.begin(), sorted.end());
+    const size_t half = sorted.size() / 2;
+    return sorted.size() % 2 == 1 ? sorted[half] : 0.5 * (sorted[half - 1] + sorted[half]);
+}
+
+Figure measure(Figure figure, double items, int64_t repeats, const std::function<void()>& pass) {
+    constexpr double kRepeatSeconds = 0.3;
+    constexpr double kMostRounds = 1e6;
+    pass();
+    double begin = seconds(figure.clock);
+    pass();
+    const double once = std::max(seconds(figure.clock) - begin, 1e-9);
+    const auto rounds =
+        static_cast<int64_t>(std::clamp(std::ceil(kRepeatSeconds / once), 1.0, kMostRounds));
+    for (int64_t repeat = 0; repeat < repeats; ++repeat) {
+        begin = seconds(figure.clock);
+        for (int64_t round = 0; round < rounds; ++round) {
+            pass();
+        }
+        const double took = std::max(seconds(figure.clock) - begin, 1e-9);
+        figure.per_second.push_back(items * static_cast<double>(rounds) / took);
+    }
+    return figure;
+}
+
+void print_figures(const std::vector<Figure>& figures) {
+    fmt::print("{:<24}{:>12}  {:<12}{:<8}{}\n", "stage", "median", "", "clock", "range");
+    for (const Figure& figure : figures) {
+        const auto [low, high] =
+            std::minmax_element(figure.per_second.begin(), figure.per_second.end());
+        fmt::print("{:<24}{:>12.1f}  {:<12}{:<8}{:.1f} .. {:.1f}  {}\n", figure.name,
+                   figure.median(), figure.unit, figure.clock == Clock::kThreadCpu ? "cpu" : "wall",
+                   *low, *high, share_text(figures, figure));
+    }
+}
+
+void write_figures(const std::string& path, const std::vector<Figure>& figures) {
+    nlohmann::ordered_json out = nlohmann::ordered_json::array();
+    for (const Figure& figure : figures) {
+        out.push_back({{"name", figure.name},
+                       {"unit", figure.unit},
+                       {"clock", figure.clock == Clock::kThreadCpu ? "cpu" : "wall"},
+                       {"median", figure.median()},
+                       {"values", figure.per_second}});
+    }
+    write_text(path, out.dump(2) + "\n");
+}
+
+int bench(const Words& words) {
+    struct Tool {
+        std::string_view name;
+        std::string_view help;
+        int (*run)(const Words&);
+    };
+    static constexpr std::array kTools{
+        Tool{"data", "pictures, tokenizers, stored encodings and the loader", bench_data}};
+    for (const Tool& tool : kTools) {
+        if (!words.empty() && words.front() == tool.name) {
+            return tool.run({words.begin() + 1, words.end()});
+        }
+    }
+    if (!words.empty() && words.front() != "--help" && words.front() != "-h") {
+        std::vector<std::string> names;
+        for (const Tool& tool : kTools) {
+            names.emplace_back(tool.name);
+        }
+        fail_config("command line: bench {}: unknown{}; there are {}", words.front(),
+                    did_you_mean(words.front(), names), fmt::join(names, ", "));
+    }
+    fmt::print("Usage: flux_train bench TOOL ...   (each has its own --help)\n\n");
+    for (const Tool& tool : kTools) {
+        fmt::print("  {:<18}{}\n", tool.name, tool.help);
+    }
+    if (words.empty()) {
+        fail_config("command line: bench: which tool?");
+    }
+    return 0;
+}
+
+}  // namespace flux::commands

@@ -1,0 +1,37 @@
+// The subcommands of `flux_train bench`, and what they measure with.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "flux/commands/commands.h"
+
+namespace flux::commands {
+
+int bench_data(const Words& words);
+
+enum class Clock { kThreadCpu, kWall };
+
+/// What a stage did per second, once a repeat.
+struct Figure {
+    std::string name;
+    std::string unit;  // "pictures/s"
+    Clock clock = Clock::kThreadCpu;
+    std::vector<double> per_second{};
+
+    double median() const;
+};
+
+/// Runs `pass`, which handles `items` of the unit, so often that a repeat takes a few tenths of a
+/// second; one round beforehand warms up.
+Figure measure(Figure figure, double items, int64_t repeats, const std::function<void()>& pass);
+
+/// A table on stdout, with the shares that belong together.
+void print_figures(const std::vector<Figure>& figures);
+
+/// The same for programs: a list of objects with name, unit, clock, median and values.
+void write_figures(const std::string& path, const std::vector<Figure>& figures);
+
+}  // namespace flux::commands
