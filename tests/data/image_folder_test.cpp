@@ -113,7 +113,7 @@ TEST_F(ImageFolderTest, RefusesPathsThatHoldNothing) {
     EXPECT_THAT([&] { open_path("image_folder", (folder_.path() / "file.png").string()); },
                 ThrowsMessage<ConfigError>(HasSubstr("is not a folder")));
     EXPECT_THAT([&] { open_path("image_folder", ""); },
-                ThrowsMessage<ConfigError>(HasSubstr("name the folder of the pictures")));
+                ThrowsMessage<ConfigError>(HasSubstr("to the folder of the pictures")));
     EXPECT_THAT([&] { open_path("picture_table", ""); },
                 ThrowsMessage<ConfigError>(HasSubstr("Parquet")));
     EXPECT_THAT([&] { open_path("preprocessed", ""); },

@@ -303,8 +303,8 @@ TEST(MakeDataset, RefusesWithTheRemedy) {
     EXPECT_THAT(open("cc12m_disk", "/nowhere"),
                 testing::ThrowsMessage<Error>(HasSubstr("no such file or folder")));
     EXPECT_THAT(open("cc12m-wds", ""), testing::ThrowsMessage<Error>(HasSubstr("network")));
-    EXPECT_THAT(open("webdataset", ""),
-                testing::ThrowsMessage<Error>(HasSubstr("set training.dataset_path to the folder")));
+    EXPECT_THAT(open("webdataset", ""), testing::ThrowsMessage<Error>(
+                                            HasSubstr("set training.dataset_path to the folder")));
     EXPECT_THAT(open("webdataset", "/no/such/folder"),
                 testing::ThrowsMessage<Error>(HasSubstr("/no/such/folder: no such file")));
     EXPECT_EQ(
