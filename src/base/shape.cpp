@@ -18,12 +18,14 @@ std::string shape_text(at::IntArrayRef shape) {
 
 std::optional<int64_t> checked_numel(at::IntArrayRef shape) {
     int64_t count = 1;
-    for (const int64_t size : shape) {
-        if (size < 0 || __builtin_mul_overflow(count, size, &count)) {
+    bool empty = false;
+    for (const int64_t size : shape) {  // a tensor's strides must fit, too: they count a 0 as 1
+        empty = empty || size == 0;
+        if (size < 0 || __builtin_mul_overflow(count, std::max<int64_t>(size, 1), &count)) {
             return std::nullopt;
         }
     }
-    return count;
+    return empty ? 0 : count;
 }
 
 void check_shape(const at::Tensor& tensor, at::IntArrayRef expected, std::string_view name) {

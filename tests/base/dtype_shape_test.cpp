@@ -45,6 +45,7 @@ TEST(Shape, CheckedNumelSeesOverflowAndNegativeSizes) {
     EXPECT_EQ(checked_numel({3, 0, 5}), 0);
     EXPECT_EQ(checked_numel({large, large / 2 - 1}), large * (large / 2 - 1));
     EXPECT_FALSE(checked_numel({large, large}));
+    EXPECT_FALSE(checked_numel({0, large, large}));  // its strides would pass the limit
     EXPECT_FALSE(checked_numel({3, -1}));
 }
 

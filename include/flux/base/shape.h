@@ -13,7 +13,8 @@ namespace flux {
 /// "[3, 24, 64]"; -1 is written as "*".
 std::string shape_text(at::IntArrayRef shape);
 
-/// The product of the sizes; nothing if a size is negative or the product passes 2^63 - 1.
+/// The product of the sizes; nothing if a size is negative or the product, zeros left out, passes
+/// 2^63 - 1.
 std::optional<int64_t> checked_numel(at::IntArrayRef shape);
 
 /// A bug check: throws c10::Error unless `tensor` has this shape; -1 stands for any size.
