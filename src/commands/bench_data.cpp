@@ -143,7 +143,7 @@ private:
         const data::ResizePlan plan = data::plan_resize(raster.width, raster.height, side_);
         const Draw draw{0, Purpose::kCrop, number, ++epoch_};
         data::Sample sample;
-        sample.image = data::to_square_rgb(raster, side_, data::draw_crop(plan, side_, draw));
+        sample.image = data::to_cropped_rgb(raster, side_, data::draw_crop(plan, side_, draw));
         data::store_sample(batch_, place, sample);
         normalise(batch_.pictures.images[place], normalised_[place]);
     }

@@ -213,6 +213,10 @@ struct Input {
 Input open_input(const config::LoadedConfig& loaded, const encoders::Conditioning& conditioning,
                  const encoders::TextWidths& widths, NumberedLocks& locks) {
     const config::JobConfig& config = loaded.config;
+    if (config.training.buckets != 0) {
+        fail_config("{}: encodings are stored in one size; leave it out",
+                    loaded.place("training.buckets"));
+    }
     const fs::path out = config.preprocessing.output_dataset_path;
     NumberedLocks::Held planning = locks.lock(kPlanLock);
     if (data::SavedFolder::is_begun(out)) {

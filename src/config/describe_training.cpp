@@ -29,6 +29,13 @@ void describe_data(Section<Training>& s) {
           {.help = "Side of the square pictures, a multiple of 16",
            .unit = "pixels",
            .range = at_least(16, 16384)});
+    s.row(
+        &Training::buckets, "buckets",
+        {.help = "Aspect buckets: crop to shapes of at most img_size x img_size pixels instead of "
+                 "squares, with sides in steps of 16, 64 or 128 and up to 2 x img_size; each "
+                 "optimizer step takes samples of one shape; 0: off",
+         .unit = "pixels",
+         .range = between(0, 128)});
     s.row(&Training::max_image_pixels, "max_image_pixels",
           {.help = "A stored picture with more pixels than this counts as a bad sample",
            .unit = "pixels",

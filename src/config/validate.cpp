@@ -48,6 +48,28 @@ void check_picture_sizes(const LoadedConfig& loaded) {
     check(config.inference.img_size.value_or(kPixelsPerToken), "inference.img_size");
 }
 
+void check_buckets(const LoadedConfig& loaded) {
+    const Training& training = loaded.config.training;
+    const int64_t step = training.buckets;
+    if (step == 0) {
+        return;
+    }
+    if (step != 16 && step != 64 && step != 128) {
+        fail_config("{}: must be 0 (off), 16, 64 or 128", loaded.place("training.buckets"));
+    }
+    if (training.img_size % step != 0 || training.img_size < 2 * step) {
+        fail_config(
+            "{}: training.img_size = {} must be a multiple of it, and at least twice as much",
+            loaded.place("training.buckets"), training.img_size);
+    }
+    if (training.shuffle != Shuffle::kGlobal) {
+        fail_config(
+            "{}: batches of one shape cannot keep the stored order: training.shuffle must be "
+            "global",
+            loaded.place("training.buckets"));
+    }
+}
+
 /// Folders of a run lie in job.dump_folder, which is locked, probed and set aside as a whole.
 void check_run_folder(const LoadedConfig& loaded, const char* name, const std::string& folder) {
     const std::filesystem::path path = std::filesystem::path(folder).lexically_normal();
@@ -153,6 +175,7 @@ std::optional<SelectiveRecompute> read_selective(const std::string& text) {
 void validate(const LoadedConfig& loaded) {
     check_batch(loaded);
     check_picture_sizes(loaded);
+    check_buckets(loaded);
     check_run_folders(loaded);
     if (const std::string& text = loaded.config.activation_checkpoint.selective_ac_option;
         !read_selective(text)) {

@@ -27,9 +27,10 @@ BadSampleLog::BadSampleLog(const Dataset& dataset, const LoaderSettings& setting
 }
 
 void BadSampleLog::add(const Slot& slot, int64_t sample) {
-    if (slot.position.epoch != epoch_) {
+    // By the count: with buckets the rows of one batch may belong to different passes.
+    if (const auto epoch = static_cast<uint32_t>(sample / dataset_.size()); epoch != epoch_) {
         end_epoch(saw_epoch_begin_);
-        epoch_ = slot.position.epoch;
+        epoch_ = epoch;
         saw_epoch_begin_ = true;
     }
     ++seen_;

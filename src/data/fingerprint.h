@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "flux/base/hash.h"
+#include "flux/data/buckets.h"
 
 namespace flux::data {
 
@@ -31,5 +32,19 @@ public:
 private:
     uint64_t value_;
 };
+
+/// Adds which row has which shape; nothing without buckets.
+inline void add_to(Fingerprint& fingerprint, const Buckets* buckets) {
+    if (buckets == nullptr) {
+        return;
+    }
+    for (const PictureShape& shape : buckets->shapes) {
+        fingerprint.add(static_cast<uint64_t>(shape.width))
+            .add(static_cast<uint64_t>(shape.height));
+    }
+    for (const uint16_t bucket : buckets->of_row) {
+        fingerprint.add(bucket);
+    }
+}
 
 }  // namespace flux::data

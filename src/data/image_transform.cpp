@@ -32,26 +32,27 @@ void each_pixel(const Raster& raster, Image& image, Convert convert) {
 
 }  // namespace
 
-ResizePlan plan_resize(int width, int height, int side) {
-    if (width == side && height == side) {
-        return {side, side};
+ResizePlan plan_resize(int width, int height, PictureShape shape) {
+    if (width == shape.width && height == shape.height) {
+        return {width, height};
     }
-    const auto longer = [&](int shorter_size, int longer_size) {
-        const double size = std::ceil(static_cast<double>(side) / shorter_size * longer_size);
+    const auto in_proportion = [&](int fitted, int from, int other) {
+        const double size = std::ceil(static_cast<double>(fitted) / from * other);
         if (size > kMaxSide) {
             fail(
                 "{} x {} pixels: too elongated, resizing the shorter side to {} makes the other {}",
-                width, height, side, size);
+                width, height, fitted, size);
         }
         return static_cast<int>(size);
     };
-    return width >= height ? ResizePlan{longer(height, width), side}
-                           : ResizePlan{side, longer(width, height)};
+    return int64_t{width} * shape.height >= int64_t{height} * shape.width
+               ? ResizePlan{in_proportion(shape.height, height, width), shape.height}
+               : ResizePlan{shape.width, in_proportion(shape.width, width, height)};
 }
 
-CropOffset draw_crop(const ResizePlan& plan, int side, const Draw& draw) {
-    return {static_cast<int>(draw.below(plan.width - side + 1, 0)),
-            static_cast<int>(draw.below(plan.height - side + 1, 1))};
+CropOffset draw_crop(const ResizePlan& plan, PictureShape shape, const Draw& draw) {
+    return {static_cast<int>(draw.below(plan.width - shape.width + 1, 0)),
+            static_cast<int>(draw.below(plan.height - shape.height + 1, 1))};
 }
 
 Image to_rgb(const Raster& raster) {
@@ -88,14 +89,15 @@ Image to_rgb(const Raster& raster) {
     return image;
 }
 
-Image to_square_rgb(const Raster& raster, int side, CropOffset offset) {
-    const ResizePlan plan = plan_resize(raster.width, raster.height, side);
-    if (offset.x < 0 || offset.y < 0 || offset.x + side > plan.width ||
-        offset.y + side > plan.height) {
-        fail("crop at ({}, {}) of {} x {} pixels: a square of {} must lie inside", offset.x,
-             offset.y, plan.width, plan.height, side);
+Image to_cropped_rgb(const Raster& raster, PictureShape shape, CropOffset offset) {
+    const ResizePlan plan = plan_resize(raster.width, raster.height, shape);
+    if (offset.x < 0 || offset.y < 0 || offset.x + shape.width > plan.width ||
+        offset.y + shape.height > plan.height) {
+        fail("crop at ({}, {}) of {} x {} pixels: {} x {} pixels must lie inside", offset.x,
+             offset.y, plan.width, plan.height, shape.width, shape.height);
     }
-    return to_rgb(resize(raster, plan.width, plan.height, {offset.x, offset.y, side, side}));
+    return to_rgb(
+        resize(raster, plan.width, plan.height, {offset.x, offset.y, shape.width, shape.height}));
 }
 
 }  // namespace flux::data

@@ -22,8 +22,8 @@ constexpr int kColumns = 8;
 
 Image thumbnail_of(const Raster& raster) {
     const ResizePlan plan = plan_resize(raster.width, raster.height, kThumbnailSide);
-    return to_square_rgb(raster, kThumbnailSide,
-                         {(plan.width - kThumbnailSide) / 2, (plan.height - kThumbnailSide) / 2});
+    return to_cropped_rgb(raster, kThumbnailSide,
+                          {(plan.width - kThumbnailSide) / 2, (plan.height - kThumbnailSide) / 2});
 }
 
 template <class Key>

@@ -9,7 +9,7 @@
 namespace flux::data {
 namespace {
 
-/// Colours interleaved -> [3, S, S].
+/// Colours interleaved -> [3, H, W].
 void store_planes(const Image& image, uint8_t* planes) {
     const size_t pixels = size_t(image.width) * image.height;
     const uint8_t* from = image.rgb.data();
@@ -21,11 +21,13 @@ void store_planes(const Image& image, uint8_t* planes) {
 }
 
 void store(PictureBatch& batch, int64_t place, Sample& sample) {
-    const int64_t side = batch.images.size(2);
-    TORCH_CHECK(sample.image.width == side && sample.image.height == side, "sample ", sample.key,
+    const int64_t height = batch.images.size(2);
+    const int64_t width = batch.images.size(3);
+    TORCH_CHECK(sample.image.width == width && sample.image.height == height, "sample ", sample.key,
                 ": the data set returned a picture of ", sample.image.width, " x ",
-                sample.image.height, " pixels, not of side ", side);
-    store_planes(sample.image, batch.images.mutable_data_ptr<uint8_t>() + place * 3 * side * side);
+                sample.image.height, " pixels, not of ", width, " x ", height);
+    store_planes(sample.image,
+                 batch.images.mutable_data_ptr<uint8_t>() + place * 3 * height * width);
     batch.captions[static_cast<size_t>(place)] = std::move(sample.caption);
 }
 
@@ -55,8 +57,13 @@ bool is_free(const Payload& payload) {
            is_free(stored.mean) && is_free(stored.logvar);
 }
 
-int64_t samples_in(const Payload& payload) {
-    return (payload.is_encoded() ? payload.encodings.t5 : payload.pictures.images).size(0);
+/// Encodings of one data set differ in their count alone.
+bool has_shape(const Payload& payload, const PayloadShape& shape, int64_t count) {
+    const at::Tensor& images = payload.pictures.images;
+    const auto* pictures = std::get_if<PictureShape>(&shape);
+    return pictures != nullptr
+               ? images.sizes() == at::IntArrayRef{count, 3, pictures->height, pictures->width}
+               : payload.encodings.t5.size(0) == count;
 }
 
 }  // namespace
@@ -66,7 +73,7 @@ Payload PayloadPool::take(const PayloadShape& shape, int64_t count) {
         return make_payload(shape, count, pinned_);
     }
     for (const Payload& payload : known_) {
-        if (samples_in(payload) == count && is_free(payload)) {
+        if (has_shape(payload, shape, count) && is_free(payload)) {
             return payload;
         }
     }
@@ -78,7 +85,7 @@ Payload PayloadPool::take(const PayloadShape& shape, int64_t count) {
 Payload make_payload(const PayloadShape& shape, int64_t count, bool pinned) {
     if (const auto* pictures = std::get_if<PictureShape>(&shape)) {
         const auto bytes = at::TensorOptions().dtype(at::kByte).pinned_memory(pinned);
-        return {.pictures = {at::empty({count, 3, pictures->side, pictures->side}, bytes),
+        return {.pictures = {at::empty({count, 3, pictures->height, pictures->width}, bytes),
                              std::vector<std::string>(static_cast<size_t>(count))},
                 .encodings = {}};
     }

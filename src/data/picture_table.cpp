@@ -95,28 +95,44 @@ void PictureTable::find_rows() {
     if (settings_.subset_size > 0) {
         end = std::min(end, settings_.subset_size);
     }
-    for (int64_t row = 0; row < end; ++row) {
-        std::optional<PictureSize> size;
-        if (settings_.skip_low_resolution) {
-            try {
-                if (const auto cell = first_cell(*table_, row, kFirstPicture, kFirstCaption)) {
-                    size = probe(as_file(*cell));
-                }
-            } catch (const Error&) {  // read() says what is wrong with the row
+    if (settings_.buckets.step > 0) {
+        std::vector<std::optional<PictureSize>> sizes;
+        for (int64_t row = 0; row < end; ++row) {
+            sizes.push_back(size_of(row));
+        }
+        BucketedRows sorted = sort_into_buckets(sizes, settings_.img_size, settings_.buckets);
+        rows_ = std::move(sorted.kept);
+        buckets_ = std::move(sorted.buckets);
+    } else {
+        for (int64_t row = 0; row < end; ++row) {
+            const auto size = settings_.skip_low_resolution ? size_of(row) : std::nullopt;
+            if (!size || std::min(size->width, size->height) >= settings_.img_size) {
+                rows_.push_back(row);
             }
         }
-        if (!size || std::min(size->width, size->height) >= settings_.img_size) {
-            rows_.push_back(row);
-        }
     }
+    const std::string too_small =
+        buckets_ ? "are smaller than any bucket"
+                 : fmt::format("have a side below {} pixels", settings_.img_size);
     if (rows_.empty()) {
         fail("{}: none of the {} rows can be used{}", settings_.path, end,
-             end > 0 ? fmt::format(": all have a side below {} pixels; choose a smaller img_size",
-                                   settings_.img_size)
-                     : "");
+             end > 0 ? fmt::format(": all {}; choose a smaller img_size", too_small) : "");
     }
-    log::info("{}: {} samples; {} more have a side below {} pixels and are left out",
-              settings_.path, rows_.size(), end - size(), settings_.img_size);
+    log::info("{}: {} samples; {} more {} and are left out", settings_.path, rows_.size(),
+              end - size(), too_small);
+    if (buckets_) {
+        log::info("{}: {}", settings_.path, to_text(*buckets_));
+    }
+}
+
+/// Nothing where there is no picture, or its head does not tell: read() says what is wrong.
+std::optional<PictureSize> PictureTable::size_of(int64_t table_row) const {
+    try {
+        const auto cell = first_cell(*table_, table_row, kFirstPicture, kFirstCaption);
+        return cell ? probe(as_file(*cell)) : std::nullopt;
+    } catch (const Error&) {
+        return std::nullopt;
+    }
 }
 
 std::string PictureTable::caption_at(int64_t table_row) const {
@@ -168,8 +184,9 @@ StoredPicture PictureTable::stored(int64_t row) const {
 Sample PictureTable::read(int64_t row, uint32_t epoch) const {
     try {
         return to_sample(stored_at(rows_.at(static_cast<size_t>(row))),
-                         {settings_.img_size, settings_.seed, settings_.max_image_pixels}, row,
-                         epoch);
+                         {buckets_ ? buckets_->shape(row) : settings_.img_size, settings_.seed,
+                          settings_.max_image_pixels},
+                         row, epoch);
     } catch (const Error& error) {
         fail("{}: {}", describe(row), error.what());
     }
@@ -184,6 +201,7 @@ uint64_t PictureTable::fingerprint() const {
     for (const int64_t row : rows_) {
         fingerprint.add(static_cast<uint64_t>(row));
     }
+    add_to(fingerprint, buckets());
     return fingerprint.value();
 }
 

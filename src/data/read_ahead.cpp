@@ -21,11 +21,36 @@ LoaderSettings checked(LoaderSettings settings) {
             "inside its group and hold at least one sample",
             settings.batch_size, settings.group_offset, settings.group_size, settings.first_sample);
     }
+    if (settings.step_size == 0) {
+        settings.step_size = settings.group_size;
+    }
     if (settings.num_workers < 0 || settings.prefetch_factor < 1) {
         fail("loader: num_workers {} and prefetch_factor {}: must be at least 0 and 1",
              settings.num_workers, settings.prefetch_factor);
     }
     return settings;
+}
+
+/// Nothing where all pictures have one shape.
+std::optional<BucketOrder> make_bucket_order(const Dataset& dataset,
+                                             const LoaderSettings& settings) {
+    if (dataset.buckets() == nullptr) {
+        return std::nullopt;
+    }
+    if (settings.shuffle != config::Shuffle::kGlobal) {
+        fail(
+            "training.buckets: batches of one shape do not keep the stored order: "
+            "training.shuffle must be global");
+    }
+    if (settings.step_size % settings.group_size != 0 ||
+        settings.first_sample % settings.group_size != 0) {
+        fail(
+            "loader: steps of {} samples, from sample {}: must be multiples of the group size {}, "
+            "so that no batch has two shapes",
+            settings.step_size, settings.first_sample, settings.group_size);
+    }
+    return std::optional<BucketOrder>(std::in_place, *dataset.buckets(), settings.step_size,
+                                      settings.seed);
 }
 
 }  // namespace
@@ -34,6 +59,7 @@ ReadAhead::ReadAhead(const Dataset& dataset, const LoaderSettings& settings)
     : dataset_(dataset),
       settings_(checked(settings)),
       order_(dataset.size(), settings.shuffle, settings.seed),
+      bucket_order_(make_bucket_order(dataset, settings_)),
       window_(std::max<size_t>(size_t(settings.num_workers) * settings.prefetch_factor, 1)),
       next_group_(settings.first_sample),
       pool_(settings.pinned) {
@@ -131,7 +157,8 @@ void ReadAhead::open_batch() {
         count = std::min(count, settings_.end - batch.first_sample);
     }
     batch.slots.resize(static_cast<size_t>(count));
-    batch.payload = pool_.take(dataset_.payload(), count);
+    batch.payload = pool_.take(
+        bucket_order_ ? bucket_order_->shape_at(batch.first_sample) : dataset_.payload(), count);
     next_group_ += settings_.group_size;
     pending_.push_back(std::move(pending));
 }
@@ -139,15 +166,16 @@ void ReadAhead::open_batch() {
 void ReadAhead::fill(ReadBatch& batch, size_t index) const {
     Slot& slot = batch.slots[index];
     try {
-        slot.position = order_.at(batch.first_sample + static_cast<int64_t>(index));
-        std::optional<Sample> sample = read_or_substitute(slot);
-        if (!sample) {
+        const int64_t sample = batch.first_sample + static_cast<int64_t>(index);
+        slot.position = bucket_order_ ? bucket_order_->at(sample) : order_.at(sample);
+        std::optional<Sample> read = read_or_substitute(slot);
+        if (!read) {
             return;
         }
-        store_sample(batch.payload, static_cast<int64_t>(index), *sample);
-        slot.row = sample->row;
-        slot.timestep = sample->timestep;
-        slot.key = std::move(sample->key);
+        store_sample(batch.payload, static_cast<int64_t>(index), *read);
+        slot.row = read->row;
+        slot.timestep = read->timestep;
+        slot.key = std::move(read->key);
         slot.filled = true;
     } catch (...) {
         slot.failure = std::current_exception();
@@ -155,13 +183,10 @@ void ReadAhead::fill(ReadBatch& batch, size_t index) const {
 }
 
 std::optional<Sample> ReadAhead::read_or_substitute(Slot& slot) const {
-    const Draw draw{settings_.seed, Purpose::kSubstitute, static_cast<uint64_t>(slot.position.row),
-                    slot.position.epoch};
     int64_t row = slot.position.row;
     for (uint32_t attempt = 0; attempt <= kMaxSubstitutes && !stop_; ++attempt) {
         if (attempt > 0) {
-            row = static_cast<int64_t>(
-                draw.below(static_cast<uint64_t>(dataset_.size()), attempt - 1));
+            row = candidate(slot, attempt - 1);
         }
         try {
             return dataset_.read(row, slot.position.epoch);
@@ -177,6 +202,16 @@ std::optional<Sample> ReadAhead::read_or_substitute(Slot& slot) const {
     }
     fail("no readable sample found: {} samples in a row are bad, the first one: {}",
          slot.bad.size(), slot.bad.front().error);
+}
+
+/// A keyed row to try instead of the slot's, of the same shape.
+int64_t ReadAhead::candidate(const Slot& slot, uint32_t attempt) const {
+    const int64_t row = slot.position.row;
+    const Draw draw{settings_.seed, Purpose::kSubstitute, static_cast<uint64_t>(row),
+                    slot.position.epoch};
+    const int64_t rows = bucket_order_ ? bucket_order_->rows_like(row) : dataset_.size();
+    const auto drawn = static_cast<int64_t>(draw.below(static_cast<uint64_t>(rows), attempt));
+    return bucket_order_ ? bucket_order_->row_like(row, drawn) : drawn;
 }
 
 }  // namespace flux::data

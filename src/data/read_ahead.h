@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "data/payload.h"
+#include "flux/data/bucket_order.h"
 #include "flux/data/dataset.h"
 #include "flux/data/loader.h"
 #include "flux/data/order.h"
@@ -70,12 +71,14 @@ private:
     void open_batch();
     void fill(ReadBatch& batch, size_t slot) const;
     std::optional<Sample> read_or_substitute(Slot& slot) const;
+    int64_t candidate(const Slot& slot, uint32_t attempt) const;
 
     const Dataset& dataset_;
     const LoaderSettings settings_;
-    const Order order_;
-    const size_t window_;  // batches under way
-    int64_t next_group_;   // global number of the next group's first sample
+    const Order order_;                              // without buckets
+    const std::optional<BucketOrder> bucket_order_;  // with
+    const size_t window_;                            // batches under way
+    int64_t next_group_;  // global number of the next group's first sample
     PayloadPool pool_;
 
     std::mutex mutex_;

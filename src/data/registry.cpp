@@ -69,6 +69,34 @@ void check_settings(const DatasetSettings& settings) {
             settings.option, settings.name, settings.img_size, settings.subset_size,
             settings.max_image_pixels);
     }
+    if (settings.buckets.step > 0 && settings.validation) {
+        fail_config("{} = \"{}\": buckets are for training, a validation set has squares",
+                    settings.option, settings.name);
+    }
+}
+
+/// Buckets need pictures of several sizes, which are known before they are decoded.
+void check_buckets(const Entry& entry, const DatasetSettings& settings) {
+    if (settings.buckets.step == 0) {
+        return;
+    }
+    if (entry.storage == Storage::kShapes) {
+        fail_config("training.buckets = {}: data set \"{}\" is drawn in squares: leave it out",
+                    settings.buckets.step, settings.name);
+    }
+    if (entry.storage == Storage::kImageFolder) {
+        fail_config(
+            "training.buckets = {}: data set \"{}\" keeps no index of its pictures' sizes: leave "
+            "it "
+            "out, or put the pictures into tar shards",
+            settings.buckets.step, settings.name);
+    }
+    if (entry.storage == Storage::kEncodings) {
+        fail_config(
+            "training.buckets = {}: data set \"{}\" is encoded already, all in one size: leave it "
+            "out, or train on the pictures",
+            settings.buckets.step, settings.name);
+    }
 }
 
 /// "owner/name", as the reference names repositories, and no folder here.
@@ -111,6 +139,7 @@ std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& set
                                  .seed = settings.seed,
                                  .subset_size = settings.subset_size,
                                  .skip_low_resolution = !settings.validation,
+                                 .buckets = settings.buckets,
                                  .read_timesteps = settings.validation,
                                  .max_image_pixels = settings.max_image_pixels});
     }
@@ -130,6 +159,7 @@ std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& set
                            .seed = settings.seed,
                            .subset_size = settings.subset_size,
                            .skip_low_resolution = !settings.validation,
+                           .buckets = settings.buckets,
                            .read_timesteps = settings.validation,
                            .max_image_pixels = settings.max_image_pixels,
                            .index_threads = scan_threads(),
@@ -142,6 +172,7 @@ std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& set
 std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
     const Entry& entry = find_entry(settings);
     check_settings(settings);
+    check_buckets(entry, settings);
     const std::string& path = settings.path.empty() ? entry.default_path : settings.path;
     switch (entry.storage) {
         case Storage::kShapes:

@@ -12,8 +12,8 @@ Image sample_picture(std::span<const uint8_t> file, const PictureSettings& setti
                      uint32_t epoch) {
     const Raster raster = decode_image(file, settings.max_pixels);
     const Draw draw{settings.seed, Purpose::kCrop, static_cast<uint64_t>(row), epoch};
-    const ResizePlan plan = plan_resize(raster.width, raster.height, settings.side);
-    return to_square_rgb(raster, settings.side, draw_crop(plan, settings.side, draw));
+    const ResizePlan plan = plan_resize(raster.width, raster.height, settings.shape);
+    return to_cropped_rgb(raster, settings.shape, draw_crop(plan, settings.shape, draw));
 }
 
 Sample to_sample(StoredPicture&& stored, const PictureSettings& settings, int64_t row,

@@ -10,13 +10,13 @@
 namespace flux::data {
 
 struct PictureSettings {
-    int side = 0;
+    PictureShape shape = 0;
     uint64_t seed = 0;  // of the crops
     int64_t max_pixels = 0;
 };
 
-/// Decodes, resizes the shorter side, and crops as (seed, row, epoch) draw it. Throws Error saying
-/// what is wrong with the file.
+/// Decodes, resizes to cover the shape, and crops as (seed, row, epoch) draw it. Throws Error
+/// saying what is wrong with the file.
 Image sample_picture(std::span<const uint8_t> file, const PictureSettings& settings, int64_t row,
                      uint32_t epoch);
 

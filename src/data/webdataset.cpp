@@ -80,6 +80,9 @@ WebDataset::WebDataset(const WebDatasetSettings& settings)
     if (warnings > kMaxWarnings) {
         log::warning("{}: {} more shards with problems", settings_.path, warnings - kMaxWarnings);
     }
+    if (settings_.buckets.step > 0) {
+        form_buckets();
+    }
     check_not_empty();
     log_contents();
 }
@@ -97,8 +100,10 @@ void WebDataset::add_shard(Shard shard, const TarIndex& index) {
 
 void WebDataset::add_sample(const IndexedSample& sample) {
     const std::string problem = problem_of(sample);
-    if (problem.empty() && settings_.skip_low_resolution && sample.picture &&
-        std::min(sample.picture->width, sample.picture->height) < settings_.img_size) {
+    if (settings_.buckets.step > 0) {
+        sizes_.push_back(problem.empty() ? sample.picture : std::nullopt);
+    } else if (problem.empty() && settings_.skip_low_resolution && sample.picture &&
+               std::min(sample.picture->width, sample.picture->height) < settings_.img_size) {
         ++low_resolution_samples_;
         return;
     }
@@ -113,13 +118,31 @@ void WebDataset::add_sample(const IndexedSample& sample) {
                      extent(sample.member("json"))});
 }
 
+/// Rows that no bucket takes go, and the others move up.
+void WebDataset::form_buckets() {
+    BucketedRows sorted = sort_into_buckets(sizes_, settings_.img_size, settings_.buckets);
+    low_resolution_samples_ = size() - std::ssize(sorted.kept);
+    std::vector<Row> rows;
+    std::unordered_map<int64_t, std::string> problems;
+    for (const int64_t row : sorted.kept) {
+        if (const auto problem = problems_.find(row); problem != problems_.end()) {
+            problems[std::ssize(rows)] = std::move(problem->second);
+        }
+        rows.push_back(std::move(rows_[static_cast<size_t>(row)]));
+    }
+    rows_ = std::move(rows);
+    problems_ = std::move(problems);
+    sizes_ = {};
+    buckets_ = std::move(sorted.buckets);
+}
+
 void WebDataset::check_not_empty() const {
     const std::string& path = settings_.path;
     if (rows_.empty() && low_resolution_samples_ > 0) {
-        fail(
-            "{}: all {} pictures have a side below {} pixels and are left out: choose a smaller "
-            "img_size",
-            path, low_resolution_samples_, settings_.img_size);
+        fail("{}: all {} pictures {} and are left out: choose a smaller img_size", path,
+             low_resolution_samples_,
+             buckets_ ? "are smaller than any bucket"
+                      : fmt::format("have a side below {} pixels", settings_.img_size));
     }
     if (rows_.empty() && skipped_shards_ > 0) {
         fail("{}: no sample can be read; {} of {} shards are not readable, the first: {}", path,
@@ -141,11 +164,16 @@ void WebDataset::log_contents() const {
         left_out += fmt::format("; {} unreadable shards are left out", skipped_shards_);
     }
     if (low_resolution_samples_ > 0) {
-        left_out += fmt::format("; {} more samples are left out, they have a side below {} pixels",
-                                low_resolution_samples_, settings_.img_size);
+        left_out +=
+            fmt::format("; {} more samples are left out, they {}", low_resolution_samples_,
+                        buckets_ ? "are smaller than any bucket"
+                                 : fmt::format("have a side below {} pixels", settings_.img_size));
     }
     log::info("{}: {} samples in {} tar shards{}", settings_.path, rows_.size(), shards_.size(),
               left_out);
+    if (buckets_) {
+        log::info("{}: {}", settings_.path, to_text(*buckets_));
+    }
     uint64_t unpacked = 0;
     for (const Shard& shard : shards_) {
         unpacked += shard.unpacked_bytes();
@@ -183,9 +211,10 @@ Sample WebDataset::read(int64_t row_number, uint32_t epoch) const {
         sample.row = row_number;
         sample.key = row.key;
         const std::vector<uint8_t> file = read_files(row, sample);
-        sample.image =
-            sample_picture(file, {settings_.img_size, settings_.seed, settings_.max_image_pixels},
-                           row_number, epoch);
+        sample.image = sample_picture(file,
+                                      {buckets_ ? buckets_->shape(row_number) : settings_.img_size,
+                                       settings_.seed, settings_.max_image_pixels},
+                                      row_number, epoch);
         return sample;
     } catch (const Error& error) {
         fail("{}: {}", describe(row_number), error.what());
@@ -249,6 +278,7 @@ uint64_t WebDataset::fingerprint() const {
     for (const Row& row : rows_) {
         fingerprint.add(row.shard).add(row.key).add(row.picture.offset);
     }
+    add_to(fingerprint, buckets());
     return fingerprint.value();
 }
 

@@ -66,11 +66,13 @@ ThroughputMeter::Reading ThroughputMeter::take() {
     reading.seconds = step_.seconds();
     if (reading.seconds > 0) {
         reading.samples_per_s = static_cast<double>(samples_) / reading.seconds;
+        reading.flops_per_s = flops_ / reading.seconds;
         reading.data_wait = std::min(1.0, data_wait_.seconds() / reading.seconds);
     }
     step_.reset();
     data_wait_.reset();
     samples_ = 0;
+    flops_ = 0;
     return reading;
 }
 

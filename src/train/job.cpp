@@ -227,6 +227,10 @@ data::DatasetSettings dataset_settings(const config::JobConfig& config, uint64_t
     settings.validation = validation;
     settings.max_image_pixels = config.training.max_image_pixels;
     settings.index_folder = std::filesystem::path(config.job.dump_folder) / "index";
+    if (!validation) {
+        settings.buckets = {.step = static_cast<int>(config.training.buckets),
+                            .least_rows = config::global_batch_size(config.training)};
+    }
     settings.remote = data::remote_settings_from_environment();
     settings.remote.cache_dir = config.dataloader.cache_dir.empty()
                                     ? std::filesystem::path(config.job.dump_folder) / "cache"

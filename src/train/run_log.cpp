@@ -130,6 +130,12 @@ RunLog::RunLog(const ResolvedJob& job, int64_t parameters)
               job.config.training.steps, job.folder().string());
 }
 
+void RunLog::add_pass(int64_t samples, int64_t image_tokens) {
+    meter_.add_flops(
+        static_cast<double>(samples) *
+        model::training_flops(job_.model, image_tokens, job_.config.encoder.max_t5_encoding_len));
+}
+
 void RunLog::progress(const StepFigures& figures) {
     progress_.update(figures.step, fmt::format("loss {:.4f}", figures.loss));
 }
@@ -145,7 +151,7 @@ void RunLog::train(const StepFigures& figures) {
     line.lr = figures.lr;
     line.skipped = figures.skipped;
     line.samples_per_s = reading.samples_per_s;
-    line.tflops = reading.samples_per_s * flops_per_sample_ / 1e12;
+    line.tflops = reading.flops_per_s / 1e12;
     if (peak_tflops_) {
         line.mfu = line.tflops / *peak_tflops_;
     }

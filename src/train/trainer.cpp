@@ -48,6 +48,7 @@ data::LoaderSettings loader_settings(const ResolvedJob& job, int64_t first_sampl
     data::LoaderSettings settings;
     settings.batch_size = job.config.training.batch_size;
     settings.first_sample = first_sample;
+    settings.step_size = job.global_batch_size;
     settings.shuffle = job.config.training.shuffle;
     settings.seed = job.seed;
     settings.num_workers = static_cast<int>(job.config.dataloader.num_workers);
@@ -122,7 +123,7 @@ void Trainer::resume() {
     if (run.dataset_fingerprint != dataset_->fingerprint()) {
         fail(
             "{}: the training data has changed since this run began (other shards, samples, "
-            "training.img_size, "
+            "training.img_size, training.buckets, "
             "training.subset_size or training.dataset), so the order of samples would not be the "
             "same; restore the data, "
             "or begin anew with --job.restart",
@@ -185,6 +186,7 @@ encoders::MicroBatch Trainer::next_micro_batch() {
             .to(job_.device);
     encoders::MicroBatch micro = encoders::encode_batch(
         conditioning_, batch, {job_.seed, Purpose::kVaeNoise, Purpose::kNoise, samples});
+    log_->add_pass(batch.size(), micro.latents.size(2) * micro.latents.size(3) / 4);
     micro.timesteps = flow::sample_timesteps(timestep_settings(training), job_.seed, samples);
     micro.text = conditioning_.drop_captions(
         micro.text,

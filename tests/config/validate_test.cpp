@@ -70,6 +70,17 @@ TEST(Validate, ComparesBatchSizeAndAccumulation) {
     EXPECT_EQ(global_batch_size(training), 16);
 }
 
+TEST(Validate, BucketsFitTheSide) {
+    EXPECT_NO_THROW(validate(load_words({"--training.buckets=64", "--training.img_size=1024"})));
+    EXPECT_THAT(error_of({"--training.buckets=32"}), HasSubstr("must be 0 (off), 16, 64 or 128"));
+    EXPECT_THAT(error_of({"--training.buckets=128", "--training.img_size=320"}),
+                HasSubstr("training.img_size = 320 must be a multiple of it"));
+    EXPECT_THAT(error_of({"--training.buckets=128", "--training.img_size=128"}),
+                HasSubstr("at least twice as much"));
+    EXPECT_THAT(error_of({"--training.buckets=64", "--training.shuffle=none"}),
+                HasSubstr("training.shuffle must be global"));
+}
+
 TEST(Validate, WantsPictureSizesInWholeTokens) {
     EXPECT_EQ(error_of({"--training.img_size=100"}),
               "command line: training.img_size = 100: must be a multiple of 16; the nearest below "

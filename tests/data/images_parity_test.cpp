@@ -51,7 +51,7 @@ protected:
         const auto offset = image.at("max_offset").get<std::vector<int>>();
         PixelDifference worst;
         for (int i = 0; i < 2; ++i) {
-            const Image square = to_square_rgb(raster, side_, {i * offset[0], i * offset[1]});
+            const Image square = to_cropped_rgb(raster, side_, {i * offset[0], i * offset[1]});
             const auto difference = pixel_difference(
                 square.rgb, {expected.const_data_ptr<uint8_t>() + i * bytes, bytes});
             worst.worst = std::max(worst.worst, difference.worst);

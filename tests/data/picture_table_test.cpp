@@ -48,6 +48,34 @@ TEST(PictureTable, GivesThePicturesItWasWrittenWith) {
                                                HasSubstr("row 4"), HasSubstr("has no picture"))));
 }
 
+TEST(PictureTable, SortsIntoBucketsByTheHeads) {
+    const test::TemporaryFolder folder;
+    const std::vector<SavedColumn> columns = {{"png", SavedKind::kImage},
+                                              {"txt", SavedKind::kText}};
+    ArrowWriter writer(folder.path() / "data.arrow", columns, SavedCompression::kNone);
+    for (const auto& [width, height] :
+         std::vector<std::pair<int, int>>{{40, 40}, {20, 40}, {64, 36}, {36, 70}, {33, 32}}) {
+        const std::vector<uint8_t> rgb(size_t(3) * width * height, 9);
+        const std::string png = encode_png(ImageView{rgb.data(), width, height});
+        writer.add({std::string_view(png), std::string_view("a caption")});
+    }
+    writer.commit();
+    const PictureTable table({.path = folder.path() / "data.arrow",
+                              .img_size = 32,
+                              .buckets = {.step = 16},
+                              .max_image_pixels = 1'000'000});
+    ASSERT_NE(table.buckets(), nullptr);
+    ASSERT_EQ(table.size(), 4);  // 20 x 40 is smaller than any shape
+    for (int64_t row = 0; row < table.size(); ++row) {
+        const Image image = table.read(row, 0).image;
+        EXPECT_EQ(PictureShape(image.width, image.height), table.buckets()->shape(row));
+        EXPECT_EQ(image.rgb, std::vector<uint8_t>(image.rgb.size(), 9));
+    }
+    EXPECT_EQ(table.buckets()->shape(0), PictureShape(32));
+    EXPECT_EQ(table.buckets()->shape(1), PictureShape(48, 16));
+    EXPECT_EQ(table.buckets()->shape(2), PictureShape(16, 48));
+}
+
 TEST(ParityPictureTable, ReadsTheCleanedCc12mInOrder) {
     FLUX_SKIP_WITHOUT_REFERENCE();
     const auto folder = *test::reference_dir() / "data/clean_cc12m";

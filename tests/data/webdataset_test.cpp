@@ -308,7 +308,7 @@ TEST(MakeDataset, RefusesWithTheRemedy) {
     EXPECT_THAT(open("webdataset", "/no/such/folder"),
                 testing::ThrowsMessage<Error>(HasSubstr("/no/such/folder: no such file")));
     EXPECT_EQ(
-        std::get<PictureShape>(make_dataset({.name = "dummy", .img_size = 32})->payload()).side,
+        std::get<PictureShape>(make_dataset({.name = "dummy", .img_size = 32})->payload()).width,
         32);
 }
 

@@ -22,7 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     try {
         const Raster raster = decode_image(file, kMostPixels);
         const ResizePlan plan = plan_resize(raster.width, raster.height, kSide);
-        to_square_rgb(raster, kSide, {plan.width - kSide, plan.height - kSide});
+        to_cropped_rgb(raster, kSide, {plan.width - kSide, plan.height - kSide});
     } catch (const flux::Error&) {
     }
     return 0;

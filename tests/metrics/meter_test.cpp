@@ -38,12 +38,14 @@ TEST(ThroughputMeter, LeavesOutWorkBetweenSteps) {
         }
         sleep_ms(10);
         meter.add_samples(8);
+        meter.add_flops(16e9);
     }
     sleep_ms(200);  // a validation
     const auto reading = meter.take();
     EXPECT_GE(reading.seconds, 0.04);
     EXPECT_LT(reading.seconds, 0.2);
     EXPECT_DOUBLE_EQ(reading.samples_per_s, 16 / reading.seconds);
+    EXPECT_DOUBLE_EQ(reading.flops_per_s, 32e9 / reading.seconds);
     EXPECT_GT(reading.data_wait, 0.1);
     EXPECT_LT(reading.data_wait, 0.95);
     EXPECT_EQ(meter.take().samples_per_s, 0) << "take() begins anew";

@@ -26,7 +26,7 @@ namespace flux {
 /// What a draw is for. The numbers are part of a run's identity: never reuse or renumber one.
 enum class Purpose : uint32_t {
     kInit = 1,   // index: FNV-1a hash of the published name; element: position in the tensor
-    kOrder = 2,  // sub: epoch; index: 0
+    kOrder = 2,  // sub: epoch; index: 0, or what data/bucket_order.h says
     kCrop = 3,   // index: row of the data set; sub: epoch
     kCaptionDropout = 4,  // index: global sample number
     kVaeNoise = 5,        // index: global sample number

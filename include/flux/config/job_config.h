@@ -109,6 +109,7 @@ struct Training {
     std::optional<int64_t> subset_size;
     Shuffle shuffle = Shuffle::kGlobal;
     int64_t img_size = 256;
+    int64_t buckets = 0;
     int64_t max_image_pixels = 933120000;
     double max_bad_fraction = 0.01;
     int64_t steps = 0;

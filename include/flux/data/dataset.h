@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "flux/data/buckets.h"
 #include "flux/data/sample.h"
 
 namespace flux::data {
@@ -15,8 +16,11 @@ public:
 
     virtual int64_t size() const = 0;
 
-    /// What read() returns, and its sizes.
+    /// What read() returns, and its sizes; with buckets each row has the shape of its own.
     virtual PayloadShape payload() const = 0;
+
+    /// The shapes of the rows where they differ; null: all are as payload() says.
+    virtual const Buckets* buckets() const { return nullptr; }
 
     /// The sample of a row in [0, size()), the same on every call with the same arguments; the
     /// epoch keys the crop. Safe to call from several threads. Throws Error if the sample is bad.

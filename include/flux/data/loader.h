@@ -2,7 +2,7 @@
 // batch holds depends on the settings and the seed, never on the number of threads.
 //
 // What a batch holds of its samples (pictures, or stored encodings) is laid out and filled in
-// payload.h and nowhere else: pictures of several shapes are a change of PictureShape and there.
+// payload.h and nowhere else. All pictures of a batch have one shape.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,7 +22,7 @@ class BadSampleLog;
 class ReadAhead;
 
 struct PictureBatch {
-    at::Tensor images;  // [B, 3, S, S] uint8
+    at::Tensor images;  // [B, 3, H, W] uint8
     std::vector<std::string> captions;
 };
 
@@ -61,7 +61,10 @@ struct LoaderSettings {
     int64_t group_size = 0;    // samples that all processes take together per batch (batch_size *
                                // processes); 0: batch_size
     int64_t group_offset =
-        0;             // where this process's slice begins in each group (rank * batch_size)
+        0;  // where this process's slice begins in each group (rank * batch_size)
+    int64_t step_size =
+        0;             // samples of an optimizer step, a multiple of group_size; 0: group_size.
+                       // Where a data set has buckets, each step's come from one of them
     int64_t end = -1;  // global number at which the pass ends; -1: endless
     config::Shuffle shuffle = config::Shuffle::kGlobal;
     uint64_t seed = 0;

@@ -13,6 +13,25 @@ struct Position {
     int64_t row = 0;
 };
 
+/// Keyed permutations of `size` indexes, another one for every (seed, stream, epoch). The stream is
+/// the index of Purpose::kOrder.
+class Permutation {
+public:
+    /// Throws Error unless `size` is 1 to 2^46.
+    Permutation(int64_t size, uint64_t seed, uint64_t stream);
+
+    int64_t at(int64_t index, uint32_t epoch) const;
+
+private:
+    uint64_t round_value(uint32_t epoch, uint32_t round, uint64_t half) const;
+
+    int64_t size_;
+    uint64_t seed_;
+    uint64_t stream_;
+    uint64_t left_size_;   // left_size_ * right_size_ is the least such product >= size_
+    uint64_t right_size_;  // with left_size_ = ceil(sqrt(size_))
+};
+
 class Order {
 public:
     /// Throws Error unless `rows` >= 1 and the order is one of all rows (not by shards).
@@ -22,13 +41,9 @@ public:
     Position at(int64_t sample) const;
 
 private:
-    int64_t permuted(int64_t index, uint32_t epoch) const;
-
     int64_t rows_;
     config::Shuffle shuffle_;
-    uint64_t seed_;
-    uint64_t left_size_;   // left_size_ * right_size_ is the least such product >= rows_
-    uint64_t right_size_;  // with left_size_ = ceil(sqrt(rows_))
+    Permutation permutation_;
 };
 
 }  // namespace flux::data

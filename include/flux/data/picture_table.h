@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct PictureTableSettings {
     uint64_t seed = 0;                // of the crops
     int64_t subset_size = 0;          // > 0: only so many rows from the start, small ones counted
     bool skip_low_resolution = true;  // leave out pictures with a side below img_size
+    BucketSettings buckets{};         // where on, pictures that their bucket enlarges are left out
     bool read_timesteps = false;
     int64_t max_image_pixels = 0;
 };
@@ -33,6 +35,7 @@ public:
 
     int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
     PayloadShape payload() const override { return PictureShape{settings_.img_size}; }
+    const Buckets* buckets() const override { return buckets_ ? &*buckets_ : nullptr; }
     Sample read(int64_t row, uint32_t epoch) const override;
     std::string caption(int64_t row) const override;
     StoredPicture stored(int64_t row) const;  // throws Error as read() does
@@ -43,12 +46,14 @@ public:
 private:
     void check_columns() const;
     void find_rows();
+    std::optional<PictureSize> size_of(int64_t table_row) const;
     std::string caption_at(int64_t table_row) const;
     StoredPicture stored_at(int64_t table_row) const;
 
     PictureTableSettings settings_;
     std::unique_ptr<ArrowTable> table_;
     std::vector<int64_t> rows_;  // of the table
+    std::optional<Buckets> buckets_;
 };
 
 }  // namespace flux::data

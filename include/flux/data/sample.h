@@ -54,9 +54,13 @@ struct Sample {
     int64_t timestep = -1;  // number of the fixed validation timestep, -1 = the data set has none
 };
 
-/// Square RGB pictures with captions.
+/// RGB pictures with captions; one number stands for a square.
 struct PictureShape {
-    int side = 0;
+    // NOLINTNEXTLINE(google-explicit-constructor): the square is the usual case
+    constexpr PictureShape(int side) : width(side), height(side) {}
+    constexpr PictureShape(int w, int h) : width(w), height(h) {}
+    int width;
+    int height;
     bool operator==(const PictureShape&) const = default;
 };
 

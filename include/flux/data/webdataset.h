@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -23,6 +24,7 @@ struct WebDatasetSettings {
     uint64_t seed = 0;        // of the crops
     int64_t subset_size = 0;  // > 0: only so many samples from the start, small ones counted
     bool skip_low_resolution = true;  // leave out pictures with a side below img_size
+    BucketSettings buckets{};         // where on, pictures that their bucket enlarges are left out
     bool read_timesteps = false;      // from "timestep" in the .json member
     int64_t max_image_pixels = 0;
     int index_threads = 4;
@@ -44,6 +46,7 @@ public:
 
     int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
     PayloadShape payload() const override { return PictureShape{settings_.img_size}; }
+    const Buckets* buckets() const override { return buckets_ ? &*buckets_ : nullptr; }
     Sample read(int64_t row, uint32_t epoch) const override;
     std::string caption(int64_t row) const override;
     uint64_t fingerprint() const override;
@@ -65,6 +68,7 @@ private:
 
     void add_shard(Shard shard, const TarIndex& index);
     void add_sample(const IndexedSample& sample);
+    void form_buckets();
     void check_not_empty() const;
     void log_contents() const;
     void check_known(int64_t row_number) const;
@@ -77,6 +81,8 @@ private:
     std::vector<Shard> shards_;
     std::vector<Row> rows_;
     std::unordered_map<int64_t, std::string> problems_;  // of rows that are known to be bad
+    std::vector<std::optional<PictureSize>> sizes_;      // until the buckets are formed
+    std::optional<Buckets> buckets_;
     int64_t samples_seen_ = 0;
     int64_t skipped_shards_ = 0;
     std::string first_shard_error_;

@@ -45,12 +45,15 @@ public:
     struct Reading {
         double seconds = 0;        // spent in steps
         double samples_per_s = 0;  // 0 without a step
-        double data_wait = 0;      // share of the step time, 0..1
+        double flops_per_s = 0;
+        double data_wait = 0;  // share of the step time, 0..1
     };
 
     [[nodiscard]] WorkTimer::Scope step() { return step_.measure(); }
     [[nodiscard]] WorkTimer::Scope data_wait() { return data_wait_.measure(); }
     void add_samples(int64_t count) { samples_ += count; }
+    /// Work of this process's passes: samples may differ in it.
+    void add_flops(double count) { flops_ += count; }
 
     /// The figures since the last call.
     Reading take();
@@ -58,6 +61,7 @@ public:
 private:
     WorkTimer step_, data_wait_;
     int64_t samples_ = 0;
+    double flops_ = 0;
 };
 
 struct MemoryUse {
