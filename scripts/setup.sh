@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(git g++ cmake ninja-build ccache python3-venv pkg-config clang-format clang libclang-rt-14-dev
+packages=(git g++ cmake ninja-build ccache python3-venv pkg-config curl clang-format clang libclang-rt-14-dev
     libspdlog-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev
     libjpeg62-turbo-dev libpng-dev libwebp-dev libgif-dev libexif-dev libzstd-dev zlib1g-dev
     libicu-dev libsentencepiece-dev libcurl4-openssl-dev libgtest-dev libgmock-dev)
