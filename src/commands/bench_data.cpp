@@ -62,7 +62,7 @@ std::vector<uint8_t> read_member(const data::ShardReader& reader,
 
 /// Pictures that training would take, with the text beside them.
 void add_shard(const fs::path& path, const Options& options, Samples& samples) {
-    const data::ShardReader reader{data::Shard(path)};
+    const data::ShardReader reader{data::Shard(path, data::kUnpackedShardBytes)};
     for (const data::IndexedSample& sample : data::index_tar(reader).samples) {
         const data::IndexedMember* picture = sample.picture_member();
         if (!sample.problem.empty() || picture == nullptr ||

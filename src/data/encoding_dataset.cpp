@@ -9,6 +9,7 @@
 #include "flux/base/log.h"
 #include "flux/base/npy.h"
 #include "flux/base/shape.h"
+#include "flux/base/storage_error.h"
 #include "flux/flow/validation_grid.h"
 
 namespace flux::data {
@@ -128,7 +129,7 @@ Sample EncodingDataset::read_checked(int64_t row, const EncodingShape* expected,
         sample.encodings = {t5.cell, clip.cell, mean.cell, logvar.cell};
         return sample;
     } catch (const Error& error) {
-        fail("{}: {}", describe(row), error.what());
+        fail_at(describe(row), error);
     }
 }
 

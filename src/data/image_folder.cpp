@@ -16,6 +16,7 @@
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"
+#include "flux/base/storage_error.h"
 #include "flux/base/utf8.h"
 #include "flux/data/image_decode.h"
 
@@ -193,7 +194,7 @@ std::string ImageFolder::caption(int64_t row) const {
     try {
         return read_caption(row);
     } catch (const Error& error) {
-        fail("{}: {}", describe(row), error.what());
+        fail_at(describe(row), error);
     }
 }
 
@@ -208,7 +209,7 @@ StoredPicture ImageFolder::stored(int64_t row) const {
         stored.owner = file;
         return stored;
     } catch (const Error& error) {
-        fail("{}: {}", describe(row), error.what());
+        fail_at(describe(row), error);
     }
 }
 
@@ -219,7 +220,7 @@ Sample ImageFolder::read(int64_t row, uint32_t epoch) const {
                          {settings_.img_size, settings_.seed, settings_.max_image_pixels}, row,
                          epoch);
     } catch (const Error& error) {
-        fail("{}: {}", describe(row), error.what());
+        fail_at(describe(row), error);
     }
 }
 

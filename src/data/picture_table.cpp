@@ -10,6 +10,7 @@
 #include "data/table_files.h"
 #include "flux/base/error.h"
 #include "flux/base/log.h"
+#include "flux/base/storage_error.h"
 #include "flux/base/utf8.h"
 #include "flux/data/image_decode.h"
 
@@ -150,7 +151,7 @@ std::string PictureTable::caption(int64_t row) const {
     try {
         return caption_at(rows_.at(static_cast<size_t>(row)));
     } catch (const Error& error) {
-        fail("{}: {}", describe(row), error.what());
+        fail_at(describe(row), error);
     }
 }
 
@@ -177,7 +178,7 @@ StoredPicture PictureTable::stored(int64_t row) const {
     try {
         return stored_at(rows_.at(static_cast<size_t>(row)));
     } catch (const Error& error) {
-        fail("{}: {}", describe(row), error.what());
+        fail_at(describe(row), error);
     }
 }
 
@@ -188,7 +189,7 @@ Sample PictureTable::read(int64_t row, uint32_t epoch) const {
                           settings_.max_image_pixels},
                          row, epoch);
     } catch (const Error& error) {
-        fail("{}: {}", describe(row), error.what());
+        fail_at(describe(row), error);
     }
 }
 

@@ -10,6 +10,7 @@
 #include "data/unpack.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "flux/base/storage_error.h"
 
 namespace flux::data {
 namespace {
@@ -40,7 +41,7 @@ std::vector<uint8_t> unpack_whole(const Shard& shard) {
 
 }  // namespace
 
-Shard::Shard(std::filesystem::path path) : path_(std::move(path)) {
+Shard::Shard(std::filesystem::path path, uint64_t most_unpacked) : path_(std::move(path)) {
     const MappedFile file(path_);
     const std::span<const uint8_t> bytes = as_bytes(file);
     if (bytes.empty()) {
@@ -50,8 +51,15 @@ Shard::Shard(std::filesystem::path path) : path_(std::move(path)) {
     if (packing_ == Packing::kNone) {
         size_ = bytes.size();
     } else {
-        unpack(bytes, packing_, path_,
-               [&](std::span<const uint8_t> piece) { size_ += piece.size(); });
+        unpack(bytes, packing_, path_, [&](std::span<const uint8_t> piece) {
+            size_ += piece.size();
+            if (size_ > most_unpacked) {
+                fail(
+                    "{}: the compressed shard unpacks to more than {} bytes, which is what can be "
+                    "held in memory: repack it as plain .tar, or as several smaller shards",
+                    path_.string(), most_unpacked);
+            }
+        });
     }
 }
 
@@ -62,7 +70,7 @@ ShardReader::ShardReader(Shard shard) : shard_(std::move(shard)) {
     }
     descriptor_ = ::open(shard_.path().c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor_ < 0) {
-        fail("{}: cannot be opened: {}", shard_.path().string(), std::strerror(errno));
+        fail_storage("{}: cannot be opened: {}", shard_.path().string(), std::strerror(errno));
     }
 }
 
@@ -89,8 +97,8 @@ size_t ShardReader::read_at(uint64_t offset, std::span<uint8_t> out) const {
             continue;
         }
         if (count <= 0) {
-            fail("{}: cannot be read at byte {}: {}", shard_.path().string(), offset + done,
-                 count < 0 ? std::strerror(errno) : "the file has become shorter");
+            fail_storage("{}: cannot be read at byte {}: {}", shard_.path().string(), offset + done,
+                         count < 0 ? std::strerror(errno) : "the file has become shorter");
         }
         done += static_cast<size_t>(count);
     }

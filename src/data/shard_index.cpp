@@ -8,6 +8,7 @@
 #include "flux/base/hash.h"
 #include "flux/base/log.h"
 #include "flux/base/progress.h"
+#include "flux/base/storage_error.h"
 
 namespace flux::data {
 namespace {
@@ -19,14 +20,16 @@ constexpr size_t kWorthKeeping = 128;  // samples: fewer are scanned within mill
 IndexedShard scan(const fs::path& path, ShardCache& cache) {
     IndexedShard result;
     try {
-        result.shard.emplace(path);
+        result.shard.emplace(path, cache.limits().unpacked_bytes);
     } catch (const Error& error) {
         result.error = error.what();
         return result;
     }
-    cache.check_fits(*result.shard);  // if not, the user can help: the run must not begin without
     try {
         result.index = index_tar(*cache.open(*result.shard));
+    } catch (const StorageError& error) {
+        fail_storage("{}; start again when the storage answers, or take the shard out of the path",
+                     error.what());
     } catch (const Error& error) {
         result.error = error.what();
     }
@@ -85,7 +88,11 @@ IndexedShard find_or_scan(const fs::path& path, ShardCache& cache, IndexStore& s
         return {std::nullopt, {}, error.what()};
     }
     if (auto found = store.find(path, stamp)) {
-        cache.check_fits(*found->shard);
+        try {
+            cache.check_fits(*found->shard);
+        } catch (const Error& error) {
+            return {std::nullopt, {}, error.what()};
+        }
         return std::move(*found);
     }
     IndexedShard scanned = scan(path, cache);

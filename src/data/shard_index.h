@@ -22,10 +22,10 @@ struct IndexedShard {
     std::string error;  // why there is no index
 };
 
-/// Indexes all shards, several at a time. Throws Error only for a compressed shard that is too
-/// large for the cache, where the user can help. With an `index_folder`, indexes of shards that are
-/// worth it are kept: beside the shard (.NAME.index), in the folder if nothing can be written
-/// there.
+/// Indexes all shards, several at a time; what is wrong with one stands in its place. Throws
+/// StorageError only: half of a shard must not pass for the shard. With an `index_folder`, indexes
+/// of shards that are worth it are kept: beside the shard (.NAME.index), in the folder if nothing
+/// can be written there.
 std::vector<IndexedShard> index_shards(std::span<const std::filesystem::path> paths,
                                        ShardCache& cache, int threads,
                                        const std::filesystem::path& index_folder = {});

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "flux/base/error.h"
+#include "flux/base/storage_error.h"
 #include "flux/data/tar_reader.h"
 
 namespace flux::data {
@@ -31,6 +32,8 @@ public:
                     add(*member);
                 }
             }
+        } catch (const StorageError&) {  // what could not be read now may be whole
+            throw;
         } catch (const Error& error) {
             if (!any_member) {
                 throw;

@@ -9,6 +9,7 @@
 #include "data/shard_index.h"
 #include "flux/base/error.h"
 #include "flux/base/log.h"
+#include "flux/base/storage_error.h"
 #include "flux/base/utf8.h"
 
 namespace flux::data {
@@ -199,7 +200,7 @@ std::string WebDataset::caption(int64_t row_number) const {
         check_known(row_number);
         return read_caption(row, *cache_.open(shards_[row.shard]));
     } catch (const Error& error) {
-        fail("{}: {}", describe(row_number), error.what());
+        fail_at(describe(row_number), error);
     }
 }
 
@@ -217,7 +218,7 @@ Sample WebDataset::read(int64_t row_number, uint32_t epoch) const {
                                       row_number, epoch);
         return sample;
     } catch (const Error& error) {
-        fail("{}: {}", describe(row_number), error.what());
+        fail_at(describe(row_number), error);
     }
 }
 

@@ -11,6 +11,7 @@
 #include "flux/base/file.h"
 #include "flux/data/coco.h"
 #include "flux/data/image_decode.h"
+#include "flux/data/shard_cache.h"
 #include "flux/data/tar_reader.h"
 #include "support/reference.h"
 #include "support/sha256.h"
@@ -67,7 +68,7 @@ std::vector<Member> members_of(const fs::path& folder) {
     std::sort(tars.begin(), tars.end());
     std::vector<Member> members;
     for (const fs::path& path : tars) {
-        const ShardReader reader{Shard(path)};
+        const ShardReader reader{Shard(path, kUnpackedShardBytes)};
         TarReader tar(reader);
         while (const auto member = tar.next()) {
             std::string bytes(member->size, '\0');

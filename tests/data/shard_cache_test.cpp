@@ -33,7 +33,7 @@ protected:
     }
     Shard write(const std::string& name, const std::string& bytes) const {
         write_text(folder_.path() / name, bytes);
-        return Shard(folder_.path() / name);
+        return Shard(folder_.path() / name, kUnpackedShardBytes);
     }
     std::vector<Shard> packed_shards(int count) const {
         std::vector<Shard> shards;

@@ -2,14 +2,18 @@
 #include "data/shard_index.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+
+#include <array>
 
 #include "data/index_file.h"
 #include "data/packed_bytes.h"
 #include "data/tar_bytes.h"
 #include "flux/base/file.h"
 #include "flux/base/png.h"
+#include "flux/base/storage_error.h"
 #include "flux/data/registry.h"
 #include "support/reference.h"
 
@@ -97,6 +101,20 @@ TEST_F(ShardIndexTest, OutdatedOnesAreMadeAnew) {
     EXPECT_FALSE(is_kept());
     EXPECT_EQ(open().index.samples.size(), 150u);
     EXPECT_TRUE(is_kept());
+}
+
+// A read that fails says nothing about what the archive holds: no index of half a shard may come
+// of it. The file is shorter than the shard was, as after a copy over it.
+TEST_F(ShardIndexTest, WhatCannotBeReadIsNotTakenForDamage) {
+    std::string tar = tar_of(200);
+    tar.resize(tar.size() - 1024);
+    write_text(shard_, tar);
+    const ShardReader reader(Shard(shard_, Packing::kNone, tar.size() + 512));
+    EXPECT_THROW(index_tar(reader), StorageError);
+    std::array<uint8_t, 16> out{};
+    const ShardReader memory(Shard("/proc/self/mem", Packing::kNone, 4096));  // nothing at 0
+    EXPECT_THAT([&] { memory.read_at(0, out); },
+                testing::ThrowsMessage<StorageError>(testing::HasSubstr("Input/output error")));
 }
 
 TEST_F(ShardIndexTest, DamagedOnesAreMadeAnew) {

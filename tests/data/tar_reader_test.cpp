@@ -5,6 +5,7 @@
 
 #include "data/tar_bytes.h"
 #include "flux/base/error.h"
+#include "flux/data/shard_cache.h"
 #include "flux/data/tar_index.h"
 #include "support/reference.h"
 
@@ -22,7 +23,7 @@ protected:
     Shard shard(const std::string& bytes) const {
         const auto path = folder_.path() / "x.tar";
         write_text(path, bytes);
-        return Shard(path);
+        return Shard(path, kUnpackedShardBytes);
     }
 
     /// Names of the regular members.

@@ -230,7 +230,7 @@ TEST_F(WebDatasetTest, CompressedShardsBeyondTheMemoryGiveTheSameSamples) {
     for (const char* folder : {"gzip", "zstd"}) {
         EXPECT_THAT([&] { open_with(folder, one - 1); },
                     testing::ThrowsMessage<Error>(
-                        HasSubstr(fmt::format("unpacks to {} bytes; at most", one))));
+                        HasSubstr(fmt::format("unpacks to more than {} bytes", one - 1))));
         const WebDataset packed = open_with(folder, 2 * one);
         Loader loader(packed, {.batch_size = 5, .num_workers = 4});
         Loader expected(plain, {.batch_size = 5, .num_workers = 0});
@@ -244,6 +244,21 @@ TEST_F(WebDatasetTest, CompressedShardsBeyondTheMemoryGiveTheSameSamples) {
         }
         EXPECT_EQ(loader.bad_samples(), 0);
     }
+}
+
+TEST_F(WebDatasetTest, AShardThatUnpacksToTooMuchIsLeftOutAndNotUnpacked) {
+    write("a.tar", tar_member("k.png", png(16, 16)) + tar_member("k.txt", "x") + tar_end());
+    write("bomb.tar.zst", test::zstd(tar_member("b.png", png(16, 16)) + tar_member("b.txt", "x") +
+                                     std::string(size_t{64} << 20, '\0')) +
+                              "damage behind the limit");
+    const WebDataset dataset({.path = folder_.path().string(),
+                              .img_size = 16,
+                              .max_image_pixels = 1000,
+                              .shard_limits = {.unpacked_bytes = 1 << 20}});
+    ASSERT_EQ(dataset.size(), 1);
+    EXPECT_THAT(dataset.describe(0), testing::EndsWith("a.tar: k"));
+    EXPECT_THAT([&] { Shard(folder_.path() / "bomb.tar.zst", 1 << 20); },
+                testing::ThrowsMessage<Error>(HasSubstr("unpacks to more than 1048576 bytes")));
 }
 
 TEST_F(WebDatasetTest, CaptionsAreReadWithoutThePicture) {

@@ -13,7 +13,7 @@ namespace {
 
 using namespace flux::data;
 
-constexpr uint64_t kMostUnpacked = 16 << 20;  // as the shard cache refuses what is too large
+constexpr uint64_t kMostUnpacked = 16 << 20;
 
 void read_members(const ShardReader& reader, const IndexedSample& sample) {
     for (const IndexedMember& member : sample.members) {
@@ -32,11 +32,7 @@ void read_members(const ShardReader& reader, const IndexedSample& sample) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const flux::fuzz::MemoryFile file({data, size});
     try {
-        const Shard shard(file.path());
-        if (shard.unpacked_bytes() > kMostUnpacked) {
-            return 0;
-        }
-        const ShardReader reader(shard);
+        const ShardReader reader(Shard(file.path(), kMostUnpacked));
         for (const IndexedSample& sample : index_tar(reader).samples) {
             read_members(reader, sample);
         }

@@ -17,8 +17,8 @@ enum class Packing { kNone, kGzip, kZstd };
 class Shard {
 public:
     /// Reads through a compressed file to learn its size. Throws Error naming the path and the
-    /// reason.
-    explicit Shard(std::filesystem::path path);
+    /// reason; also for one that unpacks to more than `most_unpacked` bytes, as soon as it does.
+    Shard(std::filesystem::path path, uint64_t most_unpacked);
     /// What an earlier look has told.
     Shard(std::filesystem::path path, Packing packing, uint64_t size)
         : path_(std::move(path)), packing_(packing), size_(size) {}

@@ -29,6 +29,8 @@ public:
     ShardCache(const ShardCache&) = delete;
     ShardCache& operator=(const ShardCache&) = delete;
 
+    const ShardLimits& limits() const { return limits_; }
+
     /// Throws Error if the shard alone is larger than the limit.
     void check_fits(const Shard& shard) const;
 

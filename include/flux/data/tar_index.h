@@ -37,7 +37,7 @@ struct TarIndex {
     bool has_end_mark = false;
 };
 
-/// Throws Error if nothing of the shard can be read.
+/// Throws Error if nothing of the shard can be read, StorageError if reading fails anywhere.
 TarIndex index_tar(const ShardReader& reader);
 
 /// Splits a member's name; nothing for names that webdataset ignores (no extension, or a base name
