@@ -1,4 +1,4 @@
-// Layout, numbers little-endian: "FLUXIDX1", the stamp, packing, size of the tar, damage, whether
+// Layout, numbers little-endian: "FLUXIDX2", the stamp, packing, size of the tar, damage, whether
 // the end mark was there, the samples; last a CRC-32C of all before. A text is its length and
 // bytes.
 #include "data/index_file.h"
@@ -17,7 +17,7 @@
 namespace flux::data {
 namespace {
 
-constexpr std::string_view kMagic = "FLUXIDX1";
+constexpr std::string_view kMagic = "FLUXIDX2";
 
 uint32_t checksum(std::string_view bytes) { return crc32c(std::as_bytes(std::span(bytes))); }
 

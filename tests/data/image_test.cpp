@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <string>
 
 #include "data/decoders.h"
@@ -96,6 +97,53 @@ TEST(DecodeImage, IgnoresExifThatMakesNoSense) {
                                     std::string(40, '\xFF'), std::string("Exif\0\0MM\0", 9)}) {
         EXPECT_EQ(exif_orientation(bytes_of(exif)), 1);
     }
+}
+
+/// "400x300"
+std::string probed(const std::string& file) {
+    const auto size = probe_picture_size([&](uint64_t offset, std::span<uint8_t> out) -> size_t {
+        const size_t begin = std::min<uint64_t>(offset, file.size());
+        return bytes_of(file).subspan(begin).size() < out.size()
+                   ? file.copy(reinterpret_cast<char*>(out.data()), file.size() - begin, begin)
+                   : file.copy(reinterpret_cast<char*>(out.data()), out.size(), begin);
+    });
+    return size ? fmt::format("{}x{}", size->width, size->height) : "unknown";
+}
+
+TEST(ProbePictureSize, IsThatOfTheUprightPicture) {
+    const std::string png = encode_png(Image{3, 2, std::vector<uint8_t>(18)}.view());
+    const auto segment = [](char marker, const std::string& data) {
+        const std::string size = big_endian(static_cast<uint32_t>(data.size() + 2)).substr(2);
+        return std::string("\xFF") + marker + size + data;
+    };
+    const auto chunk = [](const std::string& kind, const std::string& data) {
+        return kind + little_endian(static_cast<uint32_t>(data.size()), 4) + data +
+               std::string(data.size() % 2, '\0');
+    };
+    const std::string frame("\x08\0\x02\0\x03\x01\x01\x11\0", 9);
+    const std::string extended("\x08\0\0\0\x02\0\0\x01\0\0", 10);
+    for (int orientation = 1; orientation <= 8; ++orientation) {
+        const std::string exif = exif_with(orientation, orientation % 2 == 0);
+        const std::string expected = orientation >= 5 ? "2x3" : "3x2";
+        EXPECT_EQ(probed(png.substr(0, kPngHeader) + png_chunk("gAMA", big_endian(45'455)) +
+                         png_chunk("eXIf", exif) + png.substr(kPngHeader)),
+                  expected);
+        // The first EXIF segment counts, as when the picture is decoded.
+        EXPECT_EQ(probed("\xFF\xD8" + segment('\xE0', "JFIF") + segment('\xE1', "http://xmp") +
+                         segment('\xE1', std::string("Exif\0\0", 6) + exif) +
+                         segment('\xE1', std::string("Exif\0\0", 6) + exif_with(6, false)) +
+                         segment('\xC0', frame)),
+                  expected);
+        const std::string chunks =
+            "WEBP" + chunk("VP8X", extended) + chunk("VP8 ", "pixel") + chunk("EXIF", exif);
+        EXPECT_EQ(probed(chunk("RIFF", chunks)), expected);
+    }
+    EXPECT_EQ(probed(png), "3x2");
+    EXPECT_EQ(probed("\xFF\xD8" + segment('\xE1', std::string(40, 'x')) + segment('\xC0', frame)),
+              "3x2");
+    EXPECT_EQ(probed("\xFF\xD8" + segment('\xE1', std::string("Exif\0\0", 6) + "II*") +
+                     segment('\xC0', frame) + std::string(8, 'x')),
+              "3x2");
 }
 
 TEST(DecodeImage, RefusesBombsBeforeTakingMemory) {

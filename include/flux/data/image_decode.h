@@ -33,14 +33,15 @@ struct DecodeRules {
 Raster decode_image(std::span<const uint8_t> bytes, const DecodeRules& rules);
 
 struct PictureSize {
-    int width = 0;  // as stored, before EXIF orientation
+    int width = 0;  // of the upright picture
     int height = 0;
 };
 
 /// Reads up to `out.size()` bytes at `offset` of a picture file; returns how many there were.
 using ReadAt = std::function<size_t(uint64_t offset, std::span<uint8_t> out)>;
 
-/// The size from the file's header, without decoding. Nothing if the header does not tell.
+/// The size from the file's header, without decoding: that of the picture decode_image() gives,
+/// save for a PNG whose EXIF data follows its pixels. Nothing if the header does not tell.
 std::optional<PictureSize> probe_picture_size(const ReadAt& read_at);
 
 }  // namespace flux::data
