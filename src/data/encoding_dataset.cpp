@@ -5,12 +5,12 @@
 #include "data/arrow_table.h"
 #include "data/fingerprint.h"
 #include "data/table_files.h"
+#include "data/timestep.h"
 #include "flux/base/error.h"
 #include "flux/base/log.h"
 #include "flux/base/npy.h"
 #include "flux/base/shape.h"
 #include "flux/base/storage_error.h"
-#include "flux/flow/validation_grid.h"
 
 namespace flux::data {
 namespace {
@@ -60,10 +60,7 @@ void check_same(Column column, const std::vector<int64_t>& shape,
 
 int64_t read_timestep(const ArrowTable& table, int64_t row) {
     const std::optional<int64_t> timestep = table.integer(row, kTimestep);
-    if (timestep && (*timestep < 0 || *timestep >= flow::kValidationTimesteps)) {
-        fail("timestep {}: must be 0 .. {}, or null", *timestep, flow::kValidationTimesteps - 1);
-    }
-    return timestep.value_or(-1);
+    return timestep ? check_timestep(*timestep) : -1;
 }
 
 }  // namespace

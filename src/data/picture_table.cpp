@@ -8,6 +8,7 @@
 #include "data/fingerprint.h"
 #include "data/sample_picture.h"
 #include "data/table_files.h"
+#include "data/timestep.h"
 #include "flux/base/error.h"
 #include "flux/base/log.h"
 #include "flux/base/storage_error.h"
@@ -161,9 +162,11 @@ StoredPicture PictureTable::stored_at(int64_t table_row) const {
     stored.key = key ? std::string(key->text()) : std::to_string(table_row);
     stored.caption = caption_at(table_row);
     if (settings_.read_timesteps) {
-        const auto timestep = table_->integer(table_row, kTimestep);
-        stored.timestep =
-            timestep ? *timestep : table_->integer(table_row, kJsonTimestep).value_or(-1);
+        auto timestep = table_->integer(table_row, kTimestep);
+        if (!timestep) {
+            timestep = table_->integer(table_row, kJsonTimestep);
+        }
+        stored.timestep = timestep ? check_timestep(*timestep) : -1;
     }
     const auto file = first_cell(*table_, table_row, kFirstPicture, kFirstCaption);
     if (!file) {

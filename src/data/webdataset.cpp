@@ -1,12 +1,14 @@
 #include "flux/data/webdataset.h"
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "data/fingerprint.h"
 #include "data/sample_picture.h"
 #include "data/shard_index.h"
+#include "data/timestep.h"
 #include "flux/base/error.h"
 #include "flux/base/log.h"
 #include "flux/base/storage_error.h"
@@ -261,10 +263,12 @@ int64_t WebDataset::read_timestep(const Row& row, const ShardReader& reader) con
         return -1;
     }
     const nlohmann::json& timestep = json.at("timestep");
-    if (!timestep.is_number_integer() || timestep.get<int64_t>() < 0) {
-        fail("the .json member has \"timestep\": {}: must be a number from 0 on", timestep.dump());
+    constexpr uint64_t kLargest = std::numeric_limits<int64_t>::max();
+    if (!timestep.is_number_integer() ||
+        (timestep.is_number_unsigned() && timestep.get<uint64_t>() > kLargest)) {
+        fail_timestep(timestep.dump());
     }
-    return timestep.get<int64_t>();
+    return check_timestep(timestep.get<int64_t>());
 }
 
 uint64_t WebDataset::fingerprint() const {

@@ -48,6 +48,30 @@ TEST(PictureTable, GivesThePicturesItWasWrittenWith) {
                                                HasSubstr("row 4"), HasSubstr("has no picture"))));
 }
 
+TEST(PictureTable, TimestepsAreCheckedWhereTheyAreRead) {
+    const test::TemporaryFolder folder;
+    ArrowWriter writer(
+        folder.path() / "data.arrow",
+        {{"png", SavedKind::kImage}, {"txt", SavedKind::kText}, {"timestep", SavedKind::kInt32}},
+        SavedCompression::kNone);
+    const std::string png = encode_png(Image{16, 16, std::vector<uint8_t>(768)}.view());
+    for (const int32_t timestep : {7, 8, -1}) {
+        writer.add({std::string_view(png), std::string_view("x"), timestep});
+    }
+    writer.add({std::string_view(png), std::string_view("x"), SavedCell()});
+    writer.commit();
+    const PictureTable table({.path = folder.path() / "data.arrow",
+                              .img_size = 16,
+                              .read_timesteps = true,
+                              .max_image_pixels = 1'000'000});
+    EXPECT_EQ(table.read(0, 0).timestep, 7);
+    EXPECT_EQ(table.read(3, 0).timestep, -1);
+    EXPECT_THAT([&] { table.read(1, 0); },
+                testing::ThrowsMessage<Error>(HasSubstr("row 1: timestep 8: must be 0 .. 7")));
+    EXPECT_THAT([&] { table.read(2, 0); },
+                testing::ThrowsMessage<Error>(HasSubstr("timestep -1: must be 0 .. 7")));
+}
+
 TEST(PictureTable, SortsIntoBucketsByTheHeads) {
     const test::TemporaryFolder folder;
     const std::vector<SavedColumn> columns = {{"png", SavedKind::kImage},

@@ -73,23 +73,31 @@ TEST_F(WebDatasetTest, PngWinsAndTextWins) {
 
 TEST_F(WebDatasetTest, BadSamplesAreNamed) {
     const std::string good = png(16, 16);
-    write("a.tar", tar_member("good.png", good) + tar_member("good.txt", "x") +
-                       tar_member("text.jpg", "I am a text") + tar_member("text.txt", "x") +
-                       tar_member("latin.png", good) + tar_member("latin.txt", "caf\xE9") +
-                       tar_member("json.png", good) + tar_member("json.json", "{") +
-                       tar_member("number.png", good) +
-                       tar_member("number.json", R"({"caption": 3})") +
-                       tar_member("step.png", good) + tar_member("step.txt", "x") +
-                       tar_member("step.json", R"({"timestep": "1"})") +
-                       tar_member("alone.txt", "x") + tar_member("silent.png", good) + tar_end());
+    write("a.tar",
+          tar_member("good.png", good) + tar_member("good.txt", "x") +
+              tar_member("text.jpg", "I am a text") + tar_member("text.txt", "x") +
+              tar_member("latin.png", good) + tar_member("latin.txt", "caf\xE9") +
+              tar_member("json.png", good) + tar_member("json.json", "{") +
+              tar_member("number.png", good) + tar_member("number.json", R"({"caption": 3})") +
+              tar_member("step.png", good) + tar_member("step.txt", "x") +
+              tar_member("step.json", R"({"timestep": "1"})") + tar_member("ninth.png", good) +
+              tar_member("ninth.json", R"({"caption": "x", "timestep": 8})") +
+              tar_member("minus.png", good) +
+              tar_member("minus.json", R"({"caption": "x", "timestep": -1})") +
+              tar_member("huge.png", good) +
+              tar_member("huge.json", R"({"caption": "x", "timestep": 18446744073709551608})") +
+              tar_member("alone.txt", "x") + tar_member("silent.png", good) + tar_end());
     const auto dataset = open(true);
-    ASSERT_EQ(dataset->size(), 8);
+    ASSERT_EQ(dataset->size(), 11);
     EXPECT_EQ(error_of_read(*dataset, 0), "no error");
     const std::vector<std::string> expected = {"text: not a JPEG",
                                                "latin: the .txt member is not UTF-8 at byte 3",
                                                "json: the .json member is not valid",
                                                "number: has no caption",
-                                               "step: the .json member has",
+                                               "step: timestep \"1\": must be 0 .. 7",
+                                               "ninth: timestep 8: must be 0 .. 7",
+                                               "minus: timestep -1: must be 0 .. 7",
+                                               "huge: timestep 18446744073709551608: must",
                                                "alone: has no picture",
                                                "silent: has no caption"};
     for (size_t i = 0; i < expected.size(); ++i) {
