@@ -97,18 +97,16 @@ void PictureTable::find_rows() {
     if (settings_.subset_size > 0) {
         end = std::min(end, settings_.subset_size);
     }
+    const std::vector<std::optional<PictureSize>> sizes = look_at_rows(end);
     if (settings_.buckets.step > 0) {
-        std::vector<std::optional<PictureSize>> sizes;
-        for (int64_t row = 0; row < end; ++row) {
-            sizes.push_back(size_of(row));
-        }
         BucketedRows sorted = sort_into_buckets(sizes, settings_.img_size, settings_.buckets);
         rows_ = std::move(sorted.kept);
         buckets_ = std::move(sorted.buckets);
     } else {
         for (int64_t row = 0; row < end; ++row) {
-            const auto size = settings_.skip_low_resolution ? size_of(row) : std::nullopt;
-            if (!size || std::min(size->width, size->height) >= settings_.img_size) {
+            const auto& size = sizes[static_cast<size_t>(row)];
+            if (!settings_.skip_low_resolution || !size ||
+                std::min(size->width, size->height) >= settings_.img_size) {
                 rows_.push_back(row);
             }
         }
@@ -127,14 +125,29 @@ void PictureTable::find_rows() {
     }
 }
 
-/// Nothing where there is no picture, or its head does not tell: read() says what is wrong.
-std::optional<PictureSize> PictureTable::size_of(int64_t table_row) const {
-    try {
-        const auto cell = first_cell(*table_, table_row, kFirstPicture, kFirstCaption);
-        return cell ? probe(as_file(*cell)) : std::nullopt;
-    } catch (const Error&) {
-        return std::nullopt;
+/// The sizes of the first `end` pictures: nothing where there is no picture, or its head does not
+/// tell; read() says what is wrong. In the same pass, what tells these rows from those of a table
+/// of equal layout: key, caption and the picture's length, which lie in place without the picture.
+std::vector<std::optional<PictureSize>> PictureTable::look_at_rows(int64_t end) {
+    std::vector<std::optional<PictureSize>> sizes(static_cast<size_t>(end));
+    const bool wants_sizes = settings_.skip_low_resolution || settings_.buckets.step > 0;
+    Fingerprint contents("rows");
+    for (int64_t row = 0; row < end; ++row) {
+        try {
+            const auto key = table_->bytes(row, kKey);
+            const auto caption = first_cell(*table_, row, kFirstCaption, kKey);
+            const auto picture = first_cell(*table_, row, kFirstPicture, kFirstCaption);
+            contents.add(key ? key->text() : "").add(caption ? caption->text() : "");
+            contents.add(picture ? picture->bytes.size() : 0);
+            if (picture && wants_sizes) {
+                sizes[static_cast<size_t>(row)] = probe(as_file(*picture));
+            }
+        } catch (const Error&) {
+            contents.add(static_cast<uint64_t>(row));
+        }
     }
+    contents_ = contents.value();
+    return sizes;
 }
 
 std::string PictureTable::caption_at(int64_t table_row) const {
@@ -201,7 +214,7 @@ uint64_t PictureTable::fingerprint() const {
     for (const auto& [file, rows] : table_->contents()) {
         fingerprint.add(file.filename().string()).add(static_cast<uint64_t>(rows));
     }
-    fingerprint.add(rows_.size());
+    fingerprint.add(contents_).add(rows_.size());
     for (const int64_t row : rows_) {
         fingerprint.add(static_cast<uint64_t>(row));
     }

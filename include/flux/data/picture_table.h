@@ -46,13 +46,14 @@ public:
 private:
     void check_columns() const;
     void find_rows();
-    std::optional<PictureSize> size_of(int64_t table_row) const;
+    std::vector<std::optional<PictureSize>> look_at_rows(int64_t end);
     std::string caption_at(int64_t table_row) const;
     StoredPicture stored_at(int64_t table_row) const;
 
     PictureTableSettings settings_;
     std::unique_ptr<ArrowTable> table_;
     std::vector<int64_t> rows_;  // of the table
+    uint64_t contents_ = 0;      // hash of the rows looked at
     std::optional<Buckets> buckets_;
 };
 
