@@ -71,12 +71,18 @@ public:
     const arrow::Schema& schema() const override { return *schema_; }
     size_t batches() const override { return batches_.size(); }
     int64_t rows(size_t batch) const override { return batches_[batch].head.rows; }
+    bool has_end_mark() const override { return has_end_mark_; }
     bool in_place(size_t batch) const override { return !batches_[batch].head.compressed; }
 
-    std::shared_ptr<arrow::RecordBatch> load(
-        size_t batch, const std::vector<std::string>& columns) const override {
+    int64_t decoded_bytes(size_t batch) const override {
+        return batches_[batch].message->body_length();
+    }
+
+    std::shared_ptr<arrow::RecordBatch> load(size_t batch, const std::vector<std::string>& columns,
+                                             arrow::MemoryPool& pool) const override {
         const Batch& from = batches_[batch];
         arrow::ipc::IpcReadOptions options;
+        options.memory_pool = &pool;
         options.use_threads = false;  // the loader's threads are the parallelism
         for (const std::string& column : columns) {
             options.included_fields.push_back(schema_->GetFieldIndex(column));
@@ -128,7 +134,8 @@ private:
         const int64_t offset = reader.Tell().ValueOr(0);
         auto message = read_message(reader);
         if (!message) {
-            if (offset == static_cast<int64_t>(file_.bytes().size())) {
+            has_end_mark_ = offset < static_cast<int64_t>(file_.bytes().size());
+            if (!has_end_mark_) {
                 log::warning("{}: has no end mark, it may have lost its tail", name());
             }
             return false;
@@ -152,6 +159,7 @@ private:
     }
 
     MappedFile file_;
+    bool has_end_mark_ = false;
     std::shared_ptr<arrow::Schema> schema_;
     std::vector<Batch> batches_;
 };

@@ -1,9 +1,10 @@
-// Parquet files, a row group as a batch. Row groups are decoded whole: shuffled reading wants small
-// ones.
+// Parquet files, a row group as a batch. Row groups are decoded whole, each call by a reader of its
+// own: shuffled reading wants small ones.
 #include "data/arrow_parquet_file.h"
 
 #include <arrow/buffer.h>
 #include <arrow/io/memory.h>
+#include <arrow/memory_pool.h>
 #include <arrow/record_batch.h>
 #include <arrow/table.h>
 #include <arrow/type.h>
@@ -11,9 +12,9 @@
 #include <parquet/exception.h>
 #include <parquet/file_reader.h>
 #include <parquet/metadata.h>
+#include <parquet/properties.h>
 
 #include <algorithm>
-#include <mutex>
 
 #include "data/arrow_status.h"
 #include "flux/base/file.h"
@@ -25,15 +26,9 @@ class ParquetFile : public ArrowFile {
 public:
     explicit ParquetFile(const std::filesystem::path& path) : file_(path) {
         guarded(name(), [&] {
-            reader_ = take_arrow(
-                parquet::arrow::OpenFile(
-                    std::make_shared<arrow::io::BufferReader>(std::make_shared<arrow::Buffer>(
-                        reinterpret_cast<const uint8_t*>(file_.bytes().data()),
-                        static_cast<int64_t>(file_.bytes().size()))),
-                    arrow::default_memory_pool()),
-                name());
-            check_arrow(reader_->GetSchema(&schema_), name());
-            metadata_ = reader_->parquet_reader()->metadata();
+            const auto reader = open(*arrow::default_memory_pool(), name());
+            check_arrow(reader->GetSchema(&schema_), name());
+            metadata_ = reader->parquet_reader()->metadata();
             for (int i = 0; i < metadata_->num_row_groups(); ++i) {
                 rows_.push_back(metadata_->RowGroup(i)->num_rows());
                 if (rows_.back() < 0) {
@@ -47,17 +42,22 @@ public:
     const arrow::Schema& schema() const override { return *schema_; }
     size_t batches() const override { return rows_.size(); }
     int64_t rows(size_t batch) const override { return rows_[batch]; }
+    bool has_end_mark() const override { return true; }  // the footer, which is read first
     bool in_place(size_t /*batch*/) const override { return false; }
 
-    std::shared_ptr<arrow::RecordBatch> load(
-        size_t batch, const std::vector<std::string>& columns) const override {
+    int64_t decoded_bytes(size_t batch) const override {
+        return metadata_->RowGroup(static_cast<int>(batch))->total_byte_size();
+    }
+
+    std::shared_ptr<arrow::RecordBatch> load(size_t batch, const std::vector<std::string>& columns,
+                                             arrow::MemoryPool& pool) const override {
         const std::string place = fmt::format("{}: row group {}", name(), batch);
         std::shared_ptr<arrow::RecordBatch> result;
         guarded(place, [&] {
-            const std::lock_guard lock(mutex_);
+            const auto reader = open(pool, place);
             const auto table =
-                take_arrow(reader_->ReadRowGroup(static_cast<int>(batch), leaves(columns)), place);
-            result = take_arrow(table->CombineChunksToBatch(), place);
+                take_arrow(reader->ReadRowGroup(static_cast<int>(batch), leaves(columns)), place);
+            result = take_arrow(table->CombineChunksToBatch(&pool), place);
             check_arrow(result->Validate(), place);
         });
         if (result->num_rows() != rows_[batch]) {
@@ -69,11 +69,28 @@ public:
 private:
     std::string name() const { return file_.path().string(); }
 
+    /// A reader is for one thread; the file's metadata is read once.
+    std::unique_ptr<parquet::arrow::FileReader> open(arrow::MemoryPool& pool,
+                                                     const std::string& place) const {
+        parquet::ArrowReaderProperties properties;
+        properties.set_pre_buffer(false);  // the file is mapped
+        parquet::arrow::FileReaderBuilder builder;
+        check_arrow(
+            builder.Open(std::make_shared<arrow::io::BufferReader>(std::make_shared<arrow::Buffer>(
+                             reinterpret_cast<const uint8_t*>(file_.bytes().data()),
+                             static_cast<int64_t>(file_.bytes().size()))),
+                         parquet::ReaderProperties(&pool), metadata_),
+            place);
+        return take_arrow(builder.memory_pool(&pool)->properties(properties)->Build(), place);
+    }
+
     /// Parquet also throws exceptions of its own.
     template <class Work>
     static void guarded(const std::string& place, const Work& work) {
         try {
             work();
+        } catch (const parquet::ParquetStatusException& error) {
+            check_arrow(error.status(), place);
         } catch (const parquet::ParquetException& error) {
             fail("{}: {}", place, error.what());
         }
@@ -93,11 +110,9 @@ private:
     }
 
     MappedFile file_;
-    std::unique_ptr<parquet::arrow::FileReader> reader_;
     std::shared_ptr<parquet::FileMetaData> metadata_;
     std::shared_ptr<arrow::Schema> schema_;
     std::vector<int64_t> rows_;
-    mutable std::mutex mutex_;  // one thread at a time reads through `reader_`
 };
 
 }  // namespace

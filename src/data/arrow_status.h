@@ -11,6 +11,10 @@
 namespace flux::data {
 
 inline void check_arrow(const arrow::Status& status, const std::string& place) {
+    if (status.IsOutOfMemory()) {
+        fail("{}: {}; write the file again with smaller batches or row groups", place,
+             status.message());
+    }
     if (!status.ok()) {
         fail("{}: {}", place, status.message());
     }

@@ -1,6 +1,7 @@
 #include "data/arrow_table.h"
 
 #include <arrow/array.h>
+#include <arrow/memory_pool.h>
 #include <arrow/record_batch.h>
 #include <arrow/type.h>
 #include <arrow/util/byte_size.h>
@@ -12,6 +13,7 @@
 #include "data/arrow_file.h"
 #include "data/arrow_status.h"
 #include "flux/base/error.h"
+#include "flux/base/log.h"
 
 namespace flux::data {
 
@@ -22,8 +24,25 @@ struct ArrowTable::File {
     int64_t rows = 0;
 };
 
+/// Memory of one batch, which may take so much and no more: sizes in a file are not believed.
+class BoundedPool {
+public:
+    explicit BoundedPool(size_t most_bytes) : capped_(&own_, static_cast<int64_t>(most_bytes)) {}
+    BoundedPool(const BoundedPool&) = delete;
+    BoundedPool& operator=(const BoundedPool&) = delete;
+
+    arrow::MemoryPool& pool() { return capped_; }
+
+private:
+    arrow::ProxyMemoryPool own_{arrow::default_memory_pool()};
+    arrow::CappedMemoryPool capped_;
+};
+
 /// The arrays of one batch, in the order of the table's columns; null where the file lacks one.
 struct ArrowTable::Columns {
+    explicit Columns(size_t most_bytes) : memory(most_bytes) {}
+
+    BoundedPool memory;  // first: the arrays lie in it
     std::vector<std::shared_ptr<arrow::Array>> arrays;
     size_t size_bytes = 0;  // memory that this takes, 0 for a batch in place
 };
@@ -177,6 +196,7 @@ ArrowTable::ArrowTable(const std::vector<std::filesystem::path>& files,
     for (const auto& path : files) {
         open_file(path);
     }
+    warn_of_decoding();
 }
 
 ArrowTable::~ArrowTable() = default;
@@ -228,6 +248,23 @@ void ArrowTable::check_columns(const File& file) {
     }
 }
 
+void ArrowTable::warn_of_decoding() const {
+    uint64_t total = 0;
+    for (const Batch& batch : batches_) {
+        if (!batch.in_place) {
+            total += static_cast<uint64_t>(batch.file->file->decoded_bytes(batch.number));
+        }
+    }
+    if (total > decoded_bytes_) {
+        log::warning(
+            "{}{}: the batches unpack to {} bytes at least, {} can be held in memory: reading in "
+            "random order decodes batches over and over, each for one row; store the set without "
+            "compression, as save_to_disk does",
+            files_.front()->file->path().string(), files_.size() > 1 ? " and others" : "", total,
+            decoded_bytes_);
+    }
+}
+
 /// Binary search over the batches' first rows.
 size_t ArrowTable::batch_of(int64_t row) const {
     TORCH_CHECK(row >= 0 && row < rows_, "row ", row, " of ", rows_);
@@ -245,8 +282,8 @@ ArrowTable::Place ArrowTable::place(int64_t row) const {
 
 std::shared_ptr<const ArrowTable::Columns> ArrowTable::load(const Batch& batch) const {
     const ArrowFile& file = *batch.file->file;
-    const auto loaded = file.load(batch.number, batch.file->top_level);
-    auto columns = std::make_shared<Columns>();
+    auto columns = std::make_shared<Columns>(decoded_bytes_);
+    const auto loaded = file.load(batch.number, batch.file->top_level, columns->memory.pool());
     const std::string place =
         fmt::format("{}: record batch {}", file.path().string(), batch.number);
     for (const TableColumn& column : columns_) {
@@ -258,36 +295,51 @@ std::shared_ptr<const ArrowTable::Columns> ArrowTable::load(const Batch& batch) 
     return columns;
 }
 
-/// From the kept batches, or decoded now. Two threads may decode the same batch at once; one of
-/// the results is kept.
+/// From the kept batches, or decoded now. No two threads decode the same batch.
 std::shared_ptr<const ArrowTable::Columns> ArrowTable::decoded(size_t batch) const {
-    const auto find = [&] {
+    std::unique_lock lock(mutex_);
+    for (;; decoded_.wait(lock)) {
         const auto found = std::find_if(kept_.begin(), kept_.end(),
                                         [&](const Kept& kept) { return kept.batch == batch; });
-        if (found != kept_.end()) {
+        if (found == kept_.end()) {
+            break;
+        }
+        if (found->columns) {
             std::rotate(found, found + 1, kept_.end());
             return kept_.back().columns;
         }
-        return std::shared_ptr<const Columns>();
-    };
-    {
-        const std::lock_guard lock(mutex_);
-        if (auto columns = find()) {
-            return columns;
+    }
+    kept_.push_back({batch, nullptr});
+    lock.unlock();
+    std::shared_ptr<const Columns> columns;
+    try {
+        columns = load(batches_[batch]);
+    } catch (...) {
+        lock.lock();
+        std::erase_if(kept_, [&](const Kept& kept) { return kept.batch == batch; });
+        decoded_.notify_all();
+        throw;
+    }
+    lock.lock();
+    keep(batch, columns);
+    decoded_.notify_all();
+    return columns;
+}
+
+/// Under the lock: takes the batch's place, and what is too much goes, least recently used first.
+void ArrowTable::keep(size_t batch, const std::shared_ptr<const Columns>& columns) const {
+    std::find_if(kept_.begin(), kept_.end(), [&](const Kept& kept) {
+        return kept.batch == batch;
+    })->columns = columns;
+    kept_bytes_ += columns->size_bytes;
+    for (auto kept = kept_.begin(); kept_bytes_ > decoded_bytes_ && kept != kept_.end();) {
+        if (kept->columns && kept->batch != batch) {
+            kept_bytes_ -= kept->columns->size_bytes;
+            kept = kept_.erase(kept);
+        } else {
+            ++kept;
         }
     }
-    auto columns = load(batches_[batch]);
-    const std::lock_guard lock(mutex_);
-    if (auto other = find()) {
-        return other;
-    }
-    kept_bytes_ += columns->size_bytes;
-    kept_.push_back({batch, columns});
-    while (kept_bytes_ > decoded_bytes_ && kept_.size() > 1) {
-        kept_bytes_ -= kept_.front().columns->size_bytes;
-        kept_.erase(kept_.begin());
-    }
-    return columns;
 }
 
 std::optional<CellBytes> ArrowTable::bytes(int64_t row, size_t column) const {
@@ -325,6 +377,16 @@ std::vector<std::pair<std::filesystem::path, int64_t>> ArrowTable::contents() co
     std::vector<std::pair<std::filesystem::path, int64_t>> result;
     for (const auto& file : files_) {
         result.emplace_back(file->file->path(), file->rows);
+    }
+    return result;
+}
+
+std::vector<std::filesystem::path> ArrowTable::without_end_mark() const {
+    std::vector<std::filesystem::path> result;
+    for (const auto& file : files_) {
+        if (!file->file->has_end_mark()) {
+            result.push_back(file->file->path());
+        }
     }
     return result;
 }

@@ -1,8 +1,9 @@
 // The rows of many Arrow files as one table: any cell of any row by number. Batches that lie
-// uncompressed in a mapped file are read in place; others are decoded when they are needed, and a
-// bounded number of them is kept.
+// uncompressed in a mapped file are read in place; others are decoded when they are needed, and
+// kept within a bound of memory. What a single batch may decode to has the same bound.
 #pragma once
 
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -62,6 +63,9 @@ public:
     /// Files with their rows, in order.
     std::vector<std::pair<std::filesystem::path, int64_t>> contents() const;
 
+    /// Files that have no end mark and may have lost rows.
+    std::vector<std::filesystem::path> without_end_mark() const;
+
 private:
     struct File;
     struct Batch;
@@ -73,6 +77,7 @@ private:
 
     void open_file(const std::filesystem::path& path);
     void check_columns(const File& file);
+    void warn_of_decoding() const;
     size_t batch_of(int64_t row) const;
     Place place(int64_t row) const;
     std::shared_ptr<const Columns> load(const Batch& batch) const;
@@ -87,11 +92,14 @@ private:
 
     struct Kept {
         size_t batch;
-        std::shared_ptr<const Columns> columns;
+        std::shared_ptr<const Columns> columns;  // null: a thread decodes it
     };
-    mutable std::mutex mutex_;        // guards the next two
-    mutable std::vector<Kept> kept_;  // decoded batches, the least recently used first
-    mutable size_t kept_bytes_ = 0;
+    void keep(size_t batch, const std::shared_ptr<const Columns>& columns) const;
+
+    mutable std::mutex mutex_;                 // guards the next two
+    mutable std::vector<Kept> kept_;           // the least recently used first
+    mutable size_t kept_bytes_ = 0;            // may be above the bound by what threads decode now
+    mutable std::condition_variable decoded_;  // a batch, or failed to
 };
 
 }  // namespace flux::data

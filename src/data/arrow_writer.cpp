@@ -203,7 +203,7 @@ void write_saved_index(const std::filesystem::path& folder, const std::vector<Sa
     for (const SavedFile& file : files) {
         rows += file.rows;
         bytes += file.bytes;
-        names.push_back({{"filename", file.name}});
+        names.push_back({{"filename", file.name}, {"rows", file.rows}});
     }
     const Json split{{"name", "train"}, {"num_bytes", bytes}, {"num_examples", rows}};
     const Json info{{"citation", ""},

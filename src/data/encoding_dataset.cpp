@@ -66,8 +66,7 @@ int64_t read_timestep(const ArrowTable& table, int64_t row) {
 }  // namespace
 
 EncodingDataset::EncodingDataset(const EncodingDatasetSettings& settings)
-    : settings_(settings),
-      table_(std::make_unique<ArrowTable>(find_table_files(settings.path), columns())) {
+    : settings_(settings), table_(open_table(settings.path, columns())) {
     size_ = table_->rows();
     if (settings_.subset_size > 0) {
         size_ = std::min(size_, settings_.subset_size);

@@ -130,9 +130,9 @@ Inspection inspect_encodings(const std::string& path, int threads) {
 }  // namespace
 
 Inspection inspect_table(const std::string& path, int threads, size_t thumbnails) {
-    const std::vector<std::filesystem::path> files = find_table_files(path);
+    const auto table = open_table(path, {{"t5_encodings", CellKind::kBytes, false}});
     Inspection result;
-    if (ArrowTable(files, {{"t5_encodings", CellKind::kBytes, false}}).has(0)) {
+    if (table->has(0)) {
         result = inspect_encodings(path, threads);
     } else {
         result.kind = "table of pictures";
@@ -142,7 +142,7 @@ Inspection inspect_table(const std::string& path, int threads, size_t thumbnails
                                    .read_timesteps = true}),
                      threads, thumbnails, result);
     }
-    result.files = std::ssize(files);
+    result.files = std::ssize(table->contents());
     return result;
 }
 

@@ -67,8 +67,7 @@ std::optional<PictureSize> probe(std::span<const uint8_t> file) {
 }  // namespace
 
 PictureTable::PictureTable(const PictureTableSettings& settings)
-    : settings_(settings),
-      table_(std::make_unique<ArrowTable>(find_table_files(settings.path), columns())) {
+    : settings_(settings), table_(open_table(settings.path, columns())) {
     check_columns();
     find_rows();
 }

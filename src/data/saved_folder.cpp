@@ -116,6 +116,10 @@ int64_t SavedFolder::finish() const {
         paths.push_back(path_of(i));
     }
     const ArrowTable table(paths, {});
+    // Fewer rows than planned are those left out, but only where the file is as it was written.
+    for (const fs::path& cut : table.without_end_mark()) {
+        fail("{}: has no end mark: it has lost rows; remove the file and run again", cut.string());
+    }
     std::vector<SavedFile> written;
     Fingerprint fingerprint("saved");
     for (const auto& [path, rows] : table.contents()) {

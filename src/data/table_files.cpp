@@ -3,7 +3,10 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 
 #include "data/path_list.h"
 #include "flux/base/error.h"
@@ -123,6 +126,76 @@ std::vector<fs::path> files_in(const fs::path& folder) {
     return files;
 }
 
+/// Rows of a file as state.json gives them where this program wrote it; nothing elsewhere.
+std::optional<int64_t> stated_rows(const nlohmann::json& state, const std::string& name) {
+    const auto entries = state.is_object() ? state.find("_data_files") : state.end();
+    if (!state.is_object() || entries == state.end() || !entries->is_array()) {
+        return std::nullopt;
+    }
+    for (const nlohmann::json& entry : *entries) {
+        if (entry.is_object() && entry.value("filename", nlohmann::json()) == name &&
+            entry.contains("rows") && entry.at("rows").is_number_integer()) {
+            return entry.at("rows").get<int64_t>();
+        }
+    }
+    return std::nullopt;
+}
+
+/// Rows of the split as dataset_info.json gives them, 0 if it does not. Other programs leave there
+/// the number of the whole set when they store a part of it.
+int64_t most_rows(const fs::path& folder, const nlohmann::json& state) {
+    try {
+        return read_json(folder / "dataset_info.json")
+            .at("splits")
+            .at(state.at("_split").get<std::string>())
+            .at("num_examples")
+            .get<int64_t>();
+    } catch (const nlohmann::json::exception&) {
+        return 0;
+    }
+}
+
+struct SavedPart {
+    nlohmann::json state;
+    int64_t rows = 0;  // of its files in the table
+};
+
+/// A stream that was cut between two batches reads without any error.
+void check_rows(const ArrowTable& table) {
+    std::map<fs::path, SavedPart> folders;
+    for (const auto& [file, rows] : table.contents()) {
+        const fs::path folder = file.parent_path();
+        if (!is_saved(folder)) {
+            continue;
+        }
+        const auto [part, added] = folders.try_emplace(folder);
+        if (added) {
+            part->second.state = read_json(folder / "state.json");
+        }
+        part->second.rows += rows;
+        const auto stated = stated_rows(part->second.state, file.filename().string());
+        if (stated && *stated != rows) {
+            fail(
+                "{}: holds {} rows, state.json beside it says {}: it has lost its tail; copy the "
+                "file again from where it came",
+                file.string(), rows, *stated);
+        }
+    }
+    for (const fs::path& file : table.without_end_mark()) {
+        const auto part = folders.find(file.parent_path());
+        if (part == folders.end() || !fs::exists(part->first / "dataset_info.json")) {
+            continue;
+        }
+        if (const int64_t most = most_rows(part->first, part->second.state);
+            part->second.rows < most) {
+            fail(
+                "{}: has no end mark, and dataset_info.json beside it speaks of {} rows, {} are "
+                "here: it has lost its tail; copy the file again from where it came",
+                file.string(), most, part->second.rows);
+        }
+    }
+}
+
 }  // namespace
 
 std::vector<fs::path> find_table_files(const std::string& path) {
@@ -136,6 +209,12 @@ std::vector<fs::path> find_table_files(const std::string& path) {
         }
     }
     return files;
+}
+
+std::unique_ptr<ArrowTable> open_table(const std::string& path, std::vector<TableColumn> columns) {
+    auto table = std::make_unique<ArrowTable>(find_table_files(path), std::move(columns));
+    check_rows(*table);
+    return table;
 }
 
 }  // namespace flux::data

@@ -16,6 +16,7 @@
 
 #include <fstream>
 #include <functional>
+#include <thread>
 
 #include "data/arrow_status.h"
 #include "data/table_files.h"
@@ -91,7 +92,7 @@ TEST(ArrowTable, FindsAnyRowInAnyFileAndBatch) {
     write_rows(folder.path() / "d", 231, 350, SavedCompression::kZstd);
     const ArrowTable table(
         {folder.path() / "a", folder.path() / "b", folder.path() / "c", folder.path() / "d"},
-        kWanted, /*decoded_bytes=*/1);  // keeps one decoded batch at a time
+        kWanted, 30'000);  // keeps one decoded batch at a time
     ASSERT_EQ(table.rows(), 581);
     const Draw draw{1, Purpose::kOrder, 0};
     for (uint32_t i = 0; i < 300; ++i) {
@@ -105,10 +106,64 @@ TEST(ArrowTable, FindsAnyRowInAnyFileAndBatch) {
 TEST(ArrowTable, ADecodedCellOutlivesItsBatch) {
     const test::TemporaryFolder folder;
     write_rows(folder.path() / "a", 0, 500, SavedCompression::kZstd);
-    const ArrowTable table({folder.path() / "a"}, kWanted, 1);
-    const auto cell = table.bytes(149, 1);
-    expect_row(table, 450);
+    std::optional<CellBytes> cell;
+    {
+        const ArrowTable table({folder.path() / "a"}, kWanted, 40'000);  // less than two batches
+        cell = table.bytes(149, 1);
+        for (const int64_t row : {450, 320, 17}) {
+            expect_row(table, row);
+        }
+        EXPECT_NE(table.bytes(149, 1)->bytes.data(), cell->bytes.data());
+    }
     EXPECT_EQ(cell->text(), data_of(149));
+}
+
+TEST(ArrowTable, ThreadsDecodeSideBySideAndNoBatchTwice) {
+    const test::TemporaryFolder folder;
+    write_rows(folder.path() / "a", 0, 500, SavedCompression::kZstd);
+    const ArrowTable table({folder.path() / "a"}, kWanted, 60'000);
+    std::vector<const std::byte*> first(8);
+    std::vector<std::jthread> threads;
+    for (size_t i = 0; i < first.size(); ++i) {
+        threads.emplace_back([&, i] {
+            first[i] = table.bytes(142, 1)->bytes.data();
+            for (int64_t k = 0; k < 300; ++k) {
+                expect_row(table, (k * 211 + static_cast<int64_t>(i) * 37) % 500);
+            }
+        });
+    }
+    threads.clear();
+    for (int64_t row = 0; row < 500; ++row) {
+        expect_row(table, row);
+    }
+}
+
+// A few bytes of zeros in a file must not take the machine's memory.
+TEST(ArrowTable, RefusesABatchThatUnpacksToTooMuch) {
+    const test::TemporaryFolder folder;
+    const auto zeros = std::make_shared<arrow::BinaryBuilder>();
+    check_arrow(zeros->Append(std::string(size_t{8} << 20, '\0')), "append");
+    const auto array = take_arrow(zeros->Finish(), "finish");
+    const auto schema = arrow::schema({arrow::field("data", arrow::binary())});
+    ArrowWriter writer(folder.path() / "a", {{"data", SavedKind::kBytes}}, SavedCompression::kZstd);
+    writer.add({std::string_view(std::string(size_t{8} << 20, '\0'))});
+    writer.commit();
+    const auto out =
+        take_arrow(arrow::io::FileOutputStream::Open((folder.path() / "b").string()), "open");
+    parquet::WriterProperties::Builder properties;
+    check_arrow(parquet::arrow::WriteTable(
+                    *arrow::Table::Make(schema, {array}), arrow::default_memory_pool(), out, 1,
+                    properties.compression(parquet::Compression::ZSTD)->build()),
+                "write");
+    check_arrow(out->Close(), "close");
+    for (const char* name : {"a", "b"}) {
+        EXPECT_LT(fs::file_size(folder.path() / name), 100'000u);
+        const ArrowTable bounded({folder.path() / name}, {{"data", CellKind::kBytes}}, 1 << 20);
+        EXPECT_THAT(error_of([&] { bounded.bytes(0, 0); }),
+                    testing::AllOf(HasSubstr(name), HasSubstr("with smaller batches")));
+        const ArrowTable table({folder.path() / name}, {{"data", CellKind::kBytes}}, 64 << 20);
+        EXPECT_EQ(table.bytes(0, 0)->bytes.size(), size_t{8} << 20);
+    }
 }
 
 /// One large_binary column, as a file with a footer.
@@ -304,6 +359,35 @@ TEST_F(TableFiles, OfSeveralSplitsAreNotMixed) {
     write_text(folder_.path() / "set/dataset_dict.json", R"({"splits": ["train", "test"]})");
     EXPECT_THAT(error_of([&] { find(at("set")); }), HasSubstr("test, train"));
     EXPECT_EQ(find(at("set/train")), std::vector<std::string>{"train"});
+}
+
+// A copy that broke off between two batches reads without an error.
+TEST_F(TableFiles, ThatLostRowsAreRefused) {
+    const std::string file = "data-00000-of-00001.arrow";
+    save("whole");
+    write_rows(folder_.path() / "whole" / file, 0, 250);
+    write_rows(folder_.path() / "shorter", 0, 200);
+    const std::string bytes = read_text(folder_.path() / "whole" / file);
+    const std::string cut = bytes.substr(0, fs::file_size(folder_.path() / "shorter") - 8);
+    write_saved_index(folder_.path() / "whole", kColumns, {{file, 250, 1}}, 0);
+    EXPECT_EQ(open_table(at("whole"), kWanted)->rows(), 250);
+
+    fs::copy(folder_.path() / "whole", folder_.path() / "cut");
+    write_text(folder_.path() / "cut" / file, cut);
+    EXPECT_EQ(ArrowTable({folder_.path() / "cut" / file}, kWanted).rows(), 200);
+    EXPECT_THAT(error_of([&] { open_table(at("cut"), kWanted); }),
+                testing::AllOf(HasSubstr("cut/" + file), HasSubstr("holds 200 rows"),
+                               HasSubstr("says 250")));
+
+    // Of another program, which gives no rows of single files.
+    const fs::path state = folder_.path() / "cut/state.json";
+    write_text(state, R"({"_data_files": [{"filename": ")" + file + R"("}], "_split": "train"})");
+    EXPECT_THAT(error_of([&] { open_table(at("cut"), kWanted); }),
+                testing::AllOf(HasSubstr("no end mark"), HasSubstr("250 rows, 200 are here")));
+    write_text(folder_.path() / "cut" / file, bytes.substr(0, bytes.size() - 8));
+    EXPECT_EQ(open_table(at("cut"), kWanted)->rows(), 250);  // nothing is missing but the mark
+    write_rows(folder_.path() / "cut" / file, 0, 20);        // a part that was stored as one
+    EXPECT_EQ(open_table(at("cut"), kWanted)->rows(), 20);
 }
 
 }  // namespace

@@ -82,6 +82,23 @@ TEST_F(SavedFolderTest, GoesOnAfterAnyFileAndHoldsEveryRowOnce) {
     }
 }
 
+// Its rows would count as left out.
+TEST_F(SavedFolderTest, DoesNotFinishWithAFileThatWasCut) {
+    const SavedFolder folder(folder_.path(), plan(20, 10));
+    write_file(folder, 0);
+    write_file(folder, 1);
+    const std::filesystem::path file = folder_.path() / saved_file_name(1, 2);
+    const std::string bytes = read_text(file);
+    write_text(file, bytes.substr(0, bytes.size() - 8));
+    EXPECT_THAT([&] { folder.finish(); },
+                testing::ThrowsMessage<Error>(
+                    testing::AllOf(HasSubstr(saved_file_name(1, 2)), HasSubstr("has lost rows"))));
+    EXPECT_FALSE(folder.is_finished());
+    std::filesystem::remove(file);
+    write_file(folder, 1);
+    EXPECT_EQ(folder.finish(), 20);
+}
+
 TEST_F(SavedFolderTest, RefusesOtherWorkAndOtherFolders) {
     { const SavedFolder begun(folder_.path(), plan(25, 10)); }
     EXPECT_EQ(SavedFolder::fact(folder_.path(), "seed"), "1");
