@@ -4,6 +4,7 @@
 
 #include "flux/base/error.h"
 #include "flux/base/philox.h"
+#include "flux/base/storage_error.h"
 
 namespace flux::data {
 namespace {
@@ -186,10 +187,19 @@ std::optional<Sample> ReadAhead::read_or_substitute(Slot& slot) const {
     int64_t row = slot.position.row;
     for (uint32_t attempt = 0; attempt <= kMaxSubstitutes && !stop_; ++attempt) {
         if (attempt > 0) {
-            row = candidate(slot, attempt - 1);
+            const auto other = candidate(slot, attempt - 1);
+            if (!other) {
+                break;
+            }
+            row = *other;
         }
         try {
             return dataset_.read(row, slot.position.epoch);
+        } catch (const StorageError& error) {
+            if (!settings_.substitute) {
+                throw;  // the sample may be good: it is not left out
+            }
+            slot.bad.push_back({row, error.what()});
         } catch (const Error& error) {
             slot.bad.push_back({row, error.what()});
         }
@@ -204,14 +214,23 @@ std::optional<Sample> ReadAhead::read_or_substitute(Slot& slot) const {
          slot.bad.size(), slot.bad.front().error);
 }
 
-/// A keyed row to try instead of the slot's, of the same shape.
-int64_t ReadAhead::candidate(const Slot& slot, uint32_t attempt) const {
+/// A keyed row to try instead of the slot's, of the same shape, and none twice; nothing when all
+/// have been tried.
+std::optional<int64_t> ReadAhead::candidate(const Slot& slot, uint32_t attempt) const {
     const int64_t row = slot.position.row;
     const Draw draw{settings_.seed, Purpose::kSubstitute, static_cast<uint64_t>(row),
                     slot.position.epoch};
     const int64_t rows = bucket_order_ ? bucket_order_->rows_like(row) : dataset_.size();
     const auto drawn = static_cast<int64_t>(draw.below(static_cast<uint64_t>(rows), attempt));
-    return bucket_order_ ? bucket_order_->row_like(row, drawn) : drawn;
+    for (int64_t step = 0; step < rows; ++step) {
+        const int64_t place = (drawn + step) % rows;
+        const int64_t other = bucket_order_ ? bucket_order_->row_like(row, place) : place;
+        if (std::none_of(slot.bad.begin(), slot.bad.end(),
+                         [&](const BadRead& bad) { return bad.row == other; })) {
+            return other;
+        }
+    }
+    return std::nullopt;
 }
 
 }  // namespace flux::data

@@ -71,7 +71,7 @@ private:
     void open_batch();
     void fill(ReadBatch& batch, size_t slot) const;
     std::optional<Sample> read_or_substitute(Slot& slot) const;
-    int64_t candidate(const Slot& slot, uint32_t attempt) const;
+    std::optional<int64_t> candidate(const Slot& slot, uint32_t attempt) const;
 
     const Dataset& dataset_;
     const LoaderSettings settings_;

@@ -19,6 +19,9 @@
 namespace flux::data {
 namespace {
 
+// Of a bucket: substitutes for a damaged picture come from its own, also where a batch is one.
+constexpr int64_t kFewestBucketRows = 8;
+
 enum class Storage { kShapes, kTar, kRemoteTar, kImageFolder, kPictureTable, kEncodings };
 
 struct Entry {
@@ -169,7 +172,9 @@ std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& set
 
 }  // namespace
 
-std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings) {
+std::unique_ptr<Dataset> make_dataset(const DatasetSettings& wanted) {
+    DatasetSettings settings = wanted;
+    settings.buckets.least_rows = std::max(settings.buckets.least_rows, kFewestBucketRows);
     const Entry& entry = find_entry(settings);
     check_settings(settings);
     check_buckets(entry, settings);

@@ -243,6 +243,29 @@ TEST_F(BucketLoader, IsTheSameForAnyNumberOfProcessesAndAfterAResume) {
     EXPECT_EQ(shapes.size(), dataset->buckets()->shapes.size());
 }
 
+// Also where a batch is a single picture: a bucket of one damaged row would have no substitute.
+TEST_F(BucketLoader, BucketsTooSmallForSubstitutesAreGivenUp) {
+    const auto png = [](int width, int height) {
+        return encode_png(
+            Image{width, height, std::vector<uint8_t>(size_t(3) * width * height)}.view());
+    };
+    std::string tar;
+    for (int i = 0; i < 20; ++i) {
+        tar += test::tar_member(fmt::format("{}.png", i),
+                                i == 7 ? png(64, 36).substr(0, 40) : png(40, 40)) +
+               test::tar_member(fmt::format("{}.txt", i), "x");
+    }
+    write_text(folder_.path() / "a.tar", tar + test::tar_end());
+    const auto dataset = open(1);
+    EXPECT_EQ(dataset->buckets()->shapes.size(), 1u);
+    LoaderSettings single = settings(1, 0, 1);
+    single.step_size = 1;
+    Loader loader(*dataset, single);
+    for (int i = 0; i < 40; ++i) {
+        EXPECT_EQ(loader.next()->size(), 1);
+    }
+}
+
 TEST_F(BucketLoader, CountsBadSamplesByTheRunsEpochs) {
     const auto dataset = open();
     LoaderSettings strict = settings(1, 0, 8);

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "flux/base/error.h"
+#include "flux/base/storage_error.h"
 #include "flux/data/shapes.h"
 
 namespace flux::data {
@@ -216,6 +217,36 @@ TEST(Loader, AllBadIsAnErrorNotAHang) {
             EXPECT_THAT(error_of(loader), testing::HasSubstr("is bad"));
         }
     }
+}
+
+TEST(Loader, NoSubstituteIsTriedTwice) {
+    std::multiset<int64_t> tried;
+    const NumberedDataset dataset(7, [&](int64_t row) {
+        tried.insert(row);
+        return true;
+    });
+    Loader loader(dataset, {.batch_size = 1, .num_workers = 0, .max_bad_fraction = 1.0});
+    EXPECT_THAT(error_of(loader), testing::HasSubstr("7 samples in a row are bad"));
+    EXPECT_EQ(tried, (std::multiset<int64_t>{0, 1, 2, 3, 4, 5, 6}));
+}
+
+// A validation or a stored set would lack what a file server did not give for a while.
+TEST(Loader, WhatStorageFailsToGiveIsReplacedButNotLeftOut) {
+    const NumberedDataset dataset(40, [](int64_t row) -> bool {
+        if (row == 3) {
+            throw StorageError("row 3: Input/output error");
+        }
+        return false;
+    });
+    Loader whole(dataset, {.batch_size = 8,
+                           .end = 40,
+                           .shuffle = config::Shuffle::kNone,
+                           .substitute = false,
+                           .max_bad_fraction = 1.0});
+    EXPECT_THROW(take(whole, 10), StorageError);
+    Loader endless(dataset, {.batch_size = 8, .max_bad_fraction = 1.0});
+    EXPECT_EQ(take(endless, 10).size(), 10u);
+    EXPECT_GT(endless.bad_samples(), 0);
 }
 
 TEST(Loader, OtherFailuresEndTheRunAtOnce) {

@@ -68,7 +68,8 @@ struct LoaderSettings {
     int64_t end = -1;  // global number at which the pass ends; -1: endless
     config::Shuffle shuffle = config::Shuffle::kGlobal;
     uint64_t seed = 0;
-    bool substitute = true;   // replace a bad sample by a keyed other one; false: leave it out
+    bool substitute = true;   // replace a bad sample by a keyed other one; false: leave it out,
+                              // and what storage fails to give is an Error
     int num_workers = 2;      // reader threads; 0: the caller's thread reads
     int prefetch_factor = 2;  // batches under way for each reader
     double max_bad_fraction = 0.01;  // of an epoch's samples
