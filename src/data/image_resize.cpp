@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "data/resize_avx2.h"
+#include "data/resize_path.h"
 #include "data/resize_taps.h"
 
 namespace flux::data {
@@ -23,7 +24,6 @@ constexpr int kStripRows = 32;
 #else
 #define FLUX_TARGET_AVX2
 #endif
-const bool kHasAvx2 = has_avx2();
 #define FLUX_INLINE inline __attribute__((always_inline))
 
 /// out[i] = the weighted sum of `count` rows that lie `stride` bytes apart, rounded to bytes.
@@ -134,11 +134,12 @@ FilterStrip filter_strip_for(int channels) {
 }
 
 /// Horizontal pass over source rows [first_row, first_row + rows).
-Raster horizontal(const Raster& source, const Taps& taps, int first_row, int rows) {
+Raster horizontal(ResizePath path, const Raster& source, const Taps& taps, int first_row,
+                  int rows) {
     const int channels = bytes_per_pixel(source.mode);
     Raster out{static_cast<int>(taps.ranges.size()), rows, source.mode, {}, source.palette};
     out.data.resize(out.row_bytes() * rows);
-    if (kHasAvx2) {
+    if (path == ResizePath::kAvx2) {
         filter_rows_avx2(source, taps, first_row, out);
         return out;
     }
@@ -157,10 +158,11 @@ Raster horizontal(const Raster& source, const Taps& taps, int first_row, int row
 }
 
 /// Vertical pass; `first_row` is the source row that row 0 of `source` holds.
-Raster vertical(const Raster& source, const Taps& taps, int first_row) {
+Raster vertical(ResizePath path, const Raster& source, const Taps& taps, int first_row) {
     Raster out{source.width, static_cast<int>(taps.ranges.size()), source.mode, {}, source.palette};
     out.data.resize(out.row_bytes() * out.height);
-    const auto weighted_rows = kHasAvx2 ? weighted_rows_avx2 : weighted_rows_portable;
+    const auto weighted_rows =
+        path == ResizePath::kAvx2 ? weighted_rows_avx2 : weighted_rows_portable;
     for (int y = 0; y < out.height; ++y) {
         const Taps::Range range = taps.ranges[y];
         weighted_rows(source.row(range.first - first_row), source.row_bytes(), taps.fixed_of(y),
@@ -180,7 +182,8 @@ Raster crop(const Raster& source, const Window& window) {
 }
 
 /// A pass is left out where the size does not change, as in the reference.
-Raster resize_bytes(const Raster& source, int width, int height, const Window& window) {
+Raster resize_bytes(ResizePath path, const Raster& source, int width, int height,
+                    const Window& window) {
     int first_row = window.y;
     int rows = window.height;
     Taps down;
@@ -189,11 +192,12 @@ Raster resize_bytes(const Raster& source, int width, int height, const Window& w
         first_row = down.first();
         rows = down.end() - first_row;
     }
-    Raster wide = width != source.width
-                      ? horizontal(source, make_taps(source.width, width, window.x, window.width),
-                                   first_row, rows)
-                      : crop(source, {window.x, first_row, window.width, rows});
-    return height != source.height ? vertical(wide, down, first_row) : wide;
+    Raster wide =
+        width != source.width
+            ? horizontal(path, source, make_taps(source.width, width, window.x, window.width),
+                         first_row, rows)
+            : crop(source, {window.x, first_row, window.width, rows});
+    return height != source.height ? vertical(path, wide, down, first_row) : wide;
 }
 
 int gray16_at(const uint8_t* row, int x) { return row[2 * x] | row[2 * x + 1] << 8; }
@@ -307,6 +311,12 @@ Raster divided_by_alpha(Raster raster) {
 }  // namespace
 
 Raster resize(const Raster& source, int width, int height, const Window& window) {
+    static const ResizePath path = has_avx2() ? ResizePath::kAvx2 : ResizePath::kPortable;
+    return resize_by(path, source, width, height, window);
+}
+
+Raster resize_by(ResizePath path, const Raster& source, int width, int height,
+                 const Window& window) {
     if (width == source.width && height == source.height) {
         return crop(source, window);
     }
@@ -318,9 +328,10 @@ Raster resize(const Raster& source, int width, int height, const Window& window)
             return resize_gray16(source, width, height, window);
         case Mode::kGrayAlpha:
         case Mode::kRgba:
-            return divided_by_alpha(resize_bytes(premultiplied(source), width, height, window));
+            return divided_by_alpha(
+                resize_bytes(path, premultiplied(source), width, height, window));
         default:
-            return resize_bytes(source, width, height, window);
+            return resize_bytes(path, source, width, height, window);
     }
 }
 
