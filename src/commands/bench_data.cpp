@@ -17,7 +17,6 @@
 
 #include "commands/bench_tools.h"
 #include "commands/shared.h"
-#include "data/payload.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/npy.h"
@@ -25,6 +24,7 @@
 #include "flux/data/image_decode.h"
 #include "flux/data/image_transform.h"
 #include "flux/data/loader.h"
+#include "flux/data/payload.h"
 #include "flux/data/saved_folder.h"
 #include "flux/data/webdataset.h"
 #include "flux/encoders/tokenizer.h"

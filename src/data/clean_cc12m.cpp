@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "data/limits.h"
 #include "data/parallel_for.h"
 #include "data/raster_png.h"
 #include "data/shard_index.h"

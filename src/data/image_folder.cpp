@@ -9,10 +9,10 @@
 #include <set>
 
 #include "data/fingerprint.h"
+#include "data/limits.h"
 #include "data/parallel_for.h"
 #include "data/path_list.h"
 #include "data/sample_picture.h"
-#include "data/shard_index.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"

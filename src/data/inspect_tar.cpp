@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/inspect_finding.h"
+#include "data/limits.h"
 #include "data/parallel_for.h"
 #include "data/shard_index.h"
 #include "flux/base/utf8.h"

@@ -1,8 +1,8 @@
 #include "flux/data/loader.h"
 
 #include "data/bad_sample_log.h"
-#include "data/payload.h"
 #include "data/read_ahead.h"
+#include "flux/data/payload.h"
 
 namespace flux::data {
 namespace {

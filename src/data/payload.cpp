@@ -1,4 +1,4 @@
-#include "data/payload.h"
+#include "flux/data/payload.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>

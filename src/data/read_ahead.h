@@ -13,11 +13,11 @@
 #include <thread>
 #include <vector>
 
-#include "data/payload.h"
 #include "flux/data/bucket_order.h"
 #include "flux/data/dataset.h"
 #include "flux/data/loader.h"
 #include "flux/data/order.h"
+#include "flux/data/payload.h"
 
 namespace flux::data {
 

@@ -13,9 +13,6 @@
 
 namespace flux::data {
 
-inline constexpr uint64_t kMaxPictureBytes = uint64_t{1} << 30;
-inline constexpr uint64_t kMaxTextBytes = uint64_t{1} << 24;
-
 struct IndexedShard {
     std::optional<Shard> shard;
     TarIndex index;

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "data/fingerprint.h"
+#include "data/limits.h"
 #include "data/sample_picture.h"
 #include "data/shard_index.h"
 #include "data/timestep.h"

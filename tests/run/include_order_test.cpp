@@ -43,5 +43,26 @@ TEST(IncludeOrder, FoldersIncludeOnlyThoseToTheirLeft) {
     EXPECT_GT(checked, 100u);
 }
 
+TEST(IncludeOrder, HeadersOfOneFolderStayThere) {
+    const std::regex include(R"re(#include "(\w+)/\w+\.h")re");
+    size_t checked = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(
+             std::filesystem::path(FLUX_SOURCE_DIR) / "src")) {
+        if (!entry.is_regular_file()) {
+            continue;
+        }
+        const std::string folder = entry.path().parent_path().filename();
+        std::istringstream lines(read_text(entry.path()));
+        for (std::string line; std::getline(lines, line);) {
+            std::smatch match;
+            if (std::regex_search(line, match, include) && match[1] != "flux") {
+                EXPECT_EQ(match[1], folder) << entry.path() << ": " << line;
+                ++checked;
+            }
+        }
+    }
+    EXPECT_GT(checked, 100u);
+}
+
 }  // namespace
 }  // namespace flux
