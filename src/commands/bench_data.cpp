@@ -26,6 +26,7 @@
 #include "flux/data/loader.h"
 #include "flux/data/payload.h"
 #include "flux/data/saved_folder.h"
+#include "flux/data/stored_encodings.h"
 #include "flux/data/webdataset.h"
 #include "flux/encoders/tokenizer.h"
 
@@ -35,7 +36,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kBatch = 16;
-constexpr int64_t kMaxPixels = 933'120'000;
 
 struct Options {
     std::string tar, clip, t5, json;
@@ -71,7 +71,7 @@ void add_shard(const fs::path& path, const Options& options, Samples& samples) {
         }
         std::vector<uint8_t> file = read_member(reader, *picture);
         try {
-            data::Raster decoded = data::decode_image(file, kMaxPixels);
+            data::Raster decoded = data::decode_image(file, data::kMaxImagePixels);
             if (std::min(decoded.width, decoded.height) < options.img_size) {
                 continue;
             }
@@ -121,7 +121,7 @@ public:
         return {figure("decode",
                        [&] {
                            for (const auto& file : samples_.files) {
-                               data::decode_image(file, kMaxPixels);
+                               data::decode_image(file, data::kMaxImagePixels);
                            }
                        }),
                 figure("resize_crop_normalise",
@@ -132,7 +132,7 @@ public:
                        }),
                 figure("image_total", [&] {
                     for (size_t i = 0; i < samples_.files.size(); ++i) {
-                        transform(data::decode_image(samples_.files[i], kMaxPixels), i);
+                        transform(data::decode_image(samples_.files[i], data::kMaxImagePixels), i);
                     }
                 })};
     }
@@ -195,25 +195,19 @@ private:
 
 /// Rows as large as those of the published model at 256 pixels.
 void write_rows(const fs::path& folder, int64_t rows) {
-    using data::SavedKind;
     const auto cell = [](at::IntArrayRef shape) {
         return npy_bytes(at::full(shape, 0.5, at::TensorOptions().dtype(at::kBFloat16)));
     };
     const std::string t5 = cell({256, 4096}), clip = cell({768}), latent = cell({16, 32, 32});
-    const data::SavedFolder saved(folder, {.columns = {{"__key__", SavedKind::kText},
-                                                       {"t5_encodings", SavedKind::kBytes},
-                                                       {"clip_encodings", SavedKind::kBytes},
-                                                       {"mean", SavedKind::kBytes},
-                                                       {"logvar", SavedKind::kBytes},
-                                                       {"timestep", SavedKind::kInt32}},
+    const data::SavedFolder saved(folder, {.columns = data::stored_columns(),
                                            .input_rows = rows,
                                            .rows_per_file = rows,
                                            .facts = {}});
     const auto writer = saved.writer(0);
     for (int64_t row = 0; row < rows; ++row) {
         const std::string key = std::to_string(row);
-        writer->add({std::string_view(key), std::string_view(t5), std::string_view(clip),
-                     std::string_view(latent), std::string_view(latent), std::monostate{}});
+        data::add_row(*writer,
+                      {.key = key, .t5 = t5, .clip = clip, .mean = latent, .logvar = latent});
     }
     writer->commit();
     saved.finish();
@@ -265,7 +259,7 @@ std::vector<Figure> bench_loader(const Options& options) {
     const data::WebDataset dataset({.path = options.tar,
                                     .img_size = static_cast<int>(options.img_size),
                                     .subset_size = options.samples,
-                                    .max_image_pixels = kMaxPixels});
+                                    .max_image_pixels = data::kMaxImagePixels});
     const auto run = [&](int64_t workers, const std::function<void(const at::Tensor&)>& take) {
         data::Loader loader(dataset,
                             {.batch_size = kBatch, .num_workers = static_cast<int>(workers)});

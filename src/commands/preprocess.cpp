@@ -18,6 +18,7 @@
 #include "flux/config/validate.h"
 #include "flux/data/loader.h"
 #include "flux/data/saved_folder.h"
+#include "flux/data/stored_encodings.h"
 #include "flux/encoders/conditioning.h"
 #include "flux/encoders/empty_encodings.h"
 #include "flux/encoders/payload_check.h"
@@ -28,15 +29,6 @@ namespace flux::commands {
 namespace {
 
 namespace fs = std::filesystem;
-
-const std::vector<data::SavedColumn>& columns() {
-    using data::SavedKind;
-    static const std::vector<data::SavedColumn> all = {
-        {"__key__", SavedKind::kText},         {"t5_encodings", SavedKind::kBytes},
-        {"clip_encodings", SavedKind::kBytes}, {"mean", SavedKind::kBytes},
-        {"logvar", SavedKind::kBytes},         {"timestep", SavedKind::kInt32}};
-    return all;
-}
 
 /// Of the crops. That of work already begun, if none is given.
 uint64_t crop_seed(const config::JobConfig& config, const fs::path& folder) {
@@ -85,13 +77,11 @@ void write_batch(data::ArrowWriter& writer, const encoders::Conditioning& condit
     const auto mean = to_cells(posterior.mean);
     const auto logvar = to_cells(posterior.logvar);
     for (size_t i = 0; i < batch.keys.size(); ++i) {
-        data::SavedCell timestep;  // null
+        std::optional<int32_t> timestep;
         if (batch.timesteps[i] >= 0) {
             timestep = static_cast<int32_t>(batch.timesteps[i]);
         }
-        const auto cell = [&](const std::string& bytes) { return std::string_view(bytes); };
-        writer.add({cell(batch.keys[i]), cell(t5[i]), cell(clip[i]), cell(mean[i]), cell(logvar[i]),
-                    timestep});
+        data::add_row(writer, {batch.keys[i], t5[i], clip[i], mean[i], logvar[i], timestep});
     }
 }
 
@@ -238,7 +228,7 @@ Input open_input(const config::LoadedConfig& loaded, const encoders::Conditionin
     const int64_t file_bytes = config.preprocessing.file_size_mb * 1'000'000;
     input.folder = std::make_unique<data::SavedFolder>(
         out, data::SavedFolderPlan{
-                 .columns = columns(),
+                 .columns = data::stored_columns(),
                  .input_rows = input.dataset->size(),
                  .rows_per_file = std::max<int64_t>(
                      file_bytes / row_bytes(conditioning, config.training.img_size), 1),

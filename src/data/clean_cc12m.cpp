@@ -19,7 +19,6 @@
 namespace flux::data {
 namespace {
 
-constexpr int64_t kMaxImagePixels = 178'956'970;  // above it the reference refuses a picture
 constexpr std::string_view kRemedy =
     "list the row in the filter file (`flux_train data find-problematic` finds such rows)";
 
@@ -49,7 +48,7 @@ void each_shard(const std::string& input_dir, ShardCache& cache, int threads,
 
 /// The picture of a row as the reference reads it: upright, and whole.
 Raster decode_strictly(std::span<const uint8_t> file) {
-    return decode_image(file, {.max_pixels = kMaxImagePixels, .accept_truncated = false});
+    return decode_image(file, {.max_pixels = kMaxToolPixels, .accept_truncated = false});
 }
 
 std::vector<uint8_t> read_picture(const IndexedSample& sample, const ShardReader& reader) {

@@ -20,7 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kMaxImagePixels = 178'956'970;  // above it the reference refuses a picture
 constexpr int64_t kChunkForEachWorker = 8;
 
 std::string file_stem(int64_t image_id) { return fmt::format("{:012}", image_id); }
@@ -63,7 +62,7 @@ std::string resized_png(const CocoSettings& settings, int64_t image_id) {
         const auto* begin = reinterpret_cast<const uint8_t*>(file.bytes().data());
         const Raster picture = decode_image(
             {begin, file.bytes().size()},
-            {.max_pixels = kMaxImagePixels, .upright = false, .accept_truncated = false});
+            {.max_pixels = kMaxToolPixels, .upright = false, .accept_truncated = false});
         return encode_png(resize(picture, settings.width, settings.height,
                                  {0, 0, settings.width, settings.height}));
     } catch (const Error& error) {

@@ -11,17 +11,22 @@
 #include "flux/base/npy.h"
 #include "flux/base/shape.h"
 #include "flux/base/storage_error.h"
+#include "flux/data/stored_encodings.h"
 
 namespace flux::data {
 namespace {
 
-enum Column : size_t { kKey, kT5, kClip, kMean, kLogvar, kTimestep };
-
 const std::vector<TableColumn>& columns() {
-    static const std::vector<TableColumn> all = {
-        {"__key__", CellKind::kText},         {"t5_encodings", CellKind::kBytes},
-        {"clip_encodings", CellKind::kBytes}, {"mean", CellKind::kBytes},
-        {"logvar", CellKind::kBytes},         {"timestep", CellKind::kInteger, /*required=*/false}};
+    static const std::vector<TableColumn> all = [] {
+        std::vector<TableColumn> wanted;
+        for (const auto& [name, kind] : stored_columns()) {
+            wanted.push_back({name, kind == SavedKind::kText    ? CellKind::kText
+                                    : kind == SavedKind::kInt32 ? CellKind::kInteger
+                                                                : CellKind::kBytes});
+        }
+        wanted[kTimestep].required = false;
+        return wanted;
+    }();
     return all;
 }
 
@@ -31,7 +36,7 @@ struct Stored {
     StoredEncodings::Cell cell;
 };
 
-Stored read_cell(const ArrowTable& table, int64_t row, Column column, size_t dimensions) {
+Stored read_cell(const ArrowTable& table, int64_t row, StoredColumn column, size_t dimensions) {
     const std::string& name = columns()[column].name;
     auto bytes = table.bytes(row, column);
     if (!bytes) {
@@ -50,7 +55,7 @@ Stored read_cell(const ArrowTable& table, int64_t row, Column column, size_t dim
     return {std::move(view.shape), {view.data, std::move(bytes->owner)}};
 }
 
-void check_same(Column column, const std::vector<int64_t>& shape,
+void check_same(StoredColumn column, const std::vector<int64_t>& shape,
                 const std::vector<int64_t>& expected) {
     if (shape != expected) {
         fail("{} has the shape {}, the other rows have {}", columns()[column].name,

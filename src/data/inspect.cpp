@@ -16,7 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kMaxImagePixels = 178'956'970;
 constexpr size_t kFirstKeys = 5;
 constexpr int kColumns = 8;
 
@@ -71,7 +70,7 @@ bool has_shards(const fs::path& folder) {
 
 void look_at_picture(std::span<const uint8_t> file, bool with_thumbnail, Finding& finding) {
     const Raster raster =
-        decode_image(file, {.max_pixels = kMaxImagePixels, .accept_truncated = false});
+        decode_image(file, {.max_pixels = kMaxToolPixels, .accept_truncated = false});
     finding.width = raster.width;
     finding.height = raster.height;
     finding.mode = mode_name(raster.mode);

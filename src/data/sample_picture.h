@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "flux/data/image_decode.h"
 #include "flux/data/sample.h"
 
 namespace flux::data {
@@ -12,7 +13,7 @@ namespace flux::data {
 struct PictureSettings {
     PictureShape shape = 0;
     uint64_t seed = 0;  // of the crops
-    int64_t max_pixels = 0;
+    int64_t max_pixels = kMaxImagePixels;
 };
 
 /// Decodes, resizes to cover the shape, and crops as (seed, row, epoch) draw it. Throws Error

@@ -14,6 +14,11 @@
 
 namespace flux::data {
 
+/// The default of training.max_image_pixels.
+inline constexpr int64_t kMaxImagePixels = 933'120'000;
+/// Above it the reference's tools refuse a picture.
+inline constexpr int64_t kMaxToolPixels = 178'956'970;
+
 enum class ImageFormat { kUnknown, kJpeg, kPng, kWebp, kGif, kBmp };
 
 /// By the first bytes (16 are enough).
@@ -26,7 +31,7 @@ Raster decode_image(std::span<const uint8_t> bytes, int64_t max_pixels);
 
 /// For tools that follow other rules than the training data.
 struct DecodeRules {
-    int64_t max_pixels = 0;
+    int64_t max_pixels = kMaxImagePixels;
     bool upright = true;           // EXIF orientation is applied
     bool accept_truncated = true;  // a truncated JPEG is accepted, not refused
 };

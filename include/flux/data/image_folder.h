@@ -17,7 +17,7 @@ struct ImageFolderSettings {
     uint64_t seed = 0;        // of the crops
     int64_t subset_size = 0;  // > 0: only so many pictures from the start, small ones counted
     bool skip_low_resolution = true;  // leave out pictures with a side below img_size
-    int64_t max_image_pixels = 0;
+    int64_t max_image_pixels = kMaxImagePixels;
     int scan_threads = 4;
 };
 

@@ -23,7 +23,7 @@ struct PictureTableSettings {
     bool skip_low_resolution = true;  // leave out pictures with a side below img_size
     BucketSettings buckets{};         // where on, pictures that their bucket enlarges are left out
     bool read_timesteps = false;
-    int64_t max_image_pixels = 0;
+    int64_t max_image_pixels = kMaxImagePixels;
 };
 
 class PictureTable : public Dataset {

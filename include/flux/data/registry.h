@@ -25,8 +25,8 @@ struct DatasetSettings {
     BucketSettings buckets{};  // for data sets that know the sizes of their pictures
     bool validation = false;   // small pictures are enlarged, not left out; timesteps are read
     RemoteSettings remote{};   // where shards that are not local are kept
-    std::filesystem::path index_folder{};    // see shard_index.h; empty: shards are always scanned
-    int64_t max_image_pixels = 933'120'000;  // larger pictures are refused before memory is taken
+    std::filesystem::path index_folder{};  // see shard_index.h; empty: shards are always scanned
+    int64_t max_image_pixels = kMaxImagePixels;  // larger ones are refused before memory is taken
 };
 
 /// Opens a data set. Throws ConfigError for an unknown name (offers the nearest) or a path that

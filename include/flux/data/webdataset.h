@@ -26,7 +26,7 @@ struct WebDatasetSettings {
     bool skip_low_resolution = true;  // leave out pictures with a side below img_size
     BucketSettings buckets{};         // where on, pictures that their bucket enlarges are left out
     bool read_timesteps = false;      // from "timestep" in the .json member
-    int64_t max_image_pixels = 0;
+    int64_t max_image_pixels = kMaxImagePixels;
     int index_threads = 4;
     std::filesystem::path index_folder{};  // see shard_index.h; empty: shards are always scanned
     ShardLimits shard_limits{};
