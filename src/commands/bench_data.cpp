@@ -27,6 +27,7 @@
 #include "flux/data/payload.h"
 #include "flux/data/saved_folder.h"
 #include "flux/data/stored_encodings.h"
+#include "flux/data/tar_sample.h"
 #include "flux/data/webdataset.h"
 #include "flux/encoders/tokenizer.h"
 
@@ -53,36 +54,26 @@ struct Samples {
     std::vector<std::string> captions;
 };
 
-std::vector<uint8_t> read_member(const data::ShardReader& reader,
-                                 const data::IndexedMember& member) {
-    std::vector<uint8_t> bytes(member.size);
-    bytes.resize(reader.read_at(member.offset, bytes));
-    return bytes;
-}
-
 /// Pictures that training would take, with the text beside them.
 void add_shard(const fs::path& path, const Options& options, Samples& samples) {
     const data::ShardReader reader{data::Shard(path, data::kUnpackedShardBytes)};
     for (const data::IndexedSample& sample : data::index_tar(reader).samples) {
-        const data::IndexedMember* picture = sample.picture_member();
-        if (!sample.problem.empty() || picture == nullptr ||
+        if (!data::problem_of(sample).empty() ||
             static_cast<int64_t>(samples.files.size()) == options.samples) {
             continue;
         }
-        std::vector<uint8_t> file = read_member(reader, *picture);
         try {
+            const data::TarSample parts = data::parts_of(sample);
+            std::string caption = data::read_caption(parts, reader);
+            std::vector<uint8_t> file = data::read_picture(parts, reader);
             data::Raster decoded = data::decode_image(file, data::kMaxImagePixels);
             if (std::min(decoded.width, decoded.height) < options.img_size) {
                 continue;
             }
             samples.decoded.push_back(std::move(decoded));
+            samples.files.push_back(std::move(file));
+            samples.captions.push_back(std::move(caption));
         } catch (const Error&) {  // training would leave it out, too
-            continue;
-        }
-        samples.files.push_back(std::move(file));
-        if (const data::IndexedMember* text = sample.member("txt")) {
-            const std::vector<uint8_t> bytes = read_member(reader, *text);
-            samples.captions.emplace_back(bytes.begin(), bytes.end());
         }
     }
 }

@@ -1,53 +1,19 @@
 #include "flux/data/webdataset.h"
 
 #include <algorithm>
-#include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "data/fingerprint.h"
-#include "data/limits.h"
 #include "data/sample_picture.h"
 #include "data/shard_index.h"
-#include "data/timestep.h"
 #include "flux/base/error.h"
 #include "flux/base/log.h"
 #include "flux/base/storage_error.h"
-#include "flux/base/utf8.h"
 
 namespace flux::data {
 namespace {
 
 constexpr int kMaxWarnings = 20;
-
-nlohmann::json parse_json(const std::string& text) {
-    try {
-        return nlohmann::json::parse(text);
-    } catch (const nlohmann::json::exception& error) {
-        fail("the .json member is not valid: {}", error.what());
-    }
-}
-
-/// Why a sample cannot be used, as far as the index tells.
-std::string problem_of(const IndexedSample& sample) {
-    if (!sample.problem.empty()) {
-        return sample.problem;
-    }
-    std::string extensions;
-    for (const IndexedMember& member : sample.members) {
-        extensions += (extensions.empty() ? "." : ", .") + member.extension;
-    }
-    if (sample.picture_member() == nullptr) {
-        return fmt::format(
-            "has no picture (.png, .jpg, .webp, .gif or .bmp), only {}; the name's "
-            "first dot begins the extension",
-            extensions);
-    }
-    if (sample.member("txt") == nullptr && sample.member("json") == nullptr) {
-        return fmt::format("has no caption (.txt or .json), only {}", extensions);
-    }
-    return {};
-}
 
 }  // namespace
 
@@ -111,15 +77,10 @@ void WebDataset::add_sample(const IndexedSample& sample) {
         ++low_resolution_samples_;
         return;
     }
-    const auto extent = [](const IndexedMember* member) {
-        return member != nullptr ? Extent{member->offset, member->size} : Extent{};
-    };
     if (!problem.empty()) {
         problems_[size()] = problem;
     }
-    rows_.push_back({sample.key, static_cast<uint32_t>(shards_.size() - 1),
-                     extent(sample.picture_member()), extent(sample.member("txt")),
-                     extent(sample.member("json"))});
+    rows_.push_back({sample.key, static_cast<uint32_t>(shards_.size() - 1), parts_of(sample)});
 }
 
 /// Rows that no bucket takes go, and the others move up.
@@ -201,7 +162,7 @@ std::string WebDataset::caption(int64_t row_number) const {
     const Row& row = rows_.at(static_cast<size_t>(row_number));
     try {
         check_known(row_number);
-        return read_caption(row, *cache_.open(shards_[row.shard]));
+        return read_caption(row.parts, *cache_.open(shards_[row.shard]));
     } catch (const Error& error) {
         fail_at(describe(row_number), error);
     }
@@ -229,47 +190,11 @@ Sample WebDataset::read(int64_t row_number, uint32_t epoch) const {
 /// before the picture is decoded.
 std::vector<uint8_t> WebDataset::read_files(const Row& row, Sample& sample) const {
     const auto reader = cache_.open(shards_[row.shard]);
-    sample.caption = read_caption(row, *reader);
+    sample.caption = read_caption(row.parts, *reader);
     if (settings_.read_timesteps) {
-        sample.timestep = read_timestep(row, *reader);
+        sample.timestep = read_timestep(row.parts, *reader);
     }
-    return read_member<std::vector<uint8_t>>(*reader, row.picture.offset, row.picture.size,
-                                             kMaxPictureBytes);
-}
-
-std::string WebDataset::read_caption(const Row& row, const ShardReader& reader) const {
-    const Extent& extent = row.text.present() ? row.text : row.json;
-    std::string text = read_member<std::string>(reader, extent.offset, extent.size, kMaxTextBytes);
-    if (!row.text.present()) {
-        const nlohmann::json json = parse_json(text);
-        const auto caption = json.find("caption");
-        if (!json.is_object() || caption == json.end() || !caption->is_string()) {
-            fail("has no caption: no .txt member, and the .json has no text under \"caption\"");
-        }
-        return caption->get<std::string>();
-    }
-    if (const auto bad = first_invalid_utf8(text)) {
-        fail("the .txt member is not UTF-8 at byte {}", *bad);
-    }
-    return text;
-}
-
-int64_t WebDataset::read_timestep(const Row& row, const ShardReader& reader) const {
-    if (!row.json.present()) {
-        return -1;
-    }
-    const nlohmann::json json =
-        parse_json(read_member<std::string>(reader, row.json.offset, row.json.size, kMaxTextBytes));
-    if (!json.is_object() || !json.contains("timestep") || json.at("timestep").is_null()) {
-        return -1;
-    }
-    const nlohmann::json& timestep = json.at("timestep");
-    constexpr uint64_t kLargest = std::numeric_limits<int64_t>::max();
-    if (!timestep.is_number_integer() ||
-        (timestep.is_number_unsigned() && timestep.get<uint64_t>() > kLargest)) {
-        fail_timestep(timestep.dump());
-    }
-    return check_timestep(timestep.get<int64_t>());
+    return read_picture(row.parts, *reader);
 }
 
 uint64_t WebDataset::fingerprint() const {
@@ -282,7 +207,7 @@ uint64_t WebDataset::fingerprint() const {
     }
     fingerprint.add(rows_.size());
     for (const Row& row : rows_) {
-        fingerprint.add(row.shard).add(row.key).add(row.picture.offset);
+        fingerprint.add(row.shard).add(row.key).add(row.parts.picture.offset);
     }
     add_to(fingerprint, buckets());
     return fingerprint.value();

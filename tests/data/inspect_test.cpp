@@ -3,7 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "data/tar_bytes.h"
 #include "data/tar_writer.h"
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+#include "flux/base/png.h"
+#include "flux/data/registry.h"
 #include "support/reference.h"
 
 namespace flux::data {
@@ -41,6 +46,26 @@ TEST(Inspect, CountsAndListsWhatIsBad) {
     EXPECT_EQ(sheet.height, kThumbnailSide);
     EXPECT_EQ(sheet.rgb.front(), 9);
     EXPECT_EQ(sheet.rgb.back(), 9);
+}
+
+// What training takes and what it refuses: an empty .txt counts before the .json.
+TEST(Inspect, ReadsTarSamplesByTheRulesOfTraining) {
+    const test::TemporaryFolder folder;
+    const std::string png = encode_png(Image{16, 16, std::vector<uint8_t>(768)}.view());
+    write_text(folder.path() / "a.tar",
+               test::tar_member("empty.png", png) + test::tar_member("empty.txt", "") +
+                   test::tar_member("empty.json", R"({"caption": "other"})") +
+                   test::tar_member("nine.png", png) +
+                   test::tar_member("nine.json", R"({"caption": "x", "timestep": 9})") +
+                   test::tar_end());
+    const std::string tar = folder.path() / "a.tar";
+    const Inspection result = inspect(tar, 1, 0);
+    const auto dataset =
+        make_dataset({.name = "webdataset", .path = tar, .img_size = 16, .validation = true});
+    EXPECT_EQ(dataset->read(0, 0).caption, "");
+    ASSERT_EQ(result.problems.size(), 1u);
+    EXPECT_THAT([&] { dataset->read(1, 0); },
+                testing::ThrowsMessage<Error>(testing::StrEq(result.problems[0])));
 }
 
 TEST(Inspect, SheetsHaveRowsOfEight) {

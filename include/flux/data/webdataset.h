@@ -15,6 +15,7 @@
 #include "flux/data/shard.h"
 #include "flux/data/shard_cache.h"
 #include "flux/data/tar_index.h"
+#include "flux/data/tar_sample.h"
 
 namespace flux::data {
 
@@ -54,16 +55,10 @@ public:
     std::string source(int64_t row) const override;
 
 private:
-    struct Extent {
-        uint64_t offset = 0;
-        uint64_t size = kAbsent;
-        static constexpr uint64_t kAbsent = ~uint64_t{0};
-        bool present() const { return size != kAbsent; }
-    };
     struct Row {
         std::string key;
         uint32_t shard = 0;
-        Extent picture, text, json;
+        TarSample parts;
     };
 
     void add_shard(Shard shard, const TarIndex& index);
@@ -73,8 +68,6 @@ private:
     void log_contents() const;
     void check_known(int64_t row_number) const;
     std::vector<uint8_t> read_files(const Row& row, Sample& sample) const;
-    std::string read_caption(const Row& row, const ShardReader& reader) const;
-    int64_t read_timestep(const Row& row, const ShardReader& reader) const;
 
     WebDatasetSettings settings_;
     mutable ShardCache cache_;  // reading opens shards; safe to share between threads
