@@ -7,6 +7,7 @@
 #include "flux/base/error.h"
 #include "flux/data/image_decode.h"
 #include "flux/data/image_transform.h"
+#include "fuzz/png_mutator.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     using namespace flux::data;
@@ -26,4 +27,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     } catch (const flux::Error&) {
     }
     return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+    return flux::fuzz::mutate_picture(data, size, max_size, seed);
 }

@@ -39,7 +39,7 @@ arrow)
     includes+=(-isystem "$packages/pyarrow/include") seed_names=('*.arrow') ;;
 image)
     sources=(src/data/{image_resize,image_transform,resize_avx2,resize_taps}.cpp "${decoders[@]}")
-    libraries=("${codecs[@]}") seed_names=('*.jpg' '*.png' '*.webp' '*.gif') ;;
+    libraries=("${codecs[@]}" -lz) seed_names=('*.jpg' '*.png' '*.webp' '*.gif') ;;
 *) echo "fuzz: $target: unknown target; there are tokenizer, tar, safetensors, npy, arrow, image" >&2; exit 2 ;;
 esac
 
