@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <utility>
 
 #include "data/limits.h"
 #include "data/parallel_for.h"
@@ -84,7 +85,7 @@ Raster square_of(const Raster& picture, int side) {
     if (square.mode != Mode::kCmyk) {
         return square;
     }
-    return {side, side, Mode::kRgb, to_rgb(square).rgb, {}};  // PNG has no CMYK
+    return {side, side, Mode::kRgb, to_rgb(std::move(square)).rgb, {}};  // PNG has no CMYK
 }
 
 }  // namespace

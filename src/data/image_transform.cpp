@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "flux/base/error.h"
 #include "flux/data/image_resize.h"
@@ -55,12 +56,14 @@ CropOffset draw_crop(const ResizePlan& plan, PictureShape shape, const Draw& dra
             static_cast<int>(draw.below(plan.height - shape.height + 1, 1))};
 }
 
-Image to_rgb(const Raster& raster) {
+Image to_rgb(Raster raster) {
+    if (raster.mode == Mode::kRgb) {
+        return {raster.width, raster.height, std::move(raster.data)};
+    }
     Image image{raster.width, raster.height, {}};
     image.rgb.resize(size_t(raster.width) * raster.height * 3);
     switch (raster.mode) {
-        case Mode::kRgb:
-            image.rgb = raster.data;
+        case Mode::kRgb:  // has returned
             break;
         case Mode::kBilevel:
         case Mode::kGray:

@@ -6,19 +6,10 @@
 
 #include <cstring>
 
+#include "data/planes.h"
+
 namespace flux::data {
 namespace {
-
-/// Colours interleaved -> [3, H, W].
-void store_planes(const Image& image, uint8_t* planes) {
-    const size_t pixels = size_t(image.width) * image.height;
-    const uint8_t* from = image.rgb.data();
-    for (size_t i = 0; i < pixels; ++i, from += 3) {
-        planes[i] = from[0];
-        planes[pixels + i] = from[1];
-        planes[2 * pixels + i] = from[2];
-    }
-}
 
 void store(PictureBatch& batch, int64_t place, Sample& sample) {
     const int64_t height = batch.images.size(2);
@@ -26,8 +17,8 @@ void store(PictureBatch& batch, int64_t place, Sample& sample) {
     TORCH_CHECK(sample.image.width == width && sample.image.height == height, "sample ", sample.key,
                 ": the data set returned a picture of ", sample.image.width, " x ",
                 sample.image.height, " pixels, not of ", width, " x ", height);
-    store_planes(sample.image,
-                 batch.images.mutable_data_ptr<uint8_t>() + place * 3 * height * width);
+    to_planes(sample.image.rgb.data(), static_cast<size_t>(height * width),
+              batch.images.mutable_data_ptr<uint8_t>() + place * 3 * height * width);
     batch.captions[static_cast<size_t>(place)] = std::move(sample.caption);
 }
 

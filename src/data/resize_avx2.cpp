@@ -1,6 +1,6 @@
 // A weight of 23 bits does not fit the 16-bit multiply-add, so it is taken apart, weight = high *
 // 2^11 + low, and both parts are summed on their own. All arithmetic is modulo 2^32 and the total
-// fits, so the sum is exact. Four rows share the weights of an output pixel.
+// fits, so the sum is exact. Eight rows share the weights of an output pixel.
 #include "data/resize_avx2.h"
 
 #include <algorithm>
@@ -14,18 +14,22 @@
 namespace flux::data {
 
 #if defined(__x86_64__)
+#define FLUX_AVX2 inline __attribute__((target("avx2"), always_inline))
 namespace {
 
 constexpr int kLowBits = 11;
 constexpr int kGroup = 4;  // source pixels a step
-constexpr int kRows = 4;
-constexpr size_t kPadding = 32;  // bytes that loads may reach beyond a row
+constexpr int kVectors = 4;
+constexpr int kRows = 2 * kVectors;  // one in each half of a vector
+constexpr size_t kPadding = 32;      // bytes that loads may reach beyond a row
 
-/// For each step of four taps: the high parts, then the low parts, in the order of the loads.
-struct GroupWeights {
-    std::array<int16_t, 16> high;
-    std::array<int16_t, 16> low;
+/// The parts of the weights of two neighbouring taps, as one multiply-add takes them.
+struct PairWeights {
+    std::array<int16_t, 2> high;
+    std::array<int16_t, 2> low;
 };
+
+using GroupWeights = std::array<PairWeights, kGroup / 2>;
 
 struct GroupedTaps {
     std::vector<GroupWeights> weights;
@@ -34,78 +38,113 @@ struct GroupedTaps {
 
 GroupedTaps group_taps(const Taps& taps) {
     GroupedTaps grouped;
+    grouped.begin.reserve(taps.ranges.size() + 1);
+    grouped.weights.reserve(taps.ranges.size() * ((taps.max_count + kGroup - 1) / kGroup));
     for (size_t x = 0; x < taps.ranges.size(); ++x) {
         grouped.begin.push_back(static_cast<int>(grouped.weights.size()));
         const int count = taps.ranges[x].count;
         const int32_t* fixed = taps.fixed_of(static_cast<int>(x));
         for (int tap = 0; tap < count; tap += kGroup) {
-            GroupWeights group{};
-            for (int i = 0; i < 16; ++i) {
-                const int at = tap + i / 8 * 2 + i % 2;  // lanes hold taps 0 1 and 2 3
-                const int32_t weight = at < count ? fixed[at] : 0;
-                group.high[i] = static_cast<int16_t>(weight >> kLowBits);
-                group.low[i] = static_cast<int16_t>(weight & ((1 << kLowBits) - 1));
+            GroupWeights& group = grouped.weights.emplace_back();
+            for (int i = 0; i < std::min(kGroup, count - tap); ++i) {
+                PairWeights& pair = group[i / 2];
+                pair.high[i % 2] = static_cast<int16_t>(fixed[tap + i] >> kLowBits);
+                pair.low[i % 2] = static_cast<int16_t>(fixed[tap + i] & ((1 << kLowBits) - 1));
             }
-            grouped.weights.push_back(group);
         }
     }
     grouped.begin.push_back(static_cast<int>(grouped.weights.size()));
     return grouped;
 }
 
-/// Shuffle that brings the two pixels of a lane beside each other, channel by channel, as 16 bits.
+/// Shuffle that brings pixels first and first + 1 of either half beside each other, channel by
+/// channel, as 16 bits.
 template <int kChannels>
-std::array<int8_t, 32> pairing() {
+std::array<int8_t, 32> pairing(int first) {
     std::array<int8_t, 32> mask;
     mask.fill(-1);
-    for (int lane = 0; lane < 2; ++lane) {
+    for (int half = 0; half < 2; ++half) {
         for (int channel = 0; channel < kChannels; ++channel) {
             for (int pixel = 0; pixel < 2; ++pixel) {
-                mask[lane * 16 + channel * 4 + pixel * 2] =
-                    static_cast<int8_t>((lane * 2 + pixel) * kChannels + channel);
+                mask[half * 16 + channel * 4 + pixel * 2] =
+                    static_cast<int8_t>((first + pixel) * kChannels + channel);
             }
         }
     }
     return mask;
 }
 
+FLUX_AVX2 __m256i load(const std::array<int8_t, 32>& bytes) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes.data()));
+}
+
+/// The same two parts for all lanes.
+FLUX_AVX2 __m256i broadcast(const std::array<int16_t, 2>& parts) {
+    int both;
+    std::memcpy(&both, parts.data(), sizeof(both));
+    return _mm256_set1_epi32(both);
+}
+
+FLUX_AVX2 __m256i load_halves(const uint8_t* first, const uint8_t* second) {
+    return _mm256_inserti128_si256(
+        _mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(first))),
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(second)), 1);
+}
+
+/// One pixel of every row. The first halves hold the even rows, the second halves the odd ones.
+template <int kBytes>
+FLUX_AVX2 void store_pixels(const __m256i (&sums)[kVectors], const std::array<uint8_t*, kRows>& out,
+                            size_t offset) {
+    const __m256i bytes = _mm256_packus_epi16(_mm256_packs_epi32(sums[0], sums[1]),
+                                              _mm256_packs_epi32(sums[2], sums[3]));
+    const __m128i halves[] = {_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)};
+    for (int half = 0; half < 2; ++half) {
+        const int pixels[] = {
+            _mm_extract_epi32(halves[half], 0), _mm_extract_epi32(halves[half], 1),
+            _mm_extract_epi32(halves[half], 2), _mm_extract_epi32(halves[half], 3)};
+        for (int v = 0; v < kVectors; ++v) {
+            std::memcpy(out[2 * v + half] + offset, &pixels[v], kBytes);
+        }
+    }
+}
+
 template <int kChannels>
-__attribute__((target("avx2"))) void filter_four_rows(const std::array<const uint8_t*, kRows>& rows,
+__attribute__((target("avx2"))) void filter_row_group(const std::array<const uint8_t*, kRows>& rows,
                                                       const Taps& taps, const GroupedTaps& grouped,
                                                       const std::array<uint8_t*, kRows>& out) {
-    const auto mask_bytes = pairing<kChannels>();
-    const __m256i mask = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(mask_bytes.data()));
-    const __m128i half = _mm_set1_epi32(1 << (kPrecisionBits - 1));
-    for (size_t x = 0; x < taps.ranges.size(); ++x) {
+    const __m256i masks[] = {load(pairing<kChannels>(0)), load(pairing<kChannels>(2))};
+    const size_t out_bytes = taps.ranges.size() * kChannels;
+    size_t to = 0;
+    for (size_t x = 0; x < taps.ranges.size(); ++x, to += kChannels) {
         size_t offset = size_t(taps.ranges[x].first) * kChannels;
-        __m256i high[kRows], low[kRows];
-        for (int r = 0; r < kRows; ++r) {
-            high[r] = low[r] = _mm256_setzero_si256();
+        __m256i high[kVectors], low[kVectors];
+        for (int v = 0; v < kVectors; ++v) {
+            high[v] = _mm256_setzero_si256();
+            low[v] = _mm256_set1_epi32(1 << (kPrecisionBits - 1));
         }
         for (int g = grouped.begin[x]; g < grouped.begin[x + 1]; ++g) {
             const GroupWeights& group = grouped.weights[g];
-            const auto* parts = reinterpret_cast<const __m256i*>(group.high.data());
-            const __m256i high_weights = _mm256_loadu_si256(parts);
-            const __m256i low_weights = _mm256_loadu_si256(parts + 1);
-            for (int r = 0; r < kRows; ++r) {
-                const __m128i bytes =
-                    _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[r] + offset));
-                const __m256i pixels =
-                    _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), mask);
-                high[r] = _mm256_add_epi32(high[r], _mm256_madd_epi16(pixels, high_weights));
-                low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(pixels, low_weights));
+            const __m256i high_weights[] = {broadcast(group[0].high), broadcast(group[1].high)};
+            const __m256i low_weights[] = {broadcast(group[0].low), broadcast(group[1].low)};
+            for (int v = 0; v < kVectors; ++v) {
+                const __m256i bytes = load_halves(rows[2 * v] + offset, rows[2 * v + 1] + offset);
+                for (int pair = 0; pair < kGroup / 2; ++pair) {
+                    const __m256i pixels = _mm256_shuffle_epi8(bytes, masks[pair]);
+                    high[v] =
+                        _mm256_add_epi32(high[v], _mm256_madd_epi16(pixels, high_weights[pair]));
+                    low[v] = _mm256_add_epi32(low[v], _mm256_madd_epi16(pixels, low_weights[pair]));
+                }
             }
             offset += size_t{kGroup} * kChannels;
         }
-        for (int r = 0; r < kRows; ++r) {
-            const __m256i lanes = _mm256_add_epi32(_mm256_slli_epi32(high[r], kLowBits), low[r]);
-            const __m128i sums = _mm_add_epi32(
-                half,
-                _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1)));
-            const __m128i values = _mm_srai_epi32(sums, kPrecisionBits);
-            const __m128i words = _mm_packs_epi32(values, values);
-            const int pixel = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
-            std::memcpy(out[r] + x * kChannels, &pixel, kChannels);
+        for (int v = 0; v < kVectors; ++v) {
+            low[v] = _mm256_srai_epi32(
+                _mm256_add_epi32(_mm256_slli_epi32(high[v], kLowBits), low[v]), kPrecisionBits);
+        }
+        if (to + 4 <= out_bytes) {  // whole words: the next pixels cover what is too much
+            store_pixels<4>(low, out, to);
+        } else {
+            store_pixels<kChannels>(low, out, to);
         }
     }
 }
@@ -128,7 +167,7 @@ void filter_rows(const Raster& source, const Taps& taps, int first_row, Raster& 
                 rows[r] = copy;
             }
         }
-        filter_four_rows<kChannels>(rows, taps, grouped, to);
+        filter_row_group<kChannels>(rows, taps, grouped, to);
     }
 }
 

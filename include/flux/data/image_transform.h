@@ -35,6 +35,6 @@ Image to_cropped_rgb(const Raster& raster, PictureShape shape, CropOffset offset
 
 /// The whole picture as RGB: palette looked up, CMYK converted without a profile, 16-bit grey
 /// clipped at 255, alpha dropped.
-Image to_rgb(const Raster& raster);
+Image to_rgb(Raster raster);
 
 }  // namespace flux::data
