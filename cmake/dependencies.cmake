@@ -34,7 +34,7 @@ target_link_libraries(flux_torch INTERFACE torch_cpu c10 Threads::Threads)
 
 # Apache Arrow, with its headers, comes in the pyarrow wheel; only src/data/arrow_* uses it.
 set(FLUX_ARROW_ROOT ${FLUX_SITE_PACKAGES}/pyarrow CACHE PATH "Folder of Arrow C++ 26 (holds include/ and libarrow.so.2600)")
-foreach(library arrow parquet)
+foreach(library arrow arrow_s3 parquet)
     if(NOT EXISTS ${FLUX_ARROW_ROOT}/lib${library}.so.2600)
         message(FATAL_ERROR "Arrow not found in '${FLUX_ARROW_ROOT}': run scripts/setup.sh or set FLUX_ARROW_ROOT")
     endif()
@@ -43,6 +43,7 @@ foreach(library arrow parquet)
     target_include_directories(flux_${library} SYSTEM INTERFACE ${FLUX_ARROW_ROOT}/include)
 endforeach()
 add_library(flux::arrow ALIAS flux_arrow)
+add_library(flux::arrow_s3 ALIAS flux_arrow_s3)
 add_library(flux::parquet ALIAS flux_parquet)
 
 # The CUDA kernels: nvcc 13 from the host or from the wheels that scripts/setup.sh installs. Without it the build goes

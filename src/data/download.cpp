@@ -1,13 +1,8 @@
 #include "data/download.h"
 
-#include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <thread>
-
 #include "data/http_client.h"
+#include "data/retries.h"
 #include "flux/base/error.h"
-#include "flux/base/log.h"
 
 namespace flux::data {
 namespace {
@@ -91,26 +86,20 @@ std::string what_is_missing(const HttpReply& reply, const BodyWriter& body, Cach
                : fmt::format("{} of {} bytes have come", file.size(), *reply.total);
 }
 
-double delay_before(int idle, double asked_s, const RemoteSettings& settings) {
-    const double doubled = settings.first_delay_s * std::pow(2.0, std::min(idle, 20));
-    return std::min(std::max(doubled, asked_s), settings.most_delay_s);
-}
-
 }  // namespace
 
 void download(const std::string& url, CacheFile& file, const RemoteSettings& settings) {
     const HttpSettings http{.token = settings.token,
                             .token_url = settings.endpoint,
                             .stall_timeout_s = settings.stall_timeout_s};
-    int idle = 0;
-    std::string problem;
-    for (int attempt = 0; attempt < settings.most_attempts; ++attempt) {
+    Retries retries(url, file, settings);
+    for (;;) {
+        retries.begin();
         BodyWriter body(file);
-        const uint64_t before = file.size();
         const HttpReply reply = http_get(
-            url, before, file.validator(), http,
+            url, file.size(), file.validator(), http,
             [&](const HttpReply& head, std::span<const char> bytes) { body.take(head, bytes); });
-        problem = what_is_missing(reply, body, file);
+        const std::string problem = what_is_missing(reply, body, file);
         if (problem.empty()) {
             return file.commit();
         }
@@ -120,16 +109,8 @@ void download(const std::string& url, CacheFile& file, const RemoteSettings& set
         if (reply.status == 416) {  // the file here is no beginning of that on the server
             file.restart({});
         }
-        idle = file.size() > before ? 0 : idle + 1;
-        if (idle == settings.attempts) {
-            break;
-        }
-        const double delay_s = delay_before(idle, reply.retry_after_s, settings);
-        log::warning("{}: {}; going on at byte {} in {:.1f} s", url, problem, file.size(), delay_s);
-        std::this_thread::sleep_for(std::chrono::duration<double>(delay_s));
+        retries.after_failure(problem, reply.retry_after_s);
     }
-    fail("{}: given up after {} attempts that brought nothing: {}; start again to go on at byte {}",
-         url, idle, problem, file.size());
 }
 
 }  // namespace flux::data

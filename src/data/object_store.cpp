@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "data/arrow_objects.h"
 #include "data/cache_file.h"
 #include "data/download.h"
 #include "data/parallel_for.h"
@@ -35,20 +36,15 @@ std::string base_name(std::string_view item) {
 }
 
 fs::path cache_path(const std::string& item, const RemoteSettings& settings) {
-    return settings.cache_dir / fmt::format("{:016x}", fnv1a(item)) / base_name(item);
+    const std::string identity = is_object(item) ? object_identity(item, settings) : item;
+    return settings.cache_dir / fmt::format("{:016x}", fnv1a(identity)) / base_name(item);
 }
 
-fs::path fetch(const std::string& item, const RemoteSettings& settings) {
-    fs::path path = cache_path(item, settings);
-    CacheFile file(path, settings.cache_dir, settings.cache_bytes);
-    if (!file.finished()) {
-        if (item.starts_with(kPipe)) {
-            spool(item.substr(kPipe.size()), file, settings);
-        } else {
-            download(item, file, settings);
-        }
+void check_cache_dir(const std::string& item, const RemoteSettings& settings) {
+    if (settings.cache_dir.empty()) {
+        fail("{}: no folder is set that could keep shards from the network", item);
     }
-    return path;
+    make_writable_folder(settings.cache_dir, "choose another with dataloader.cache_dir");
 }
 
 /// The URLs of a repository's tar shards in name order. The list is kept like a shard: later starts
@@ -59,7 +55,8 @@ std::vector<std::string> shards_of_repository(const std::string& item,
     const std::string list_url = fmt::format("{}/api/datasets/{}", settings.endpoint, name);
     std::vector<std::string> urls;
     try {
-        const nlohmann::json list = nlohmann::json::parse(read_text(fetch(list_url, settings)));
+        const nlohmann::json list =
+            nlohmann::json::parse(read_text(fetch_shard(list_url, settings)));
         for (const nlohmann::json& entry : list.at("siblings")) {
             const auto file = entry.at("rfilename").get<std::string>();
             if (is_shard_name(file)) {
@@ -93,39 +90,67 @@ RemoteSettings remote_settings_from_environment() {
         }
         settings.endpoint = endpoint;
     }
+    settings.s3_endpoint = environment("AWS_ENDPOINT_URL_S3");
+    if (settings.s3_endpoint.empty()) {
+        settings.s3_endpoint = environment("AWS_ENDPOINT_URL");
+    }
+    settings.gs_endpoint = environment("STORAGE_EMULATOR_HOST");
     return settings;
 }
 
 bool is_remote(std::string_view item) {
-    constexpr std::array<std::string_view, 4> kBeginnings{"http://", "https://", kRepository,
-                                                          kPipe};
+    constexpr std::array<std::string_view, 6> kBeginnings{"http://", "https://",  "s3://",
+                                                          "gs://",   kRepository, kPipe};
     return std::any_of(kBeginnings.begin(), kBeginnings.end(),
                        [&](std::string_view beginning) { return item.starts_with(beginning); });
 }
 
-std::vector<fs::path> fetch_shards(std::span<const std::string> items,
-                                   const RemoteSettings& settings) {
-    if (settings.cache_dir.empty()) {
-        fail("{}: no folder is set that could keep shards from the network", items.front());
-    }
-    make_writable_folder(settings.cache_dir, "choose another with dataloader.cache_dir");
-    std::vector<std::string> urls;
+std::vector<std::string> list_shards(std::span<const std::string> items,
+                                     const RemoteSettings& settings) {
+    std::vector<std::string> addresses;
     for (const std::string& item : items) {
-        if (item.starts_with(kRepository)) {
-            const std::vector<std::string> inside = shards_of_repository(item, settings);
-            urls.insert(urls.end(), inside.begin(), inside.end());
+        if (item.starts_with(kRepository) || is_object(item)) {
+            check_cache_dir(item, settings);
+            const std::vector<std::string> inside = is_object(item)
+                                                        ? find_objects(item, settings)
+                                                        : shards_of_repository(item, settings);
+            addresses.insert(addresses.end(), inside.begin(), inside.end());
         } else {
-            urls.push_back(item);
+            addresses.push_back(item);
         }
     }
+    return addresses;
+}
+
+fs::path fetch_shard(const std::string& item, const RemoteSettings& settings) {
+    check_cache_dir(item, settings);
+    fs::path path = cache_path(item, settings);
+    CacheFile file(path, settings.cache_dir, settings.cache_bytes);
+    if (!file.finished()) {
+        if (item.starts_with(kPipe)) {
+            spool(item.substr(kPipe.size()), file, settings);
+        } else if (is_object(item)) {
+            copy_object(item, file, settings);
+        } else {
+            download(item, file, settings);
+        }
+    }
+    return path;
+}
+
+std::vector<fs::path> fetch_shards(std::span<const std::string> addresses,
+                                   const RemoteSettings& settings) {
+    std::vector<fs::path> paths(addresses.size());
+    if (addresses.empty()) {
+        return paths;
+    }
     log::info("{} remote shards are kept in {}; what is missing there is fetched first",
-              urls.size(), settings.cache_dir.string());
-    std::vector<fs::path> paths(urls.size());
-    Progress progress({.label = "fetch", .unit = "shards", .total = std::ssize(urls)});
+              addresses.size(), settings.cache_dir.string());
+    Progress progress({.label = "fetch", .unit = "shards", .total = std::ssize(addresses)});
     std::atomic<int64_t> done{0};
-    parallel_for(std::ssize(urls), settings.downloads, [&](int64_t i) {
+    parallel_for(std::ssize(addresses), settings.downloads, [&](int64_t i) {
         const auto place = static_cast<size_t>(i);
-        paths[place] = fetch(urls[place], settings);
+        paths[place] = fetch_shard(addresses[place], settings);
         progress.update(++done);
     });
     progress.finish();

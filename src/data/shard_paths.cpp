@@ -1,6 +1,8 @@
 // Which files a tar data set's path names.
 #include <algorithm>
+#include <iterator>
 #include <unordered_set>
+#include <utility>
 
 #include "data/brace_expand.h"
 #include "data/path_list.h"
@@ -49,25 +51,49 @@ void add_local(const std::string& items, std::vector<fs::path>& found) {
 
 }  // namespace
 
-std::vector<fs::path> find_shards(const std::string& path, const RemoteSettings& remote) {
-    std::vector<fs::path> found;
+std::vector<std::string> name_shards(const std::string& path, const RemoteSettings& remote) {
+    std::vector<fs::path> local;
     const std::vector<std::string> items = fs::exists(path) ? std::vector{path} : split_list(path);
+    std::vector<std::string> named;
+    const auto take_local = [&] {
+        for (const fs::path& shard : std::exchange(local, {})) {
+            named.push_back(shard.string());
+        }
+    };
     if (std::none_of(items.begin(), items.end(), is_remote)) {
-        add_local(path, found);
+        add_local(path, local);
+        take_local();
     } else {
         for (const std::string& item : items) {
             if (is_remote(item)) {
-                const std::vector<fs::path> fetched = fetch_shards(expand_braces(item), remote);
-                found.insert(found.end(), fetched.begin(), fetched.end());
+                const std::vector<std::string> inside = list_shards(expand_braces(item), remote);
+                named.insert(named.end(), inside.begin(), inside.end());
             } else {
-                add_local(item, found);
+                add_local(item, local);
+                take_local();
             }
         }
     }
     std::unordered_set<std::string> known;  // a folder, and a shard in it
-    std::erase_if(found,
-                  [&](const fs::path& shard) { return !known.insert(shard.string()).second; });
-    return found;
+    std::erase_if(named, [&](const std::string& shard) { return !known.insert(shard).second; });
+    return named;
+}
+
+std::vector<fs::path> bring_shards(std::span<const std::string> named,
+                                   const RemoteSettings& remote) {
+    std::vector<std::string> addresses;
+    std::copy_if(named.begin(), named.end(), std::back_inserter(addresses), is_remote);
+    const std::vector<fs::path> fetched = fetch_shards(addresses, remote);
+    auto next = fetched.begin();
+    std::vector<fs::path> paths;
+    for (const std::string& name : named) {
+        paths.push_back(is_remote(name) ? *next++ : fs::path(name));
+    }
+    return paths;
+}
+
+std::vector<fs::path> find_shards(const std::string& path, const RemoteSettings& remote) {
+    return bring_shards(name_shards(path, remote), remote);
 }
 
 }  // namespace flux::data

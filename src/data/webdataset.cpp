@@ -19,16 +19,39 @@ constexpr int kMaxWarnings = 20;
 
 WebDataset::WebDataset(const WebDatasetSettings& settings)
     : settings_(settings), cache_(settings.shard_limits) {
-    std::vector<IndexedShard> indexed =
-        index_shards(find_shards(settings_.path, settings_.remote), cache_, settings_.index_threads,
-                     settings_.index_folder);
-    int warnings = 0;
+    const std::vector<std::string> named = name_shards(settings_.path, settings_.remote);
+    // A subset needs the first shards only; how many shows when they are there.
+    const size_t at_once = settings_.subset_size > 0
+                               ? static_cast<size_t>(std::max(settings_.remote.downloads, 1))
+                               : named.size();
+    for (size_t at = 0; at < named.size() && !is_complete(); at += at_once) {
+        add_shards(std::span(named).subspan(at, std::min(at_once, named.size() - at)));
+    }
+    if (warnings_ > kMaxWarnings) {
+        log::warning("{}: {} more shards with problems", settings_.path, warnings_ - kMaxWarnings);
+    }
+    if (settings_.buckets.step > 0) {
+        form_buckets();
+    }
+    check_not_empty();
+    log_contents();
+}
+
+bool WebDataset::is_complete() const {
+    return settings_.subset_size > 0 && samples_seen_ >= settings_.subset_size;
+}
+
+void WebDataset::add_shards(std::span<const std::string> named) {
     const auto warn = [&](const std::string& text) {
-        if (++warnings <= kMaxWarnings) {
+        if (++warnings_ <= kMaxWarnings) {
             log::warning("{}", text);
         }
     };
-    for (IndexedShard& entry : indexed) {
+    for (IndexedShard& entry : index_shards(bring_shards(named, settings_.remote), cache_,
+                                            settings_.index_threads, settings_.index_folder)) {
+        if (is_complete()) {
+            return;
+        }
         if (!entry.error.empty()) {
             if (skipped_shards_++ == 0) {
                 first_shard_error_ = entry.error;
@@ -47,20 +70,12 @@ WebDataset::WebDataset(const WebDatasetSettings& settings)
         }
         add_shard(std::move(*entry.shard), entry.index);
     }
-    if (warnings > kMaxWarnings) {
-        log::warning("{}: {} more shards with problems", settings_.path, warnings - kMaxWarnings);
-    }
-    if (settings_.buckets.step > 0) {
-        form_buckets();
-    }
-    check_not_empty();
-    log_contents();
 }
 
 void WebDataset::add_shard(Shard shard, const TarIndex& index) {
     shards_.push_back(std::move(shard));
     for (const IndexedSample& sample : index.samples) {
-        if (settings_.subset_size > 0 && samples_seen_ >= settings_.subset_size) {
+        if (is_complete()) {
             return;
         }
         ++samples_seen_;

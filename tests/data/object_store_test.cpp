@@ -3,20 +3,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <array>
-#include <csignal>
 #include <set>
 
 #include "data/brace_expand.h"
-#include "data/tar_writer.h"
+#include "data/noise_shard.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
-#include "flux/base/png.h"
 #include "flux/data/webdataset.h"
+#include "support/local_server.h"
 #include "support/reference.h"
 
 namespace flux::data {
@@ -26,55 +21,10 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 using Faults = std::vector<std::string>;
 
-/// tests/support/flaky_server.py while it lives.
-class Server {
+class Server : public test::LocalServer {
 public:
-    Server(const fs::path& folder, const fs::path& log, const Faults& faults) : log_(log) {
-        std::vector<std::string> words{"python3", FLUX_SOURCE_DIR "/tests/support/flaky_server.py",
-                                       folder.string(), log.string()};
-        words.insert(words.end(), faults.begin(), faults.end());
-        std::vector<char*> arguments;
-        for (std::string& word : words) {
-            arguments.push_back(word.data());
-        }
-        arguments.push_back(nullptr);
-        std::array<int, 2> ends{};
-        if (::pipe(ends.data()) != 0) {
-            throw Error("no pipe");
-        }
-        process_ = ::fork();
-        if (process_ == 0) {
-            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-            ::dup2(ends[1], STDOUT_FILENO);
-            ::close(ends[0]);
-            ::execvp(arguments[0], arguments.data());
-            ::_exit(127);
-        }
-        ::close(ends[1]);
-        std::string line;
-        for (char c = 0; ::read(ends[0], &c, 1) == 1 && c != '\n';) {
-            line += c;
-        }
-        ::close(ends[0]);
-        port_ = line;
-    }
-    ~Server() {
-        ::kill(process_, SIGKILL);
-        ::waitpid(process_, nullptr, 0);
-    }
-    Server(const Server&) = delete;
-    Server& operator=(const Server&) = delete;
-
-    std::string url(const std::string& name = {}) const {
-        return "http://127.0.0.1:" + port_ + (name.empty() ? "" : "/" + name);
-    }
-    const std::string& port() const { return port_; }
-    std::string log() const { return fs::exists(log_) ? read_text(log_) : std::string(); }
-
-private:
-    fs::path log_;
-    std::string port_;
-    pid_t process_ = -1;
+    Server(const fs::path& folder, const fs::path& log, const Faults& faults)
+        : LocalServer("python3", "flaky_server.py", folder, log, faults) {}
 };
 
 class ObjectStore : public testing::Test {
@@ -90,22 +40,8 @@ protected:
     }
     fs::path folder(const std::string& name) const { return scratch_.path() / name; }
 
-    /// Pictures of noise, so that shards have some size.
     void make_shard(const std::string& name, int first, int count) const {
-        fs::create_directories((folder("served") / name).parent_path());
-        TarWriter tar(folder("served") / name);
-        for (int i = first; i < first + count; ++i) {
-            std::vector<uint8_t> pixels(32 * 32 * 3);
-            uint32_t state = static_cast<uint32_t>(i) + 1;
-            for (uint8_t& value : pixels) {
-                state = state * 1664525 + 1013904223;
-                value = static_cast<uint8_t>(state >> 24);
-            }
-            tar.add(fmt::format("{:06}.png", i),
-                    flux::encode_png(ImageView{pixels.data(), 32, 32}));
-            tar.add(fmt::format("{:06}.txt", i), fmt::format("picture {}", i));
-        }
-        tar.finish();
+        write_noise_shard(folder("served") / name, first, count);
     }
 
     Server serve(const Faults& faults = {}) const {
@@ -205,6 +141,24 @@ TEST_F(ObjectStore, TheTokenStaysWithItsHost) {
     EXPECT_THAT(other.log(), testing::Not(HasSubstr("secret")));
     fetch_one(other.url("a.tar"));
     EXPECT_THAT(other.log(), testing::Not(HasSubstr("secret")));
+}
+
+TEST_F(ObjectStore, ASubsetFetchesOnlyTheShardsItNeeds) {
+    for (int shard = 0; shard < 6; ++shard) {
+        make_shard(fmt::format("s-{}.tar", shard), 5 * shard, 5);
+    }
+    const Server server = serve();
+    const std::string path = server.url("s-{0..5}.tar");
+    const WebDataset subset(WebDatasetSettings{.path = path,
+                                               .img_size = 32,
+                                               .subset_size = 7,
+                                               .max_image_pixels = 1 << 20,
+                                               .remote = remote_});
+    EXPECT_EQ(subset.size(), 7);
+    EXPECT_EQ(subset.caption(6), "picture 6");
+    EXPECT_THAT(server.log(), HasSubstr("/s-1.tar"));
+    EXPECT_THAT(server.log(), testing::Not(HasSubstr("/s-2.tar")));
+    EXPECT_EQ(open(path).size(), 30);
 }
 
 TEST_F(ObjectStore, ARepositoryIsItsTarShards) {

@@ -1,6 +1,7 @@
-// Shards that are not on a local disk: http(s):// URLs, repositories of a Hugging Face server and
-// the output of commands (pipe:). Each is fetched once, whole, into a cache folder and is a local
-// shard from then on, so that order, substitutes and resume stay exact.
+// Shards that are not on a local disk: http(s):// URLs, objects of s3:// and gs:// stores,
+// repositories of a Hugging Face server and the output of commands (pipe:). Each is fetched once,
+// whole, into a cache folder and is a local shard from then on, so that order, substitutes and
+// resume stay exact.
 #pragma once
 
 #include <cstdint>
@@ -23,18 +24,29 @@ struct RemoteSettings {
     double stall_timeout_s = 60;                      // without data: the connection is broken
     std::string endpoint = "https://huggingface.co";  // of hf:// repositories
     std::string token{};                              // sent to the endpoint's host only
+    std::string s3_endpoint{};                        // "http://host:port"; empty: Amazon's
+    std::string gs_endpoint{};                        // of an emulator; empty: Google's
 };
 
-/// With HF_ENDPOINT and HF_TOKEN of the environment.
+/// With HF_ENDPOINT, HF_TOKEN, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL and STORAGE_EMULATOR_HOST of
+/// the environment.
 RemoteSettings remote_settings_from_environment();
 
-/// http://, https://, hf:// or pipe:
+/// http://, https://, s3://, gs://, hf:// or pipe:
 bool is_remote(std::string_view item);
 
-/// The local files of remote items, in order; an hf:// repository ("hf://owner/name") stands for
-/// all its tar shards in name order. What the cache already holds is not fetched again. Throws
-/// Error naming the URL if a shard cannot be had or the cache would grow too large.
-std::vector<std::filesystem::path> fetch_shards(std::span<const std::string> items,
+/// The addresses of the shards that remote items name, in order: an hf:// repository
+/// ("hf://owner/name") stands for all its tar shards in name order, so does a folder or pattern of
+/// an object store for its. Fetches lists only. Throws Error for an item that names nothing.
+std::vector<std::string> list_shards(std::span<const std::string> items,
+                                     const RemoteSettings& settings);
+
+/// The local file of one address. What the cache already holds is not fetched again. Throws Error
+/// naming the URL if the shard cannot be had or the cache would grow too large.
+std::filesystem::path fetch_shard(const std::string& address, const RemoteSettings& settings);
+
+/// The local files of several, fetched side by side.
+std::vector<std::filesystem::path> fetch_shards(std::span<const std::string> addresses,
                                                 const RemoteSettings& settings);
 
 }  // namespace flux::data

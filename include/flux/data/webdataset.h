@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -34,14 +35,22 @@ struct WebDatasetSettings {
     RemoteSettings remote{};  // for items that are not local
 };
 
-/// The shards a path names, in name order (each item of a comma list on its own), ranges in braces
-/// in counting order; remote ones are fetched first. Throws Error for an item that names none.
+/// The shards a path names, local paths and remote addresses, in name order (each item of a comma
+/// list on its own), ranges in braces in counting order. Throws Error for an item that names none.
+std::vector<std::string> name_shards(const std::string& path, const RemoteSettings& remote);
+
+/// The local files of such shards: remote ones are fetched.
+std::vector<std::filesystem::path> bring_shards(std::span<const std::string> named,
+                                                const RemoteSettings& remote);
+
+/// Both.
 std::vector<std::filesystem::path> find_shards(const std::string& path,
                                                const RemoteSettings& remote = {});
 
 class WebDataset : public Dataset {
 public:
-    /// Reads through all shards. One that cannot be read is left out with a warning. Throws Error
+    /// Reads through all shards, with a subset_size through no more than that takes. One that
+    /// cannot be read is left out with a warning. Throws Error
     /// if no usable sample remains, or if a compressed shard is too large to be held in memory.
     explicit WebDataset(const WebDatasetSettings& settings);
 
@@ -61,6 +70,8 @@ private:
         TarSample parts;
     };
 
+    void add_shards(std::span<const std::string> named);
+    bool is_complete() const;
     void add_shard(Shard shard, const TarIndex& index);
     void add_sample(const IndexedSample& sample);
     void form_buckets();
@@ -78,6 +89,7 @@ private:
     std::optional<Buckets> buckets_;
     int64_t samples_seen_ = 0;
     int64_t skipped_shards_ = 0;
+    int64_t warnings_ = 0;
     std::string first_shard_error_;
     int64_t low_resolution_samples_ = 0;
 };
