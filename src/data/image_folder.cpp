@@ -5,7 +5,6 @@
 #include <cctype>
 #include <fstream>
 #include <memory>
-#include <optional>
 #include <set>
 
 #include "data/fingerprint.h"
@@ -89,13 +88,6 @@ bool is_picture(const fs::path& path) {
     return image_format(std::span(head).first(count)) != ImageFormat::kUnknown;
 }
 
-bool is_small(const fs::path& path, int side) {
-    std::ifstream file(path, std::ios::binary);
-    const auto size = probe_picture_size(reader_of(file));
-    return size &&
-           std::min(size->width, size->height) < side;  // unknown: read() says what is wrong
-}
-
 /// A file that may be of any size, read up to a limit.
 std::string read_file(const fs::path& path, uint64_t limit) {
     std::error_code error;
@@ -138,39 +130,73 @@ ImageFolder::ImageFolder(const ImageFolderSettings& settings) : settings_(settin
         }
         add_folder(folder);
     }
+    if (settings_.buckets.step > 0) {
+        form_buckets(probe_rows());
+    } else if (settings_.skip_low_resolution) {
+        drop_small(probe_rows());
+    }
+    const std::string too_small =
+        buckets_ ? "are smaller than any bucket"
+                 : fmt::format("have a side below {} pixels", settings_.img_size);
     if (rows_.empty() && low_resolution_ > 0) {
-        fail("{}: all {} pictures have a side below {} pixels: choose a smaller img_size",
-             settings_.path, low_resolution_, settings_.img_size);
+        fail("{}: all {} pictures {}: choose a smaller img_size", settings_.path, low_resolution_,
+             too_small);
     }
     if (rows_.empty()) {
         fail("{}: holds no picture (JPEG, PNG, WebP, GIF or BMP)", settings_.path);
     }
-    log::info("{}: {} pictures; {} more have a side below {} pixels and are left out",
-              settings_.path, rows_.size(), low_resolution_, settings_.img_size);
+    log::info("{}: {} pictures; {} more {} and are left out", settings_.path, rows_.size(),
+              low_resolution_, too_small);
+    if (buckets_) {
+        log::info("{}: {}", settings_.path, to_text(*buckets_));
+    }
 }
 
 void ImageFolder::add_folder(const fs::path& folder) {
     folders_.push_back(folder);
-    std::vector<std::string> names = find_pictures(folder, settings_.scan_threads);
-    if (settings_.subset_size > 0) {
-        names.resize(
-            std::min<size_t>(names.size(), static_cast<size_t>(settings_.subset_size - seen_)));
+    for (std::string& name : find_pictures(folder, settings_.scan_threads)) {
+        if (settings_.subset_size > 0 && size() == settings_.subset_size) {
+            return;
+        }
+        rows_.push_back({static_cast<uint32_t>(folders_.size() - 1), std::move(name)});
     }
-    seen_ += std::ssize(names);
-    std::vector<char> small(names.size(), 0);
-    if (settings_.skip_low_resolution) {
-        parallel_for(std::ssize(names), settings_.scan_threads, [&](int64_t i) {
-            const auto place = static_cast<size_t>(i);
-            small[place] = is_small(folder / names[place], settings_.img_size);
-        });
-    }
-    for (size_t i = 0; i < names.size(); ++i) {
-        if (small[i] != 0) {
-            ++low_resolution_;
-        } else {
-            rows_.push_back({static_cast<uint32_t>(folders_.size() - 1), std::move(names[i])});
+}
+
+/// By the heads of the files. Nothing where a head does not tell: read() says what is wrong.
+std::vector<std::optional<PictureSize>> ImageFolder::probe_rows() const {
+    std::vector<std::optional<PictureSize>> sizes(rows_.size());
+    parallel_for(size(), settings_.scan_threads, [&](int64_t row) {
+        std::ifstream file(path_of(row), std::ios::binary);
+        sizes[static_cast<size_t>(row)] = probe_picture_size(reader_of(file));
+    });
+    return sizes;
+}
+
+void ImageFolder::drop_small(std::span<const std::optional<PictureSize>> sizes) {
+    std::vector<int64_t> kept;
+    for (int64_t row = 0; row < size(); ++row) {
+        const auto& picture = sizes[static_cast<size_t>(row)];
+        if (!picture || std::min(picture->width, picture->height) >= settings_.img_size) {
+            kept.push_back(row);
         }
     }
+    keep(kept);
+}
+
+void ImageFolder::form_buckets(std::span<const std::optional<PictureSize>> sizes) {
+    BucketedRows sorted = sort_into_buckets(sizes, settings_.img_size, settings_.buckets);
+    keep(sorted.kept);
+    buckets_ = std::move(sorted.buckets);
+}
+
+/// The others are too small; those that stay move up.
+void ImageFolder::keep(std::span<const int64_t> rows) {
+    low_resolution_ = size() - std::ssize(rows);
+    std::vector<Row> kept;
+    for (const int64_t row : rows) {
+        kept.push_back(std::move(rows_[static_cast<size_t>(row)]));
+    }
+    rows_ = std::move(kept);
 }
 
 fs::path ImageFolder::path_of(int64_t row) const {
@@ -217,8 +243,9 @@ Sample ImageFolder::read(int64_t row, uint32_t epoch) const {
     StoredPicture picture = stored(row);
     try {
         return to_sample(std::move(picture),
-                         {settings_.img_size, settings_.seed, settings_.max_image_pixels}, row,
-                         epoch);
+                         {buckets_ ? buckets_->shape(row) : settings_.img_size, settings_.seed,
+                          settings_.max_image_pixels},
+                         row, epoch);
     } catch (const Error& error) {
         fail_at(describe(row), error);
     }
@@ -232,6 +259,7 @@ uint64_t ImageFolder::fingerprint() const {
     for (const Row& row : rows_) {
         fingerprint.add(row.folder).add(row.name);
     }
+    add_to(fingerprint, buckets());
     return fingerprint.value();
 }
 

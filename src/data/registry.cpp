@@ -87,13 +87,6 @@ void check_buckets(const Entry& entry, const DatasetSettings& settings) {
         fail_config("training.buckets = {}: data set \"{}\" is drawn in squares: leave it out",
                     settings.buckets.step, settings.name);
     }
-    if (entry.storage == Storage::kImageFolder) {
-        fail_config(
-            "training.buckets = {}: data set \"{}\" keeps no index of its pictures' sizes: leave "
-            "it "
-            "out, or put the pictures into tar shards",
-            settings.buckets.step, settings.name);
-    }
     if (entry.storage == Storage::kEncodings) {
         fail_config(
             "training.buckets = {}: data set \"{}\" is encoded already, all in one size: leave it "
@@ -153,6 +146,7 @@ std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& set
                                 .seed = settings.seed,
                                 .subset_size = settings.subset_size,
                                 .skip_low_resolution = !settings.validation,
+                                .buckets = settings.buckets,
                                 .max_image_pixels = settings.max_image_pixels,
                                 .scan_threads = scan_threads()});
     }

@@ -104,6 +104,39 @@ TEST_F(ImageFolderTest, SmallPicturesSubsetAndFingerprint) {
     EXPECT_NE(open()->fingerprint(), before);
 }
 
+TEST_F(ImageFolderTest, EachPictureGoesToItsBucket) {
+    const auto write_sized = [&](const std::string& stem, int width, int height) {
+        write(
+            stem + ".png",
+            encode_png(
+                Image{width, height, std::vector<uint8_t>(size_t(3) * width * height, 5)}.view()));
+        write(stem + ".txt", stem);
+    };
+    write_sized("lying", 100, 60);
+    write_sized("small", 40, 20);
+    write_sized("square", 64, 64);
+    write_sized("standing", 60, 100);
+    write("unknown.png", "no picture");
+    const auto dataset = make_dataset({.name = "image_folder",
+                                       .path = folder_.path().string(),
+                                       .img_size = 64,
+                                       .buckets = {.step = 16}});
+    ASSERT_EQ(dataset->size(), 4);
+    const std::vector<PictureShape> shapes{{80, 48}, {64, 64}, {48, 80}};
+    for (int64_t row = 0; row < 3; ++row) {
+        const Sample sample = dataset->read(row, 0);
+        EXPECT_EQ(PictureShape(sample.image.width, sample.image.height),
+                  shapes[static_cast<size_t>(row)]);
+        EXPECT_EQ(dataset->buckets()->shape(row), shapes[static_cast<size_t>(row)]);
+    }
+    EXPECT_EQ(dataset->caption(2), "standing");
+    EXPECT_THAT([&] { dataset->read(3, 0); }, ThrowsMessage<Error>(HasSubstr("unknown.png")));
+    EXPECT_NE(
+        dataset->fingerprint(),
+        make_dataset({.name = "image_folder", .path = folder_.path().string(), .img_size = 64})
+            ->fingerprint());
+}
+
 TEST_F(ImageFolderTest, RefusesPathsThatHoldNothing) {
     EXPECT_THAT([&] { open(); }, ThrowsMessage<Error>(HasSubstr("holds no picture")));
     write("file.png", png(16, 1));

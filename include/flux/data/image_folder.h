@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -17,6 +19,7 @@ struct ImageFolderSettings {
     uint64_t seed = 0;        // of the crops
     int64_t subset_size = 0;  // > 0: only so many pictures from the start, small ones counted
     bool skip_low_resolution = true;  // leave out pictures with a side below img_size
+    BucketSettings buckets{};         // where on, pictures that their bucket enlarges are left out
     int64_t max_image_pixels = kMaxImagePixels;
     int scan_threads = 4;
 };
@@ -34,6 +37,7 @@ public:
 
     int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
     PayloadShape payload() const override { return PictureShape{settings_.img_size}; }
+    const Buckets* buckets() const override { return buckets_ ? &*buckets_ : nullptr; }
     /// A picture without caption is a bad sample.
     Sample read(int64_t row, uint32_t epoch) const override;
     std::string caption(int64_t row) const override;
@@ -49,13 +53,18 @@ private:
     };
 
     void add_folder(const std::filesystem::path& folder);
+    std::vector<std::optional<PictureSize>> probe_rows() const;
+    void drop_small(std::span<const std::optional<PictureSize>> sizes);
+    void form_buckets(std::span<const std::optional<PictureSize>> sizes);
+    void keep(std::span<const int64_t> rows);
     std::filesystem::path path_of(int64_t row) const;
     std::string read_caption(int64_t row) const;
 
     ImageFolderSettings settings_;
     std::vector<std::filesystem::path> folders_;
     std::vector<Row> rows_;
-    int64_t seen_ = 0, low_resolution_ = 0;
+    std::optional<Buckets> buckets_;
+    int64_t low_resolution_ = 0;
 };
 
 }  // namespace flux::data
