@@ -214,6 +214,7 @@ Input open_input(const config::LoadedConfig& loaded, const encoders::Conditionin
     }
     const uint64_t seed = crop_seed(config, out);
     data::DatasetSettings settings = train::dataset_settings(config, seed, /*validation=*/false);
+    settings.by_shards = false;  // all rows, in the stored order
     settings.validation = data::is_validation_set(settings.name);
     Input input{data::make_dataset(settings), nullptr, settings.validation};
     const data::PayloadShape payload = input.dataset->payload();

@@ -21,10 +21,10 @@ void describe_data(Section<Training>& s) {
            .unit = "samples",
            .range = at_least(1)});
     s.row(&Training::shuffle, "shuffle",
-          {.help = "Order within an epoch: global mixes all samples, shards mixes shard by shard, "
-                   "none keeps the stored order",
-           .status = not_built("shuffling by shards",
-                               {Value(std::string("global")), Value(std::string("none"))})});
+          {.help = "Order within an epoch: global mixes all samples, for which all shards are "
+                   "fetched and indexed first; shards reads tar shards one after the other in a "
+                   "mixed order, each mixed, and fetches the next ones meanwhile; none keeps the "
+                   "stored order"});
     s.row(&Training::img_size, "img_size",
           {.help = "Side of the square pictures, a multiple of 16",
            .unit = "pixels",
@@ -150,7 +150,10 @@ void describe_dataloader(std::vector<Option>& table) {
           {.help = "Folder that keeps shards fetched over the network; empty: cache in "
                    "job.dump_folder"});
     s.row(&Dataloader::cache_size_gb, "cache_size_gb",
-          {.help = "Most that this folder may hold", .unit = "GB", .range = at_least(1, 1e9)});
+          {.help = "Most that this folder may hold; with training.shuffle = shards the shards "
+                   "that are needed latest make room",
+           .unit = "GB",
+           .range = at_least(1, 1e9)});
     s.append_to(table);
 }
 

@@ -217,7 +217,7 @@ std::string validator_of(const arrow::fs::FileInfo& info) {
 
 /// Appends what is missing. A status that is not OK: the connection has failed.
 arrow::Status copy_rest(arrow::fs::FileSystem& store, const std::string& item,
-                        const std::string& path, CacheFile& file) {
+                        const std::string& path, CacheFile& file, const Retries& retries) {
     ARROW_ASSIGN_OR_RAISE(const arrow::fs::FileInfo info, store.GetFileInfo(path));
     if (!info.IsFile()) {
         fail_absent(item);
@@ -229,6 +229,7 @@ arrow::Status copy_rest(arrow::fs::FileSystem& store, const std::string& item,
     }
     ARROW_ASSIGN_OR_RAISE(const auto input, store.OpenInputFile(info));
     while (file.size() < size) {
+        retries.check_stop();
         const auto rest = static_cast<int64_t>(size - file.size());
         ARROW_ASSIGN_OR_RAISE(const auto piece, input->ReadAt(static_cast<int64_t>(file.size()),
                                                               std::min(kPieceBytes, rest)));
@@ -297,7 +298,7 @@ void copy_object(const std::string& item, CacheFile& file, const RemoteSettings&
     Retries retries(item, file, settings);
     for (;;) {
         retries.begin();
-        const arrow::Status status = copy_rest(*store, item, address.path, file);
+        const arrow::Status status = copy_rest(*store, item, address.path, file, retries);
         if (status.ok()) {
             return file.commit();
         }

@@ -19,20 +19,26 @@ BadSampleLog::BadSampleLog(const Dataset& dataset, const LoaderSettings& setting
     : dataset_(dataset),
       substitute_(settings.substitute),
       max_bad_fraction_(settings.max_bad_fraction),
-      epoch_(static_cast<uint32_t>(settings.first_sample / dataset.size())),
-      saw_epoch_begin_(settings.first_sample % dataset.size() == 0) {
+      by_position_(dataset.order() != nullptr),
+      epoch_(by_position_ ? 0 : static_cast<uint32_t>(settings.first_sample / dataset.size())),
+      saw_epoch_begin_(by_position_ ? settings.first_sample == 0
+                                    : settings.first_sample % dataset.size() == 0) {
     if (!(max_bad_fraction_ >= 0.0 && max_bad_fraction_ <= 1.0)) {
         fail("training.max_bad_fraction = {}: must be 0 to 1", max_bad_fraction_);
     }
 }
 
 void BadSampleLog::add(const Slot& slot, int64_t sample) {
-    // By the count: with buckets the rows of one batch may belong to different passes.
-    if (const auto epoch = static_cast<uint32_t>(sample / dataset_.size()); epoch != epoch_) {
+    // By the count where it tells: with buckets the rows of one batch may belong to different
+    // passes.
+    const auto epoch =
+        by_position_ ? slot.position.epoch : static_cast<uint32_t>(sample / dataset_.size());
+    if (epoch != epoch_) {
         end_epoch(saw_epoch_begin_);
         epoch_ = epoch;
-        saw_epoch_begin_ = true;
+        saw_epoch_begin_ = seen_before_;
     }
+    seen_before_ = true;
     ++seen_;
     if (!slot.bad.empty()) {
         ++bad_;
@@ -43,7 +49,7 @@ void BadSampleLog::add(const Slot& slot, int64_t sample) {
         std::rethrow_exception(slot.failure);
     }
     judge();
-    if ((sample + 1) % dataset_.size() == 0) {
+    if (!by_position_ && (sample + 1) % dataset_.size() == 0) {
         end_epoch(saw_epoch_begin_);
     }
 }

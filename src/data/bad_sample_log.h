@@ -39,8 +39,10 @@ private:
     const bool substitute_;
     const double max_bad_fraction_;
 
+    const bool by_position_;  // the data set's size is an estimate
     uint32_t epoch_;
     bool saw_epoch_begin_;
+    bool seen_before_ = false;
     int64_t seen_ = 0;  // in this epoch
     int64_t bad_ = 0;   // in this epoch
     int64_t total_ = 0;

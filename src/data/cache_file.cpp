@@ -23,6 +23,14 @@ namespace fs = std::filesystem;
     fail("{}: {}: {}", path.string(), action, std::strerror(errno));
 }
 
+/// The open file still has this name.
+bool is_named(int descriptor, const fs::path& path) {
+    struct stat held {};
+    struct stat named {};
+    return ::fstat(descriptor, &held) == 0 && ::stat(path.c_str(), &named) == 0 &&
+           held.st_ino == named.st_ino;
+}
+
 /// Opens and locks the file under this name: one that was renamed while waiting is let go.
 int open_locked(const fs::path& path) {
     for (;;) {
@@ -39,10 +47,7 @@ int open_locked(const fs::path& path) {
                 fail_errno(path, "cannot lock");
             }
         }
-        struct stat held {};
-        struct stat named {};
-        if (::fstat(descriptor, &held) == 0 && ::stat(path.c_str(), &named) == 0 &&
-            held.st_ino == named.st_ino) {
+        if (is_named(descriptor, path)) {
             return descriptor;
         }
         ::close(descriptor);
@@ -80,12 +85,14 @@ uint64_t folder_bytes(const fs::path& folder) {
 
 }  // namespace
 
-CacheFile::CacheFile(fs::path path, fs::path folder, uint64_t most_bytes)
+CacheFile::CacheFile(fs::path path, fs::path folder, uint64_t most_bytes,
+                     std::function<bool()> evict)
     : path_(std::move(path)),
       part_(path_.string() + ".part"),
       origin_(path_.string() + ".from"),
       folder_(std::move(folder)),
-      most_bytes_(most_bytes) {
+      most_bytes_(most_bytes),
+      evict_(std::move(evict)) {
     fs::create_directories(path_.parent_path());
     if (take_finished()) {
         return;
@@ -133,8 +140,12 @@ void CacheFile::restart(const std::string& validator) {
 void CacheFile::make_room(uint64_t bytes) {
     constexpr uint64_t kMeasureEvery = uint64_t{16} << 20;
     if (bytes > room_) {
-        const uint64_t held = folder_bytes(folder_);
-        if (held > most_bytes_ || bytes > most_bytes_ - held) {
+        uint64_t held = folder_bytes(folder_);
+        while (held > most_bytes_ || bytes > most_bytes_ - held) {
+            if (evict_ && evict_()) {
+                held = folder_bytes(folder_);
+                continue;
+            }
             fail(
                 "{}: remote shards would take more than {} bytes: allow more with "
                 "dataloader.cache_size_gb, name fewer shards, or put them on a local disk",
@@ -169,6 +180,34 @@ void CacheFile::commit() {
     }
     sync_folder(path_.parent_path());
     ::close(std::exchange(descriptor_, -1));
+}
+
+CacheLease::CacheLease(const fs::path& path)
+    : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (descriptor_ < 0) {
+        return;
+    }
+    (void)::flock(descriptor_, LOCK_SH);  // a file system without locks has no other processes
+    if (!is_named(descriptor_, path)) {
+        ::close(std::exchange(descriptor_, -1));
+    }
+}
+
+CacheLease::~CacheLease() {
+    if (descriptor_ >= 0) {
+        ::close(descriptor_);
+    }
+}
+
+bool evict_cached(const fs::path& path) {
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) {
+        return false;
+    }
+    const bool free = ::flock(descriptor, LOCK_EX | LOCK_NB) == 0 && is_named(descriptor, path) &&
+                      ::unlink(path.c_str()) == 0;
+    ::close(descriptor);
+    return free;
 }
 
 }  // namespace flux::data

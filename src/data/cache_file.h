@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -12,8 +13,9 @@ namespace flux::data {
 class CacheFile {
 public:
     /// Waits for other processes that fetch the same file. `path` lies in `folder`, which may hold
-    /// `most_bytes` in all.
-    CacheFile(std::filesystem::path path, std::filesystem::path folder, uint64_t most_bytes);
+    /// `most_bytes` in all; when it is full, `evict` removes something of it, or says false.
+    CacheFile(std::filesystem::path path, std::filesystem::path folder, uint64_t most_bytes,
+              std::function<bool()> evict = {});
     ~CacheFile();
     CacheFile(const CacheFile&) = delete;
     CacheFile& operator=(const CacheFile&) = delete;
@@ -37,10 +39,29 @@ private:
 
     std::filesystem::path path_, part_, origin_, folder_;
     uint64_t most_bytes_;
+    std::function<bool()> evict_;
     uint64_t room_ = 0;  // what may come before the folder is measured again
     int descriptor_ = -1;
     uint64_t size_ = 0;
     std::string validator_;
 };
+
+/// Keeps a finished file in the cache as long as it lives.
+class CacheLease {
+public:
+    explicit CacheLease(const std::filesystem::path& path);
+    ~CacheLease();
+    CacheLease(const CacheLease&) = delete;
+    CacheLease& operator=(const CacheLease&) = delete;
+
+    /// false: the file was taken out of the cache before.
+    bool held() const { return descriptor_ >= 0; }
+
+private:
+    int descriptor_ = -1;
+};
+
+/// Takes a finished file out of the cache; false: it is not there, or somebody holds it.
+bool evict_cached(const std::filesystem::path& path);
 
 }  // namespace flux::data

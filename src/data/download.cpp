@@ -91,7 +91,8 @@ std::string what_is_missing(const HttpReply& reply, const BodyWriter& body, Cach
 void download(const std::string& url, CacheFile& file, const RemoteSettings& settings) {
     const HttpSettings http{.token = settings.token,
                             .token_url = settings.endpoint,
-                            .stall_timeout_s = settings.stall_timeout_s};
+                            .stall_timeout_s = settings.stall_timeout_s,
+                            .stop = settings.stop};
     Retries retries(url, file, settings);
     for (;;) {
         retries.begin();

@@ -85,6 +85,9 @@ public:
         curl_easy_setopt(curl, CURLOPT_HEADERDATA, this);
         curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
         curl_easy_setopt(curl, CURLOPT_WRITEDATA, this);
+        curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+        curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(curl, CURLOPT_XFERINFODATA, this);
         add_headers(url, offset, validator);
         curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers_.get());
         const CURLcode code = curl_easy_perform(curl);
@@ -161,6 +164,11 @@ private:
         } else if (name == "retry-after") {
             reply_.retry_after_s = static_cast<double>(number(value).value_or(0));
         }
+    }
+
+    /// Called at least once a second; anything but 0 breaks the connection.
+    static int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+        return static_cast<Transfer*>(self)->settings_.stop.stop_requested() ? 1 : 0;
     }
 
     static size_t on_header(char* text, size_t, size_t size, void* self) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 
 namespace flux::data {
@@ -15,6 +16,7 @@ struct HttpSettings {
     std::string token_url{};  // "https://huggingface.co"
     double connect_timeout_s = 30;
     double stall_timeout_s = 60;  // without data for so long the connection counts as broken
+    std::stop_token stop{};       // breaks the connection
 };
 
 struct HttpReply {

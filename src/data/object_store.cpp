@@ -35,11 +35,6 @@ std::string base_name(std::string_view item) {
     return name.empty() || name == "." || name == ".." || name.size() > 200 ? "shard.tar" : name;
 }
 
-fs::path cache_path(const std::string& item, const RemoteSettings& settings) {
-    const std::string identity = is_object(item) ? object_identity(item, settings) : item;
-    return settings.cache_dir / fmt::format("{:016x}", fnv1a(identity)) / base_name(item);
-}
-
 void check_cache_dir(const std::string& item, const RemoteSettings& settings) {
     if (settings.cache_dir.empty()) {
         fail("{}: no folder is set that could keep shards from the network", item);
@@ -122,10 +117,15 @@ std::vector<std::string> list_shards(std::span<const std::string> items,
     return addresses;
 }
 
+fs::path cached_path(const std::string& item, const RemoteSettings& settings) {
+    const std::string identity = is_object(item) ? object_identity(item, settings) : item;
+    return settings.cache_dir / fmt::format("{:016x}", fnv1a(identity)) / base_name(item);
+}
+
 fs::path fetch_shard(const std::string& item, const RemoteSettings& settings) {
     check_cache_dir(item, settings);
-    fs::path path = cache_path(item, settings);
-    CacheFile file(path, settings.cache_dir, settings.cache_bytes);
+    fs::path path = cached_path(item, settings);
+    CacheFile file(path, settings.cache_dir, settings.cache_bytes, settings.make_room);
     if (!file.finished()) {
         if (item.starts_with(kPipe)) {
             spool(item.substr(kPipe.size()), file, settings);

@@ -52,9 +52,7 @@ int64_t Permutation::at(int64_t index, uint32_t epoch) const {
 Order::Order(int64_t rows, config::Shuffle shuffle, uint64_t seed)
     : rows_(rows), shuffle_(shuffle), permutation_(rows, seed, /*stream=*/0) {
     if (shuffle == config::Shuffle::kShards) {
-        fail(
-            "training.shuffle = shards: reading shard by shard is not part of this version: use "
-            "global or none");
+        fail("training.shuffle = shards: is for training data in tar shards: use global or none");
     }
 }
 

@@ -54,13 +54,21 @@ std::optional<BucketOrder> make_bucket_order(const Dataset& dataset,
                                       settings.seed);
 }
 
+std::optional<Order> make_order(const Dataset& dataset, const LoaderSettings& settings) {
+    if (dataset.order() != nullptr || dataset.buckets() != nullptr) {
+        return std::nullopt;
+    }
+    return std::optional<Order>(std::in_place, dataset.size(), settings.shuffle, settings.seed);
+}
+
 }  // namespace
 
 ReadAhead::ReadAhead(const Dataset& dataset, const LoaderSettings& settings)
     : dataset_(dataset),
       settings_(checked(settings)),
-      order_(dataset.size(), settings.shuffle, settings.seed),
+      own_order_(dataset.order()),
       bucket_order_(make_bucket_order(dataset, settings_)),
+      order_(make_order(dataset, settings_)),
       window_(std::max<size_t>(size_t(settings.num_workers) * settings.prefetch_factor, 1)),
       next_group_(settings.first_sample),
       pool_(settings.pinned) {
@@ -72,7 +80,7 @@ ReadAhead::ReadAhead(const Dataset& dataset, const LoaderSettings& settings)
 ReadAhead::~ReadAhead() {
     {
         const std::lock_guard lock(mutex_);
-        stop_ = true;
+        stop_.request_stop();
     }
     work_to_do_.notify_all();
 }
@@ -111,8 +119,9 @@ void ReadAhead::work() {
     try {
         for (;;) {
             std::optional<Claim> claimed;
-            work_to_do_.wait(lock, [&] { return stop_ || (claimed = claim()).has_value(); });
-            if (stop_) {
+            work_to_do_.wait(
+                lock, [&] { return stop_.stop_requested() || (claimed = claim()).has_value(); });
+            if (stop_.stop_requested()) {
                 return;
             }
             lock.unlock();
@@ -168,7 +177,7 @@ void ReadAhead::fill(ReadBatch& batch, size_t index) const {
     Slot& slot = batch.slots[index];
     try {
         const int64_t sample = batch.first_sample + static_cast<int64_t>(index);
-        slot.position = bucket_order_ ? bucket_order_->at(sample) : order_.at(sample);
+        slot.position = position_of(sample);
         std::optional<Sample> read = read_or_substitute(slot);
         if (!read) {
             return;
@@ -183,9 +192,16 @@ void ReadAhead::fill(ReadBatch& batch, size_t index) const {
     }
 }
 
+Position ReadAhead::position_of(int64_t sample) const {
+    if (own_order_ != nullptr) {
+        return own_order_->at(sample, stop_.get_token());
+    }
+    return bucket_order_ ? bucket_order_->at(sample) : order_->at(sample);
+}
+
 std::optional<Sample> ReadAhead::read_or_substitute(Slot& slot) const {
     int64_t row = slot.position.row;
-    for (uint32_t attempt = 0; attempt <= kMaxSubstitutes && !stop_; ++attempt) {
+    for (uint32_t attempt = 0; attempt <= kMaxSubstitutes && !stop_.stop_requested(); ++attempt) {
         if (attempt > 0) {
             const auto other = candidate(slot, attempt - 1);
             if (!other) {
@@ -195,6 +211,8 @@ std::optional<Sample> ReadAhead::read_or_substitute(Slot& slot) const {
         }
         try {
             return dataset_.read(row, slot.position.epoch);
+        } catch (const FetchError&) {
+            throw;  // the sample is good, and not here
         } catch (const StorageError& error) {
             if (!settings_.substitute) {
                 throw;  // the sample may be good: it is not left out
@@ -207,7 +225,7 @@ std::optional<Sample> ReadAhead::read_or_substitute(Slot& slot) const {
             return std::nullopt;
         }
     }
-    if (stop_) {
+    if (stop_.stop_requested()) {
         return std::nullopt;
     }
     fail("no readable sample found: {} samples in a row are bad, the first one: {}",
@@ -220,11 +238,20 @@ std::optional<int64_t> ReadAhead::candidate(const Slot& slot, uint32_t attempt) 
     const int64_t row = slot.position.row;
     const Draw draw{settings_.seed, Purpose::kSubstitute, static_cast<uint64_t>(row),
                     slot.position.epoch};
-    const int64_t rows = bucket_order_ ? bucket_order_->rows_like(row) : dataset_.size();
+    const auto rows_like = [&] {
+        return own_order_ != nullptr ? own_order_->rows_like(row)
+               : bucket_order_       ? bucket_order_->rows_like(row)
+                                     : dataset_.size();
+    };
+    const auto row_like = [&](int64_t n) {
+        return own_order_ != nullptr ? own_order_->row_like(row, n)
+               : bucket_order_       ? bucket_order_->row_like(row, n)
+                                     : n;
+    };
+    const int64_t rows = rows_like();
     const auto drawn = static_cast<int64_t>(draw.below(static_cast<uint64_t>(rows), attempt));
     for (int64_t step = 0; step < rows; ++step) {
-        const int64_t place = (drawn + step) % rows;
-        const int64_t other = bucket_order_ ? bucket_order_->row_like(row, place) : place;
+        const int64_t other = row_like((drawn + step) % rows);
         if (std::none_of(slot.bad.begin(), slot.bad.end(),
                          [&](const BadRead& bad) { return bad.row == other; })) {
             return other;

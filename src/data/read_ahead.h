@@ -2,13 +2,13 @@
 // bounded window, so that the first batch is ready soonest and a slow picture delays nobody else.
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
@@ -70,15 +70,18 @@ private:
     bool can_open() const;
     void open_batch();
     void fill(ReadBatch& batch, size_t slot) const;
+    Position position_of(int64_t sample) const;
     std::optional<Sample> read_or_substitute(Slot& slot) const;
     std::optional<int64_t> candidate(const Slot& slot, uint32_t attempt) const;
 
     const Dataset& dataset_;
     const LoaderSettings settings_;
-    const Order order_;                              // without buckets
-    const std::optional<BucketOrder> bucket_order_;  // with
-    const size_t window_;                            // batches under way
-    int64_t next_group_;  // global number of the next group's first sample
+    // Exactly one of them.
+    const SampleOrder* const own_order_;             // the data set's
+    const std::optional<BucketOrder> bucket_order_;  // with buckets
+    const std::optional<Order> order_;
+    const size_t window_;  // batches under way
+    int64_t next_group_;   // global number of the next group's first sample
     PayloadPool pool_;
 
     std::mutex mutex_;
@@ -86,7 +89,7 @@ private:
     std::condition_variable batch_done_;
     std::deque<std::unique_ptr<Pending>> pending_;
     std::exception_ptr broken_;
-    std::atomic<bool> stop_{false};
+    std::stop_source stop_;
     std::vector<std::jthread> threads_;  // last: they use all of the above
 };
 

@@ -14,6 +14,7 @@
 #include "flux/data/image_folder.h"
 #include "flux/data/picture_table.h"
 #include "flux/data/shapes.h"
+#include "flux/data/shard_stream.h"
 #include "flux/data/webdataset.h"
 
 namespace flux::data {
@@ -103,6 +104,28 @@ bool is_repository(const std::string& path) {
            path.find('/', slash + 1) == std::string::npos && !std::filesystem::exists(path);
 }
 
+/// A stream of shards is never known as a whole.
+void check_by_shards(const Entry& entry, const DatasetSettings& settings) {
+    if (!settings.by_shards) {
+        return;
+    }
+    if (entry.storage != Storage::kTar && entry.storage != Storage::kRemoteTar) {
+        fail_config(
+            "training.shuffle = shards: data set \"{}\" is not made of tar shards: use global",
+            settings.name);
+    }
+    if (settings.subset_size > 0) {
+        fail_config(
+            "training.subset_size = {}: training.shuffle = shards reads whole shards: name fewer "
+            "shards in {}_path, or use global",
+            settings.subset_size, settings.option);
+    }
+    if (settings.buckets.step > 0) {
+        fail_config("training.buckets = {}: needs all sizes: training.shuffle must be global",
+                    settings.buckets.step);
+    }
+}
+
 int scan_threads() {
     return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 16u));
 }
@@ -150,18 +173,21 @@ std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& set
                                 .max_image_pixels = settings.max_image_pixels,
                                 .scan_threads = scan_threads()});
     }
-    return std::make_unique<WebDataset>(
-        WebDatasetSettings{.path = path,
-                           .img_size = settings.img_size,
-                           .seed = settings.seed,
-                           .subset_size = settings.subset_size,
-                           .skip_low_resolution = !settings.validation,
-                           .buckets = settings.buckets,
-                           .read_timesteps = settings.validation,
-                           .max_image_pixels = settings.max_image_pixels,
-                           .index_threads = scan_threads(),
-                           .index_folder = settings.index_folder,
-                           .remote = settings.remote});
+    const WebDatasetSettings shards{.path = path,
+                                    .img_size = settings.img_size,
+                                    .seed = settings.seed,
+                                    .subset_size = settings.subset_size,
+                                    .skip_low_resolution = !settings.validation,
+                                    .buckets = settings.buckets,
+                                    .read_timesteps = settings.validation,
+                                    .max_image_pixels = settings.max_image_pixels,
+                                    .index_threads = scan_threads(),
+                                    .index_folder = settings.index_folder,
+                                    .remote = settings.remote};
+    if (settings.by_shards) {
+        return std::make_unique<ShardStream>(ShardStreamSettings{.shards = shards});
+    }
+    return std::make_unique<WebDataset>(shards);
 }
 
 }  // namespace
@@ -172,6 +198,7 @@ std::unique_ptr<Dataset> make_dataset(const DatasetSettings& wanted) {
     const Entry& entry = find_entry(settings);
     check_settings(settings);
     check_buckets(entry, settings);
+    check_by_shards(entry, settings);
     const std::string& path = settings.path.empty() ? entry.default_path : settings.path;
     switch (entry.storage) {
         case Storage::kShapes:

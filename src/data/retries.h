@@ -9,18 +9,21 @@
 
 namespace flux::data {
 
-/// Use: do { fetch what is missing } while it is missing and after_failure() returns.
+/// Use: begin(), an attempt, and again as long as after_failure() returns.
 class Retries {
 public:
     Retries(std::string url, const CacheFile& file, const RemoteSettings& settings)
         : url_(std::move(url)), file_(file), settings_(settings) {}
 
     /// Before an attempt.
-    void begin() { size_before_ = file_.size(); }
+    void begin();
 
     /// After one that ended with `problem`: waits, doubling, at least `asked_s`. Throws Error after
     /// settings.attempts in a row that brought nothing.
     void after_failure(const std::string& problem, double asked_s = 0);
+
+    /// Throws Error once settings.stop asks for it.
+    void check_stop() const;
 
 private:
     std::string url_;

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <utility>
@@ -18,6 +19,8 @@ extern char** environ;
 
 namespace flux::data {
 namespace {
+
+constexpr int kPollMs = 100;
 
 /// A shell in a process group of its own, whose output is read; ended with the object.
 class Command {
@@ -79,12 +82,22 @@ void spool(const std::string& text, CacheFile& file, const RemoteSettings& setti
     Command command(text);
     file.restart({});
     std::array<char, size_t{1} << 16> buffer;
+    auto last_output = std::chrono::steady_clock::now();
     for (;;) {
         pollfd ready{command.output(), POLLIN, 0};
-        const int count = ::poll(&ready, 1, static_cast<int>(settings.stall_timeout_s * 1000));
-        if (count == 0) {
-            fail("pipe:{}: no output for {} s: ended", text, settings.stall_timeout_s);
+        const int count = ::poll(&ready, 1, kPollMs);
+        if (settings.stop.stop_requested()) {
+            fail("pipe:{}: stopped", text);
         }
+        if (count == 0) {
+            const std::chrono::duration<double> idle =
+                std::chrono::steady_clock::now() - last_output;
+            if (idle.count() >= settings.stall_timeout_s) {
+                fail("pipe:{}: no output for {} s: ended", text, settings.stall_timeout_s);
+            }
+            continue;
+        }
+        last_output = std::chrono::steady_clock::now();
         const ssize_t got = count < 0 ? -1 : ::read(command.output(), buffer.data(), buffer.size());
         if (got < 0 && errno != EINTR) {
             fail("pipe:{}: cannot be read: {}", text, std::strerror(errno));

@@ -194,7 +194,7 @@ Sample WebDataset::read(int64_t row_number, uint32_t epoch) const {
         sample.image = sample_picture(file,
                                       {buckets_ ? buckets_->shape(row_number) : settings_.img_size,
                                        settings_.seed, settings_.max_image_pixels},
-                                      row_number, epoch);
+                                      settings_.first_row + row_number, epoch);
         return sample;
     } catch (const Error& error) {
         fail_at(describe(row_number), error);

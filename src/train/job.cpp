@@ -224,6 +224,7 @@ data::DatasetSettings dataset_settings(const config::JobConfig& config, uint64_t
     settings.img_size = static_cast<int>(config.training.img_size);
     settings.seed = seed;
     settings.subset_size = validation ? 0 : config.training.subset_size.value_or(0);
+    settings.by_shards = !validation && config.training.shuffle == config::Shuffle::kShards;
     settings.validation = validation;
     settings.max_image_pixels = config.training.max_image_pixels;
     settings.index_folder = std::filesystem::path(config.job.dump_folder) / "index";

@@ -5,16 +5,28 @@
 #include <cstdint>
 #include <string>
 
+#include "flux/base/error.h"
 #include "flux/data/buckets.h"
+#include "flux/data/order.h"
 #include "flux/data/sample.h"
 
 namespace flux::data {
+
+/// Storage cannot be reached, through no fault of the sample: no other one is to stand in for it.
+class FetchError : public Error {
+public:
+    using Error::Error;
+};
 
 class Dataset {
 public:
     virtual ~Dataset() = default;
 
+    /// Where order() is not null, an estimate.
     virtual int64_t size() const = 0;
+
+    /// The order in which its rows are to be read; null: any.
+    virtual const SampleOrder* order() const { return nullptr; }
 
     /// What read() returns, and its sizes; with buckets each row has the shape of its own.
     virtual PayloadShape payload() const = 0;
@@ -23,7 +35,8 @@ public:
     virtual const Buckets* buckets() const { return nullptr; }
 
     /// The sample of a row in [0, size()), the same on every call with the same arguments; the
-    /// epoch keys the crop. Safe to call from several threads. Throws Error if the sample is bad.
+    /// epoch keys the crop. Safe to call from several threads. Throws Error if the sample is bad,
+    /// FetchError if that cannot be told.
     virtual Sample read(int64_t row, uint32_t epoch) const = 0;
 
     /// The caption that read() gives the row, without decoding the picture. Throws Error if there

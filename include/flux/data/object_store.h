@@ -6,7 +6,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +28,8 @@ struct RemoteSettings {
     std::string token{};                              // sent to the endpoint's host only
     std::string s3_endpoint{};                        // "http://host:port"; empty: Amazon's
     std::string gs_endpoint{};                        // of an emulator; empty: Google's
+    std::function<bool()> make_room{};                // takes something out of a full cache
+    std::stop_token stop{};                           // ends fetching with an Error
 };
 
 /// With HF_ENDPOINT, HF_TOKEN, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL and STORAGE_EMULATOR_HOST of
@@ -44,6 +48,9 @@ std::vector<std::string> list_shards(std::span<const std::string> items,
 /// The local file of one address. What the cache already holds is not fetched again. Throws Error
 /// naming the URL if the shard cannot be had or the cache would grow too large.
 std::filesystem::path fetch_shard(const std::string& address, const RemoteSettings& settings);
+
+/// Where that file is, or will be.
+std::filesystem::path cached_path(const std::string& address, const RemoteSettings& settings);
 
 /// The local files of several, fetched side by side.
 std::vector<std::filesystem::path> fetch_shards(std::span<const std::string> addresses,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stop_token>
 
 #include "flux/config/job_config.h"
 
@@ -11,6 +12,19 @@ namespace flux::data {
 struct Position {
     uint32_t epoch = 0;
     int64_t row = 0;
+};
+
+/// The order of a data set that has one of its own, because not all of its rows are known. Safe to
+/// use from several threads.
+class SampleOrder {
+public:
+    virtual ~SampleOrder() = default;
+
+    /// Place of global sample number `sample` >= 0. May wait for storage; throws Error on a stop.
+    virtual Position at(int64_t sample, const std::stop_token& stop) const = 0;
+    /// Rows that may stand in for `row`, and the n-th of them.
+    virtual int64_t rows_like(int64_t row) const = 0;
+    virtual int64_t row_like(int64_t row, int64_t n) const = 0;
 };
 
 /// Keyed permutations of `size` indexes, another one for every (seed, stream, epoch). The stream is

@@ -22,6 +22,7 @@ struct DatasetSettings {
     int img_size = 256;
     uint64_t seed = 0;         // of the crops, and of the drawn shapes
     int64_t subset_size = 0;   // > 0: only so many samples from the start of the data set
+    bool by_shards = false;    // training.shuffle = shards: for tar shards only
     BucketSettings buckets{};  // for data sets that know the sizes of their pictures
     bool validation = false;   // small pictures are enlarged, not left out; timesteps are read
     RemoteSettings remote{};   // where shards that are not local are kept

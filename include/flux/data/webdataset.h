@@ -24,6 +24,7 @@ struct WebDatasetSettings {
     std::string path{};  // folder, file, glob, range in braces, URL, or comma list of these
     int img_size = 256;
     uint64_t seed = 0;        // of the crops
+    int64_t first_row = 0;    // what the draws of the crops take row 0 for
     int64_t subset_size = 0;  // > 0: only so many samples from the start, small ones counted
     bool skip_low_resolution = true;  // leave out pictures with a side below img_size
     BucketSettings buckets{};         // where on, pictures that their bucket enlarges are left out
