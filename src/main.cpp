@@ -9,15 +9,27 @@
 #include "flux/base/error.h"
 #include "flux/base/log.h"
 #include "flux/commands/commands.h"
+#include "flux/data/object_store.h"
 
 namespace {
 
 constexpr int kExitFailure = 1;
 constexpr int kExitConfiguration = 2;
 
+struct EndOfProgram {
+    ~EndOfProgram() {
+        try {
+            flux::data::close_object_stores();
+        } catch (const flux::Error& error) {
+            flux::log::warning("{}", error.what());
+        }
+    }
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
+    const EndOfProgram end;
     try {
         return flux::commands::run(std::vector<std::string>(argv + 1, argv + argc));
     } catch (const flux::ConfigError& error) {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -78,34 +79,19 @@ std::string certificates() {
     return {};
 }
 
-using OpenStores = std::map<std::string, std::shared_ptr<arrow::fs::FileSystem>>;
-
-/// The S3 library must end before the program does, and cannot start twice. A static of this kind
-/// is made after the library's own and so goes before them.
-class S3Library {
-public:
-    S3Library(const std::string& item, OpenStores& stores) : stores_(stores) {
-        arrow::fs::S3GlobalOptions options = arrow::fs::S3GlobalOptions::Defaults();
-        options.install_sigpipe_handler = true;
-        check_arrow(arrow::fs::InitializeS3(options), item);
-    }
-    ~S3Library() {
-        stores_.clear();
-        (void)arrow::fs::EnsureS3Finalized();  // at exit there is nobody to tell
-    }
-    S3Library(const S3Library&) = delete;
-    S3Library& operator=(const S3Library&) = delete;
-
-private:
-    OpenStores& stores_;
-};
-
 /// The stores that the program has met; one object for the program.
 class Stores {
 public:
     static Stores& instance() {
         static Stores stores;
         return stores;
+    }
+    static bool were_used() { return used_; }
+
+    void close() {
+        const std::lock_guard lock(mutex_);
+        open_.clear();
+        check_arrow(arrow::fs::EnsureS3Finalized(), "object stores");
     }
     Stores(const Stores&) = delete;
     Stores& operator=(const Stores&) = delete;
@@ -127,11 +113,16 @@ private:
         arrow::fs::FileSystemGlobalOptions options;
         options.tls_ca_file_path = certificates();
         check_arrow(arrow::fs::Initialize(options), "object stores");
+        used_ = true;
     }
 
     std::shared_ptr<arrow::fs::FileSystem> open_s3(const std::string& item, const Address& address,
                                                    const RemoteSettings& settings) {
-        static const S3Library library(item, open_);
+        if (!arrow::fs::IsS3Initialized()) {
+            arrow::fs::S3GlobalOptions library = arrow::fs::S3GlobalOptions::Defaults();
+            library.install_sigpipe_handler = true;
+            check_arrow(arrow::fs::InitializeS3(library), item);
+        }
         arrow::fs::S3Options options = address.anonymous ? arrow::fs::S3Options::Anonymous()
                                                          : arrow::fs::S3Options::Defaults();
         options.connect_timeout = settings.stall_timeout_s;
@@ -159,7 +150,8 @@ private:
     }
 
     std::mutex mutex_;
-    OpenStores open_;
+    std::map<std::string, std::shared_ptr<arrow::fs::FileSystem>> open_;
+    inline static std::atomic<bool> used_{false};
 };
 
 /// What the user can do about a failure; empty: nothing, it may get better.
@@ -248,6 +240,12 @@ arrow::Status copy_rest(arrow::fs::FileSystem& store, const std::string& item,
 }
 
 }  // namespace
+
+void close_object_stores() {
+    if (Stores::were_used()) {
+        Stores::instance().close();
+    }
+}
 
 bool is_object(std::string_view item) {
     return item.starts_with("s3://") || item.starts_with("gs://");

@@ -1,5 +1,6 @@
-// s3:// shards against moto's S3 server, with requests that it spoils. FLUX_OBJECT_STORES names a
-// virtual environment that has it (pip install 'moto[s3,server]'); else these tests skip.
+// s3:// shards against moto's S3 server, with requests that it spoils, and gs:// shards against an
+// emulator. FLUX_OBJECT_STORES names a virtual environment that has them (pip install
+// 'moto[s3,server]' gcp-storage-emulator); else these tests skip.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,13 +20,20 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
+class CloseAtTheEnd : public testing::Environment {
+public:
+    void TearDown() override { close_object_stores(); }
+};
+[[maybe_unused]] const auto* const close_at_the_end =
+    testing::AddGlobalTestEnvironment(new CloseAtTheEnd);
+
 class Objects : public testing::Test {
 protected:
     void SetUp() override {
         const char* python = std::getenv("FLUX_OBJECT_STORES");
         if (python == nullptr) {
             GTEST_SKIP() << "needs an S3 server: set FLUX_OBJECT_STORES to a virtual environment "
-                            "with moto[s3,server]";
+                            "with moto[s3,server] and gcp-storage-emulator";
         }
         python_ = std::string(python) + "/bin/python";
         ::setenv("AWS_ACCESS_KEY_ID", "someone", 1);
@@ -113,6 +121,17 @@ TEST_F(Objects, RefusalNamesAddressAndRemedy) {
                                HasSubstr("AWS_ACCESS_KEY_ID")));
     EXPECT_THAT(error_of("s3://anonymous@shards/b/t.tar"), HasSubstr("access is refused"));
     EXPECT_THAT(error_of("s3://none/b/t.tar"), HasSubstr("no such"));
+}
+
+TEST_F(Objects, OfGoogleToo) {
+    server_.emplace(python_, "google_object_server.py", folder("served"), folder("log"),
+                    std::vector<std::string>{});
+    remote_.gs_endpoint = server_->url();
+    EXPECT_THAT(list_shards(std::vector<std::string>{"gs://shards/a/s-*.tar"}, remote_),
+                testing::ElementsAre("gs://shards/a/s-0000.tar", "gs://shards/a/s-0001.tar",
+                                     "gs://shards/a/s-0002.tar"));
+    expect_same("gs://shards/a/s-0001.tar", "a/s-0001.tar");
+    EXPECT_THAT(error_of("gs://shards/a/s-9.tar"), HasSubstr("there is no such object"));
 }
 
 }  // namespace

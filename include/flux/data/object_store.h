@@ -56,4 +56,8 @@ std::filesystem::path cached_path(const std::string& address, const RemoteSettin
 std::vector<std::filesystem::path> fetch_shards(std::span<const std::string> addresses,
                                                 const RemoteSettings& settings);
 
+/// Ends the libraries that s3:// and gs:// addresses have started, for good. Their threads must not
+/// outlive main(): static objects that they use go after it.
+void close_object_stores();
+
 }  // namespace flux::data
