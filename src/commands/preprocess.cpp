@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
 #include <optional>
 #include <random>
 
@@ -22,6 +23,7 @@
 #include "flux/encoders/conditioning.h"
 #include "flux/encoders/empty_encodings.h"
 #include "flux/encoders/payload_check.h"
+#include "flux/encoders/pretrained.h"
 #include "flux/train/device.h"
 #include "flux/train/job.h"
 
@@ -36,25 +38,34 @@ uint64_t crop_seed(const config::JobConfig& config, const fs::path& folder) {
         return *config.training.seed;
     }
     if (const auto begun = data::SavedFolder::fact(folder, "training.seed")) {
-        return std::stoull(*begun);
+        uint64_t seed = 0;
+        const char* const end = begun->data() + begun->size();
+        if (std::from_chars(begun->data(), end, seed).ptr != end || begun->empty()) {
+            fail("{}: its plan has training.seed = \"{}\", which is no number: remove the folder and "
+                 "begin anew",
+                 folder.string(), *begun);
+        }
+        return seed;
     }
     std::random_device entropy;
     return entropy();
 }
 
-/// The options that fix what is written.
+/// The options that fix what is written: all of [encoder], and what changes pictures or the choice
+/// of them.
 std::map<std::string, std::string> facts_of(const config::JobConfig& config, uint64_t seed,
                                             uint64_t fingerprint) {
-    const config::Encoder& encoder = config.encoder;
-    return {{"training.dataset", config.training.dataset},
-            {"training.img_size", std::to_string(config.training.img_size)},
-            {"training.seed", std::to_string(seed)},
-            {"training.test_mode", config.training.test_mode ? "true" : "false"},
-            {"encoder.t5_encoder", encoder.t5_encoder},
-            {"encoder.clip_encoder", encoder.clip_encoder},
-            {"encoder.autoencoder_path", encoder.autoencoder_path},
-            {"encoder.max_t5_encoding_len", std::to_string(encoder.max_t5_encoding_len)},
-            {"input_fingerprint", fmt::format("{:016x}", fingerprint)}};
+    std::map<std::string, std::string> facts = config::section_values(config, "encoder");
+    facts.erase("encoder.offload");  // where weights wait changes no value
+    facts["training.dataset"] = config.training.dataset;
+    facts["training.img_size"] = std::to_string(config.training.img_size);
+    facts["training.max_image_pixels"] = std::to_string(config.training.max_image_pixels);
+    facts["training.seed"] = std::to_string(seed);
+    facts["training.test_mode"] = config.training.test_mode ? "true" : "false";
+    facts["input_fingerprint"] = fmt::format("{:016x}", fingerprint);
+    facts["weights"] = config.training.test_mode ? "built in"
+                                                 : encoders::encoders_identity(config.encoder);
+    return facts;
 }
 
 /// Encodings of the rows of a batch as cells: .npy bytes of bfloat16.
@@ -101,6 +112,13 @@ struct Work {
     const data::SavedFolder& folder;
     NumberedLocks& locks;
     ProcessPlace place;
+    mutable int64_t left_out = 0;  // by this process, in all files
+
+    /// Rows that may be left out of the whole.
+    int64_t allowed() const {
+        return static_cast<int64_t>(config.training.max_bad_fraction *
+                                    static_cast<double>(dataset.size()));
+    }
 };
 
 // Numbers of the locks: a process holds that of what it does.
@@ -127,6 +145,15 @@ void write_file(const Work& work, int64_t file, Progress& progress, int64_t done
         write_batch(*writer, work.conditioning, *batch);
         const int64_t at = std::min(end, batch->first_sample + config.training.batch_size);
         progress.update(done + at - first);
+    }
+    // A loader judges its own rows only, and a file has few of them.
+    work.left_out += loader.bad_samples();
+    if (work.left_out > work.allowed()) {
+        fail(
+            "{} samples were bad so far, more than training.max_bad_fraction = {} of {} allows; the "
+            "log names them: repair or remove these files and begin in a new folder, or raise "
+            "training.max_bad_fraction",
+            work.left_out, config.training.max_bad_fraction, work.dataset.size());
     }
     writer->commit();
 }
@@ -251,7 +278,7 @@ void finish(const Work& work, bool validation) {
     const fs::path out = work.config.preprocessing.output_dataset_path;
     fs::create_directories(out / "empty_encodings");
     encoders::write_empty_encodings(out / "empty_encodings", work.conditioning.empty_text(1));
-    const int64_t rows = work.folder.finish();
+    const int64_t rows = work.folder.finish(work.dataset.size() - work.allowed());
     log::info(
         "{} samples in {} files in {}; train with --training.dataset={} "
         "--training.dataset_path={} --encoder.empty_encodings_path={}",
@@ -266,6 +293,11 @@ void finish(const Work& work, bool validation) {
 
 void preprocess(const config::LoadedConfig& loaded, const ProcessPlace& place) {
     const config::JobConfig& config = loaded.config;
+    if (!config.encoder.empty_encodings_path.empty()) {
+        fail_config("{}: is for training from stored encodings; `preprocess` encodes the empty "
+                    "caption itself, with the encoders of the others: leave it out",
+                    loaded.place("encoder.empty_encodings_path"));
+    }
     const fs::path out = config.preprocessing.output_dataset_path;
     const c10::Device device = train::prepare_device(config.training, place.local_rank);
     const model::FluxConfig model = train::model_dimensions(config);

@@ -250,6 +250,17 @@ std::vector<std::string> differences(const JobConfig& before, const JobConfig& a
     return found;
 }
 
+std::map<std::string, std::string> section_values(const JobConfig& config,
+                                                  std::string_view section) {
+    std::map<std::string, std::string> values;
+    for (const Option& option : all_options()) {
+        if (option.section == section) {
+            values[option.name()] = to_text(option.fetch(config));
+        }
+    }
+    return values;
+}
+
 LoadedConfig load_config(const CommandLine& command_line, const BaseConfig& base) {
     return Loader().load(command_line, base);
 }

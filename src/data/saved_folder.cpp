@@ -110,7 +110,7 @@ std::unique_ptr<ArrowWriter> SavedFolder::writer(int64_t file) const {
     return std::make_unique<ArrowWriter>(path_of(file), plan_.columns, plan_.compression);
 }
 
-int64_t SavedFolder::finish() const {
+int64_t SavedFolder::finish(int64_t least_rows) const {
     std::vector<fs::path> paths;
     for (int64_t i = 0; i < files(); ++i) {
         paths.push_back(path_of(i));
@@ -131,6 +131,13 @@ int64_t SavedFolder::finish() const {
         fingerprint.add(static_cast<uint64_t>(rows));
         written.push_back(
             {path.filename().string(), rows, static_cast<int64_t>(fs::file_size(path))});
+    }
+    if (table.rows() < least_rows) {
+        fail(
+            "{}: {} of {} input rows were bad and left out; at least {} must be there "
+            "(training.max_bad_fraction): repair the input and begin in a new folder, or raise "
+            "training.max_bad_fraction",
+            folder_.string(), plan_.input_rows - table.rows(), plan_.input_rows, least_rows);
     }
     for (const auto& [name, value] : facts_of(plan_)) {
         fingerprint.add(name).add(value);

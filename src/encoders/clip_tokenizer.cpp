@@ -266,6 +266,7 @@ public:
     }
 
     int64_t vocabulary_size() const override { return vocabulary_size_; }
+    TokenizerKind kind() const override { return TokenizerKind::kClip; }
 
 private:
     /// Stops when there are `room` ids: the rest would be cut away.

@@ -112,6 +112,13 @@ bool holds_tokenizer(const fs::path& folder) {
                        [&](const char* file) { return fs::exists(folder / file); });
 }
 
+/// Weights of both text encoders may lie in one folder with the tokenizer of one of them.
+bool holds_tokenizer_of(ModelKind kind, const fs::path& folder) {
+    const bool clip = fs::exists(folder / "vocab.json"), t5 = fs::exists(folder / "spiece.model");
+    return kind == ModelKind::kClip ? clip || (holds_tokenizer(folder) && !t5)
+                                    : t5 || (holds_tokenizer(folder) && !clip);
+}
+
 /// "text_encoder_2" -> "tokenizer_2"; else the usual name.
 std::string sibling_tokenizer(ModelKind kind, const fs::path& folder) {
     constexpr std::string_view kEncoder = "text_encoder";
@@ -166,7 +173,7 @@ fs::path find_tokenizer_folder(ModelKind kind, const ModelFiles& files,
     const fs::path sibling = (folder.has_filename() ? folder : folder.parent_path()).parent_path() /
                              sibling_tokenizer(kind, files.folder);
     for (const fs::path& candidate : {files.folder, sibling}) {
-        if (holds_tokenizer(candidate)) {
+        if (holds_tokenizer_of(kind, candidate)) {
             return candidate;
         }
     }

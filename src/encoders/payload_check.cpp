@@ -1,5 +1,7 @@
 #include "flux/encoders/payload_check.h"
 
+#include <array>
+#include <string>
 #include <string_view>
 
 #include "flux/base/error.h"
@@ -53,6 +55,12 @@ void check_payload(const data::PayloadShape& payload, const Conditioning& condit
                     expected.dataset,
                     conditioning.encodes_text() ? "encoder.autoencoder_path"
                                                 : "encoder.t5_encoder or encoder.clip_encoder");
+    } else if (expected.drops_captions && conditioning.has_empty_text()) {
+        const std::array<std::string, 1> nothing{""};
+        check_size(expected, "T5 encodings have a length of",
+                   conditioning.encode_text(nothing).tokens.size(1),
+                   conditioning.empty_text(1).tokens.size(1),
+                   "the empty caption (encoder.empty_encodings_path, encoder.max_t5_encoding_len)");
     }
 }
 

@@ -4,10 +4,15 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <initializer_list>
+#include <span>
 #include <utility>
 
+#include "flux/base/crc32c.h"
+#include "flux/base/dtype.h"
 #include "flux/base/error.h"
 #include "flux/base/log.h"
+#include "flux/base/shape.h"
 #include "flux/encoders/clip_text.h"
 #include "flux/encoders/dct.h"
 #include "flux/encoders/flux_autoencoder.h"
@@ -80,6 +85,13 @@ std::unique_ptr<Tokenizer> open_tokenizer(ModelKind kind, const ModelFiles& file
                                           const EncoderOption& option, int64_t vocabulary) {
     const std::filesystem::path folder = find_tokenizer_folder(kind, files, option);
     std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(folder);
+    const TokenizerKind wanted =
+        kind == ModelKind::kClip ? TokenizerKind::kClip : TokenizerKind::kT5;
+    if (tokenizer->kind() != wanted) {
+        fail_config("{}: holds a tokenizer of {}, but the {} needs its own: name its folder with {}",
+                    folder.string(), wanted == TokenizerKind::kClip ? "T5" : "CLIP", name_of(kind),
+                    option.name);
+    }
     if (tokenizer->vocabulary_size() > vocabulary) {
         fail_config(
             "{}: the tokenizer has {} ids, but the {} in {} knows only {}: name the folder of its "
@@ -88,6 +100,32 @@ std::unique_ptr<Tokenizer> open_tokenizer(ModelKind kind, const ModelFiles& file
             vocabulary, option.name);
     }
     return tokenizer;
+}
+
+/// Samples of every tensor: two encoders of one architecture differ in them, and reading all of
+/// them would take as long as loading.
+uint32_t sampled_checksum(const SafetensorsSet& weights) {
+    constexpr size_t kSampled = 256;  // bytes of each tensor
+    uint32_t sum = 0;
+    const auto add = [&](std::span<const std::byte> bytes) { sum = crc32c(bytes, sum); };
+    for (const std::string& name : weights.names()) {
+        const TensorInfo& info = weights.info(name);
+        const std::string head =
+            fmt::format("{} {} {} ", name, short_name(info.dtype), shape_text(info.shape));
+        add(std::as_bytes(std::span(head)));
+        const auto bytes = weights.file_of(name).bytes(name);
+        add(bytes.first(std::min(bytes.size(), kSampled)));
+    }
+    return sum;
+}
+
+std::string identity_of(ModelKind kind, const EncoderOption& option,
+                        std::initializer_list<std::string_view> built_ins) {
+    if (std::find(built_ins.begin(), built_ins.end(), option.value) != built_ins.end()) {
+        return option.value;
+    }
+    const SafetensorsSet weights(find_model_files(kind, option).weights);
+    return fmt::format("{:08x}", sampled_checksum(weights));
 }
 
 void log_opened(ModelKind kind, const ModelFiles& files) {
@@ -147,6 +185,16 @@ OpenedAutoencoder open_autoencoder(const config::Encoder& settings, const Placem
         files.config.empty() ? kFluxScaling : read_autoencoder_config(files.config, config);
     log_opened(ModelKind::kAutoencoder, files);
     return {std::make_unique<FluxAutoencoder>(config, weights, placement), scaling};
+}
+
+std::string encoders_identity(const config::Encoder& settings) {
+    return fmt::format(
+        "{} {} {}",
+        identity_of(ModelKind::kT5, {"encoder.t5_encoder", settings.t5_encoder}, {"", "words"}),
+        identity_of(ModelKind::kClip, {"encoder.clip_encoder", settings.clip_encoder},
+                    {"", "words"}),
+        identity_of(ModelKind::kAutoencoder,
+                    {"encoder.autoencoder_path", settings.autoencoder_path}, {"", "dct"}));
 }
 
 }  // namespace flux::encoders

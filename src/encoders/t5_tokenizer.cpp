@@ -83,6 +83,7 @@ public:
     }
 
     int64_t vocabulary_size() const override { return vocabulary_size_; }
+    TokenizerKind kind() const override { return TokenizerKind::kT5; }
 
 private:
     std::unique_ptr<SentencePieceProcessor> processor_;

@@ -26,7 +26,7 @@ std::string model_type(const fs::path& path) {
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& folder) {
+TokenizerKind tokenizer_kind(const fs::path& folder) {
     if (!fs::is_directory(folder)) {
         fail(
             "{}: not a folder: a tokenizer is a folder with vocab.json and merges.txt, "
@@ -36,10 +36,10 @@ std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& folder) {
     const bool vocabulary = fs::exists(folder / "vocab.json");
     const bool merges = fs::exists(folder / "merges.txt");
     if (vocabulary && merges) {
-        return load_clip_tokenizer(folder);
+        return TokenizerKind::kClip;
     }
     if (fs::exists(folder / "spiece.model")) {
-        return load_t5_tokenizer(folder);
+        return TokenizerKind::kT5;
     }
     const fs::path path = folder / "tokenizer.json";
     if (!fs::exists(path)) {
@@ -54,12 +54,17 @@ std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& folder) {
     }
     const std::string type = model_type(path);
     if (type == "BPE") {
-        return load_clip_tokenizer(folder);
+        return TokenizerKind::kClip;
     }
     if (type == "Unigram") {
-        return load_t5_tokenizer(folder);
+        return TokenizerKind::kT5;
     }
     fail("{}: model type \"{}\": must be BPE (CLIP) or Unigram (T5)", path.string(), type);
+}
+
+std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& folder) {
+    return tokenizer_kind(folder) == TokenizerKind::kClip ? load_clip_tokenizer(folder)
+                                                          : load_t5_tokenizer(folder);
 }
 
 }  // namespace flux::encoders

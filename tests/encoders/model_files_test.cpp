@@ -136,6 +136,16 @@ TEST_F(ModelFilesTest, TokenizersAreFoundBesideTheWeights) {
     EXPECT_EQ(folder_for(ModelKind::kClip, "a/text_encoder"), own.parent_path());
     EXPECT_EQ(folder_for(ModelKind::kClip, "a/text_encoder", clip.parent_path()),
               clip.parent_path());
+    // Both text encoders' weights in one folder, with the tokenizer of one.
+    touch("both/clip_l.safetensors");
+    touch("both/spiece.model");
+    EXPECT_THAT(problem_of([&] {
+                    find_tokenizer_folder(
+                        ModelKind::kClip,
+                        find(ModelKind::kClip, folder_.path() / "both/clip_l.safetensors"),
+                        {"encoder.x_tokenizer", ""});
+                }),
+                HasSubstr("holds no tokenizer"));
     EXPECT_THAT(problem_of([&] { folder_for(ModelKind::kClip, "a/text_encoder", "/nowhere"); }),
                 HasSubstr("encoder.x_tokenizer = \"/nowhere\""));
     EXPECT_THAT(problem_of([&] {

@@ -132,6 +132,17 @@ TEST_F(PretrainedEncoders, ATokenizerWithMoreIdsThanTheEmbeddingIsRefused) {
                           folder.string() + " knows only 100"));
 }
 
+TEST_F(PretrainedEncoders, TheTokenizerOfTheOtherKindIsRefused) {
+    const auto before = settings_;
+    settings_.clip_tokenizer = settings_.t5_tokenizer;
+    EXPECT_THAT(problem_of([&] { open(); }),
+                HasSubstr("holds a tokenizer of T5, but the CLIP text encoder needs its own: name "
+                          "its folder with encoder.clip_tokenizer"));
+    settings_ = before;
+    settings_.t5_tokenizer = settings_.clip_tokenizer;
+    EXPECT_THAT(problem_of([&] { open(); }), HasSubstr("holds a tokenizer of CLIP"));
+}
+
 TEST_F(PretrainedEncoders, SingleFilesGiveTheSameEncodings) {
     const std::vector<std::string> captions{"a red circle"};
     const at::Tensor expected = open().encode_text(captions).tokens;

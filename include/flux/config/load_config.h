@@ -51,6 +51,10 @@ struct BaseConfig {
 /// "section.key = new (was old)" for each option that differs, in the order of the options.
 std::vector<std::string> differences(const JobConfig& before, const JobConfig& after);
 
+/// All options of a section by name ("encoder.dtype"), as text.
+std::map<std::string, std::string> section_values(const JobConfig& config,
+                                                  std::string_view section);
+
 /// Throws ConfigError for an unreadable file, a syntax error, an unknown section or option, a value
 /// of the wrong type or out of range, or one option set to two values under two names.
 LoadedConfig load_config(const CommandLine& command_line, const BaseConfig& base = {});

@@ -41,8 +41,9 @@ public:
     std::unique_ptr<ArrowWriter> writer(int64_t file) const;
 
     /// Opens all files, counts their rows, and writes the index. Returns the rows; fewer than the
-    /// input has are those left out. Throws Error if a file is missing or holds too many rows.
-    int64_t finish() const;
+    /// input has are those left out. Throws Error if a file is missing or holds too many rows, or
+    /// if all hold fewer than `least_rows`.
+    int64_t finish(int64_t least_rows = 0) const;
 
     /// Whether a plan lies in the folder.
     static bool is_begun(const std::filesystem::path& folder);

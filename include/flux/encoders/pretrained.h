@@ -28,4 +28,9 @@ struct OpenedAutoencoder {
 /// encoder.autoencoder_path.
 OpenedAutoencoder open_autoencoder(const config::Encoder& settings, const Placement& placement);
 
+/// What tells one encoder from another, for work that must not mix them: for each of the three
+/// options of [encoder] the name of a built-in, or a checksum over the weights' names, shapes,
+/// types and first values.
+std::string encoders_identity(const config::Encoder& settings);
+
 }  // namespace flux::encoders

@@ -13,6 +13,8 @@
 
 namespace flux::encoders {
 
+enum class TokenizerKind { kClip, kT5 };
+
 /// Constant once loaded: several threads may encode with one tokenizer.
 class Tokenizer {
 public:
@@ -24,11 +26,14 @@ public:
 
     /// Number of ids the tokenizer can produce: every id is below it.
     virtual int64_t vocabulary_size() const = 0;
+
+    virtual TokenizerKind kind() const = 0;
 };
 
 /// The kind is decided by the files of the folder, not by its name: vocab.json with merges.txt is
 /// CLIP, spiece.model is T5; else tokenizer.json tells by its model type, BPE (CLIP) or Unigram
 /// (T5). A missing or damaged file is an error that names it.
+TokenizerKind tokenizer_kind(const std::filesystem::path& folder);
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& folder);
 
 }  // namespace flux::encoders
