@@ -32,6 +32,14 @@ target_link_directories(flux_torch INTERFACE ${FLUX_TORCH_ROOT}/lib)
 target_link_options(flux_torch INTERFACE LINKER:-rpath,${FLUX_TORCH_ROOT}/lib)
 target_link_libraries(flux_torch INTERFACE torch_cpu c10 Threads::Threads)
 
+# LibTorch's Gloo process group includes Gloo's headers; its code is inside LibTorch, whose version is another one, so
+# no type of Gloo itself may be used and its library is not linked.
+find_path(FLUX_GLOO_INCLUDE gloo/context.h REQUIRED)
+add_library(flux_gloo INTERFACE)
+add_library(flux::gloo ALIAS flux_gloo)
+target_include_directories(flux_gloo SYSTEM INTERFACE ${FLUX_GLOO_INCLUDE})
+target_compile_definitions(flux_gloo INTERFACE USE_C10D_GLOO)
+
 # Apache Arrow, with its headers, comes in the pyarrow wheel; only src/data/arrow_* uses it.
 set(FLUX_ARROW_ROOT ${FLUX_SITE_PACKAGES}/pyarrow CACHE PATH "Folder of Arrow C++ 26 (holds include/ and libarrow.so.2600)")
 foreach(library arrow arrow_s3 parquet)

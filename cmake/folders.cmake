@@ -17,7 +17,7 @@ endfunction()
 
 # flux_tests(<folder> SOURCES <files...> [LINKS ...])
 # One test program a folder. Suites whose name begins with Parity get the label `parity`, with Run the label `run`, with
-# Gpu the label `gpu`, all others `unit`. Each test is one process with one OpenMP thread, so that `ctest -j` does not oversubscribe.
+# Gpu the label `gpu`, with Dist (several processes) the label `dist`, all others `unit`. Each test is one process with one OpenMP thread, so that `ctest -j` does not oversubscribe.
 function(flux_tests name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINKS")
     set(target ${name}_test)
@@ -32,10 +32,11 @@ function(flux_tests name)
         GTest::gtest_main)
     target_compile_definitions(${target} PRIVATE
         FLUX_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-    foreach(label unit parity run gpu)
-        set(filter_unit "-Parity*:*/Parity*:Run*:*/Run*:Gpu*")
+    foreach(label unit parity run dist gpu)
+        set(filter_unit "-Parity*:*/Parity*:Run*:*/Run*:Dist*:*/Dist*:Gpu*")
         set(filter_parity "Parity*:*/Parity*")
         set(filter_run "Run*:*/Run*")
+        set(filter_dist "Dist*:*/Dist*")
         set(filter_gpu "Gpu*")
         gtest_discover_tests(${target}
             NO_PRETTY_VALUES TEST_FILTER "${filter_${label}}" TEST_LIST ${target}_${label} DISCOVERY_TIMEOUT 60

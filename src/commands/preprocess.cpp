@@ -7,7 +7,7 @@
 #include <optional>
 #include <random>
 
-#include "commands/process_place.h"
+#include "flux/dist/process_place.h"
 #include "commands/shared.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
@@ -111,7 +111,7 @@ struct Work {
     const data::Dataset& dataset;
     const data::SavedFolder& folder;
     NumberedLocks& locks;
-    ProcessPlace place;
+    dist::ProcessPlace place;
     mutable int64_t left_out = 0;  // by this process, in all files
 
     /// Rows that may be left out of the whole.
@@ -181,8 +181,8 @@ void write_files(const Work& work, const std::vector<int64_t>& files, Busy busy,
         return;
     }
     std::string label(what);
-    if (work.place.count > 1) {
-        label = fmt::format("process {} of {}: {}", work.place.rank + 1, work.place.count, what);
+    if (work.place.world_size > 1) {
+        label = fmt::format("process {} of {}: {}", work.place.rank + 1, work.place.world_size, what);
     }
     log::info("{}: {} of {} samples are done, {} of {} files", label, done, total,
               files.size() - left.size(), files.size());
@@ -190,7 +190,7 @@ void write_files(const Work& work, const std::vector<int64_t>& files, Busy busy,
                        .unit = "samples",
                        .total = total,
                        .done = done,
-                       .style = work.place.count > 1 ? ProgressSettings::Style::kLines
+                       .style = work.place.world_size > 1 ? ProgressSettings::Style::kLines
                                                      : ProgressSettings::Style::kAuto});
     for (const int64_t file : left) {
         const int64_t number = kFirstFileLock + file;
@@ -210,7 +210,7 @@ void write_files(const Work& work, const std::vector<int64_t>& files, Busy busy,
 void write_all(const Work& work) {
     std::vector<int64_t> own, others, all;
     for (int64_t file = 0; file < work.folder.files(); ++file) {
-        (file % work.place.count == work.place.rank ? own : others).push_back(file);
+        (file % work.place.world_size == work.place.rank ? own : others).push_back(file);
         all.push_back(file);
     }
     std::reverse(others.begin(), others.end());
@@ -291,7 +291,7 @@ void finish(const Work& work, bool validation) {
     }
 }
 
-void preprocess(const config::LoadedConfig& loaded, const ProcessPlace& place) {
+void preprocess(const config::LoadedConfig& loaded, const dist::ProcessPlace& place) {
     const config::JobConfig& config = loaded.config;
     if (!config.encoder.empty_encodings_path.empty()) {
         fail_config("{}: is for training from stored encodings; `preprocess` encodes the empty "
@@ -305,7 +305,7 @@ void preprocess(const config::LoadedConfig& loaded, const ProcessPlace& place) {
     const encoders::Conditioning conditioning(config.encoder, config.training.test_mode, widths,
                                               device);
     make_writable_folder(out, "choose another with --preprocessing.output_dataset_path");
-    NumberedLocks locks(out / ".lock", /*alone=*/place.count == 1);
+    NumberedLocks locks(out / ".lock", /*alone=*/place.world_size == 1);
     const Input input = open_input(loaded, conditioning, widths, locks);
     if (input.folder->is_finished()) {
         log::info("{}: is complete already", out.string());
@@ -331,7 +331,7 @@ int preprocess(const Words& words) {
         return 0;
     }
     const config::LoadedConfig loaded = config::load_config(command_line);
-    const ProcessPlace place = process_place();
+    const dist::ProcessPlace place = dist::process_place();
     log::configure({.rank = place.rank, .color = !loaded.config.metrics.disable_color_printing});
     if (place.rank == 0) {
         show_notices(loaded);

@@ -1,0 +1,73 @@
+// The processes of a job, from one on: how they meet, agree, and end together.
+#pragma once
+
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "flux/config/job_config.h"
+#include "flux/dist/fault_watch.h"
+#include "flux/dist/mesh.h"
+#include "flux/dist/process_place.h"
+#include "flux/dist/store.h"
+
+namespace flux::dist {
+
+/// This process ends because another one failed and has said so.
+class EndedByPeer : public std::exception {
+public:
+    const char* what() const noexcept override { return "another process of the job failed"; }
+};
+
+class World {
+public:
+    /// Meets the other processes. Throws what Store throws.
+    World(const ProcessPlace& place, const config::Comm& settings);
+    /// Waits until all processes have come to their end, unless one has failed.
+    ~World();
+
+    const ProcessPlace& place() const { return place_; }
+    int rank() const { return place_.rank; }
+    int size() const { return place_.world_size; }
+    bool is_first() const { return place_.is_first(); }
+
+    /// Every rank's value, in rank order. All must call with the same topic; each call of a topic
+    /// is a new round.
+    std::vector<std::string> exchange(const std::string& topic, std::string_view value);
+    /// The value of rank 0 on all ranks.
+    std::string from_first(const std::string& topic, std::string_view value);
+
+    Mesh make_mesh(const MeshShape& shape, c10::Device device);
+
+    /// From the first step on comm.train_timeout_seconds count.
+    void training_begins(Mesh& mesh);
+    /// For messages of others: "step 12".
+    void at(const std::string& place);
+
+    /// Runs `body`; a failure in it ends all processes, with one message. Throws EndedByPeer where
+    /// this process is not the one to speak, else Error (ConfigError) that names rank and host.
+    void run(const std::function<void()>& body);
+
+    /// A guard for a wait on a GPU, which itself waits for the other processes; null alone.
+    std::unique_ptr<FaultWatch::Waiting> waiting();
+
+    /// A connection to the store of its own, for a thread. Not for one process.
+    std::unique_ptr<Store> connect() const { return store_->clone(); }
+    std::chrono::milliseconds timeout() const { return timeout_; }
+
+private:
+    ProcessPlace place_;
+    std::chrono::milliseconds timeout_;
+    std::chrono::milliseconds train_timeout_;
+    std::unique_ptr<Store> store_;  // null for one process, like the watch
+    std::unique_ptr<FaultWatch> watch_;
+    std::map<std::string, int64_t> rounds_;
+    bool failed_ = false;
+};
+
+}  // namespace flux::dist
