@@ -10,6 +10,7 @@
 #include "flux/base/log.h"
 #include "flux/commands/commands.h"
 #include "flux/data/object_store.h"
+#include "flux/dist/world.h"
 
 namespace {
 
@@ -35,6 +36,8 @@ int main(int argc, char** argv) {
     } catch (const flux::ConfigError& error) {
         flux::log::error("{}", error.what());
         return kExitConfiguration;
+    } catch (const flux::dist::EndedByPeer&) {
+        // Said by the process that failed.
     } catch (const flux::Error& error) {
         flux::log::error("{}", error.what());
     } catch (const std::bad_alloc&) {

@@ -26,8 +26,8 @@ int show_help(const config::CommandLine& command_line) {
     return 0;
 }
 
-int train_job(const config::LoadedConfig& loaded) {
-    const train::ResolvedJob job = train::resolve_job(loaded);
+int train_job(const config::LoadedConfig& loaded, dist::World& world) {
+    const train::ResolvedJob job = train::resolve_job(loaded, world);
     if (job.config.job.print_args) {
         log::info("effective configuration:\n{}", config::to_toml(job.config));
     }
@@ -39,7 +39,7 @@ int train_job(const config::LoadedConfig& loaded) {
                       : fmt::format(" its {} steps", job.config.training.steps));
         return 0;
     }
-    train::Trainer trainer(job);
+    train::Trainer trainer(job, world);
     return trainer.run();
 }
 
@@ -51,14 +51,22 @@ int train(const Words& words) {
         return show_help(command_line);
     }
     const config::LoadedConfig loaded = config::load_config(command_line);
-    log::configure({.rank = 0, .color = !loaded.config.metrics.disable_color_printing});
-    show_notices(loaded);
+    const dist::ProcessPlace place = dist::process_place();
+    log::configure({.rank = place.rank, .color = !loaded.config.metrics.disable_color_printing});
+    if (place.is_first()) {
+        show_notices(loaded);
+    }
     if (command_line.print_config) {
         fmt::print("{}", config::to_toml(loaded.config));
         config::validate(loaded);
         return 0;
     }
-    return config::with_places(loaded, [&] { return train_job(loaded); });
+    dist::World world(place, loaded.config.comm);
+    int exit_code = 0;
+    world.run([&] {
+        exit_code = config::with_places(loaded, [&] { return train_job(loaded, world); });
+    });
+    return exit_code;
 }
 
 }  // namespace flux::commands

@@ -4,8 +4,6 @@
 namespace flux::config {
 namespace {
 
-constexpr const char* kOneProcess = "a run has one process, so nothing is exchanged";
-
 void describe_checkpoint(std::vector<Option>& table) {
     Section<Checkpoint> s("checkpoint", &JobConfig::checkpoint);
     s.row(&Checkpoint::enable_checkpoint, "enable_checkpoint",
@@ -39,26 +37,22 @@ void describe_sharding(Section<Parallelism>& s) {
     s.row(&Parallelism::data_parallel_replicate_degree, "data_parallel_replicate_degree",
           {.help = "Copies of the sharded model",
            .unit = "processes",
-           .range = at_least(1, 1e6),
-           .status = not_built("training on several processes")});
+           .range = at_least(1, 1e6)});
     s.row(&Parallelism::data_parallel_shard_degree, "data_parallel_shard_degree",
           {.help = "Processes that share one copy of the model; -1: all there are",
            .unit = "processes",
-           .range = at_least(-1, 1e6),
-           .status = not_built("training on several processes",
-                               {Value(int64_t{-1}), Value(int64_t{1})})});
+           .range = at_least(-1, 1e6)});
     s.row(&Parallelism::fsdp_reshard_after_forward, "fsdp_reshard_after_forward",
           {.help = "always keeps only fsdp_prefetch_params + 1 units' weights in the compute type "
-                   "and copies them again when they are needed, which saves memory; default and "
-                   "never keep all of them (with one process)",
+                   "and gathers them again when they are needed, which saves memory; never keeps "
+                   "all of them; default: always for a sharded model, else never",
            .words_for_bool = {"never", "always"}});
     s.row(&Parallelism::fsdp_prefetch_params, "fsdp_prefetch_params",
-          {.help = "Units whose weights are kept besides the running one's with "
-                   "fsdp_reshard_after_forward = always",
+          {.help = "Units whose weights are gathered ahead of the running one",
            .unit = "units",
            .range = at_least(0, 1000)});
     s.row(&Parallelism::fsdp_overlap_comm, "fsdp_overlap_comm",
-          {.help = "Gather and reduce while computing", .status = no_meaning(kOneProcess)});
+          {.help = "Gather weights and reduce gradients while computing"});
 }
 
 void describe_tensor_and_context(Section<Parallelism>& s) {
@@ -116,17 +110,15 @@ void describe_comm(std::vector<Option>& table) {
     s.row(&Comm::init_timeout_seconds, "init_timeout_seconds",
           {.help = "Longest wait for another process up to the end of the first step",
            .unit = "seconds",
-           .range = at_least(1, 1e6),
-           .status = no_meaning(kOneProcess)});
+           .range = at_least(1, 1e6)});
     s.row(&Comm::train_timeout_seconds, "train_timeout_seconds",
           {.help = "Longest wait for another process afterwards",
            .unit = "seconds",
-           .range = at_least(1, 1e6),
-           .status = no_meaning(kOneProcess)});
+           .range = at_least(1, 1e6)});
     s.row(&Comm::trace_buf_size, "trace_buf_size",
           {.help = "Entries of the NCCL flight recorder",
            .range = at_least(0),
-           .status = no_meaning(kOneProcess)});
+           .status = no_meaning("a lost process is found by its heartbeat")});
     s.append_to(table);
 }
 

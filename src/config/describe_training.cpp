@@ -107,8 +107,7 @@ void describe_execution(Section<Training>& s) {
     s.row(&Training::mixed_precision_param, "mixed_precision_param",
           {.help = "Type the model computes in; auto is bfloat16 on a GPU, float32 on a CPU"});
     s.row(&Training::mixed_precision_reduce, "mixed_precision_reduce",
-          {.help = "Type in which gradients are summed over processes",
-           .status = not_built("reducing gradients in bfloat16")});
+          {.help = "Type in which gradients are summed over processes"});
     s.row(&Training::deterministic, "deterministic",
           {.help = "Take only kernels whose result does not depend on timing, and fail where there "
                    "is none; slower"});
@@ -116,8 +115,8 @@ void describe_execution(Section<Training>& s) {
           {.help = "Capture the training step and replay it",
            .status = not_built("capturing the step")});
     s.row(&Training::enable_cpu_offload, "enable_cpu_offload",
-          {.help = "Keep parameters and optimizer state in host memory",
-           .status = not_built("offloading to host memory")});
+          {.help = "Keep parameters, gradients and optimizer state in host memory, where the "
+                   "optimizer then runs"});
     s.row(&Training::test_mode, "test_mode",
           {.help = "Use the built-in encoders whatever [encoder] says, for tests"});
     s.row(&Training::seq_len, "seq_len",

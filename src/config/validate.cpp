@@ -26,14 +26,6 @@ void check_batch(const LoadedConfig& loaded) {
         fail_config("{}: must be a multiple of training.batch_size = {}",
                     loaded.place("training.global_batch_size"), training.batch_size);
     }
-    if (loaded.is_set("training.gradient_accumulation_steps") &&
-        training.gradient_accumulation_steps * training.batch_size != global) {
-        fail_config(
-            "{}: training.global_batch_size = {} and training.batch_size = {} make it {}; leave it "
-            "out",
-            loaded.place("training.gradient_accumulation_steps"), global, training.batch_size,
-            global / training.batch_size);
-    }
 }
 
 void check_picture_sizes(const LoadedConfig& loaded) {
@@ -218,8 +210,8 @@ void refuse_unbuilt(const LoadedConfig& loaded) {
     }
 }
 
-int64_t global_batch_size(const Training& training) {
-    return training.global_batch_size.value_or(training.batch_size *
+int64_t global_batch_size(const Training& training, int64_t processes) {
+    return training.global_batch_size.value_or(training.batch_size * processes *
                                                training.gradient_accumulation_steps);
 }
 

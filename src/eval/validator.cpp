@@ -31,6 +31,18 @@ void ValidationResult::add(int64_t timestep, double loss) {
     ++count[static_cast<size_t>(timestep)];
 }
 
+void ValidationResult::add_up(dist::Communicator& group, c10::Device device) {
+    std::vector<double> sums(loss_sum.begin(), loss_sum.end());
+    sums.insert(sums.end(), count.begin(), count.end());
+    const at::Tensor all = at::tensor(sums, at::kDouble).to(device);
+    group.all_reduce(all).wait();
+    const at::Tensor read = all.cpu();
+    for (size_t k = 0; k < count.size(); ++k) {
+        loss_sum[k] = read[static_cast<int64_t>(k)].item<double>();
+        count[k] = read[static_cast<int64_t>(k + count.size())].item<int64_t>();
+    }
+}
+
 int64_t ValidationResult::samples() const {
     return std::accumulate(count.begin(), count.end(), int64_t{0});
 }
@@ -81,7 +93,10 @@ Validator::Validator(const data::Dataset& dataset, const encoders::Conditioning&
 std::optional<ValidationResult> Validator::run(model::Mmdit& model,
                                                const std::function<bool()>& should_stop) const {
     data::LoaderSettings loading;
+    dist::Mesh& mesh = model.parameters().mesh();
     loading.batch_size = settings_.batch_size;
+    loading.group_size = settings_.batch_size * mesh.size();
+    loading.group_offset = settings_.batch_size * mesh.rank();
     loading.end = dataset_.size();
     loading.shuffle = config::Shuffle::kNone;
     loading.substitute = false;
@@ -89,9 +104,15 @@ std::optional<ValidationResult> Validator::run(model::Mmdit& model,
     loading.max_bad_fraction = settings_.max_bad_fraction;
     data::Loader loader(dataset_, loading);
     ValidationResult result;
-    while (const auto batch = loader.next()) {
+    // Every process passes the model equally often, for it holds a part of the weights.
+    for (int64_t done = 0; done < dataset_.size(); done += loading.group_size) {
         if (should_stop && should_stop()) {
             return std::nullopt;
+        }
+        const auto batch = loader.next();
+        if (!batch) {
+            model.accompany_predict();
+            continue;
         }
         for (size_t i = 0; i < batch->timesteps.size(); ++i) {
             check_timestep(batch->timesteps[i], batch->keys[i]);
@@ -108,6 +129,7 @@ std::optional<ValidationResult> Validator::run(model::Mmdit& model,
             result.add(batch->timesteps[static_cast<size_t>(i)], losses[i].item<double>());
         }
     }
+    result.add_up(mesh.world(), conditioning_.device());
     if (result.samples() == 0) {
         fail("eval.dataset: no validation sample could be read");
     }

@@ -44,8 +44,7 @@ int64_t AdamW::steps_taken() const { return static_cast<int64_t>(steps_taken_.it
 
 void AdamW::set_steps_taken(int64_t steps) { steps_taken_.fill_(static_cast<double>(steps)); }
 
-ClippedNorm clip_by_global_norm(std::span<const units::FlatShard> shards, double max_norm) {
-    const at::Tensor norm = units::global_grad_norm(shards);
+ClippedNorm clip_by_global_norm(const at::Tensor& norm, double max_norm) {
     return {.norm = norm,
             .divisor = ((norm + 1e-6) / max_norm).clamp_min(1.0),
             .skip = at::logical_not(at::isfinite(norm)).to(at::kFloat)};

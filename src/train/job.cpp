@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <random>
 
+#include "flux/base/crc32c.h"
 #include "flux/base/error.h"
+#include "flux/base/file.h"
 #include "flux/base/log.h"
 #include "flux/checkpoint/folder.h"
 #include "flux/checkpoint/load.h"
+#include "flux/config/print.h"
 #include "flux/config/validate.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
@@ -16,6 +19,8 @@
 
 namespace flux::train {
 namespace {
+
+namespace fs = std::filesystem;
 
 template <class T, class Option>
 void override_with(T& value, const Option& option) {
@@ -30,9 +35,28 @@ uint64_t draw_seed() {
            1;  // below 2^63: fits a TOML integer
 }
 
-std::optional<ResumePoint> find_resume_point(const ResolvedJob& job) {
-    const auto folder =
-        checkpoint::find_latest(job.checkpoint_folder(), job.config.checkpoint.load_step);
+/// The checkpoint that rank 0 found; the other processes must see it too.
+std::optional<fs::path> agreed_checkpoint(const ResolvedJob& job, dist::World& world) {
+    std::optional<fs::path> own;
+    if (world.is_first()) {
+        own = checkpoint::find_latest(job.checkpoint_folder(), job.config.checkpoint.load_step);
+    }
+    const std::string agreed =
+        world.from_first("checkpoint to load", own ? own->string() : std::string());
+    if (agreed.empty()) {
+        return std::nullopt;
+    }
+    if (!fs::exists(checkpoint::manifest_path(agreed))) {
+        fail(
+            "{}: rank 0 goes on from this checkpoint, and it is not here: job.dump_folder must be "
+            "one folder that all machines see (a shared file system)",
+            agreed);
+    }
+    return agreed;
+}
+
+std::optional<ResumePoint> find_resume_point(const ResolvedJob& job, dist::World& world) {
+    const auto folder = agreed_checkpoint(job, world);
     if (!folder) {
         return std::nullopt;
     }
@@ -46,6 +70,33 @@ std::optional<ResumePoint> find_resume_point(const ResolvedJob& job) {
         fail("{}: holds step {}: give the folder its name back", folder->string(), point.run.step);
     }
     return point;
+}
+
+/// A global batch falls into whole micro-batches of every process.
+void check_batch(const config::LoadedConfig& loaded, const ResolvedJob& job) {
+    const int64_t global = job.global_batch_size;
+    const int64_t processes = job.mesh.size();
+    if (global % processes != 0) {
+        fail_config(
+            "training.global_batch_size = {}: cannot be divided among {} processes: choose a "
+            "number of processes that divides it",
+            global, processes);
+    }
+    if (global % job.group_size() != 0) {
+        fail_config("{}: {} processes take {} samples at a time, which must divide the global "
+                    "batch of {}; at most {} fit",
+                    loaded.place("training.batch_size"), processes, job.group_size(), global,
+                    global / processes);
+    }
+    const int64_t accumulated = job.config.training.gradient_accumulation_steps;
+    if (loaded.is_set("training.gradient_accumulation_steps") &&
+        accumulated != job.micro_batches() && job.config.training.global_batch_size) {
+        fail_config(
+            "{}: training.global_batch_size = {}, training.batch_size = {} and {} processes make "
+            "it {}; leave it out",
+            loaded.place("training.gradient_accumulation_steps"), global,
+            job.config.training.batch_size, processes, job.micro_batches());
+    }
 }
 
 /// A resumed run goes on as it began: what is unset comes from the checkpoint, another value is
@@ -94,12 +145,42 @@ void check_changes(const ResolvedJob& job) {
     }
 }
 
+uint32_t program_checksum() {
+    const std::string program = read_text("/proc/self/exe");
+    return crc32c(std::as_bytes(std::span(program)));
+}
+
+/// Processes of different builds or options would compute different things, or wait for each other
+/// for ever.
+void check_same_everywhere(const config::LoadedConfig& loaded, dist::World& world) {
+    if (world.size() == 1) {
+        return;
+    }
+    const std::string own = fmt::format("# program {:08x}\n{}", program_checksum(),
+                                        config::to_toml(loaded.config));
+    const std::string first = world.from_first("configuration", own);
+    if (first == own) {
+        return;
+    }
+    const auto line_of = [](std::string_view text, size_t at) {
+        const size_t begin = text.rfind('\n', at) + 1;
+        return text.substr(begin, text.find('\n', at) - begin);
+    };
+    const size_t at = static_cast<size_t>(
+        std::mismatch(own.begin(), own.end(), first.begin(), first.end()).first - own.begin());
+    fail_config("this process has `{}` where rank 0 has `{}`: all processes of a job need the same "
+                "program and the same options",
+                line_of(own, at), line_of(first, std::min(at, first.size())));
+}
+
 /// Better said at once than by the system that kills the process.
 void check_memory(const ResolvedJob& job) {
     constexpr double kGiB = 1 << 30;
     constexpr double kBytesPerParameter = 16;  // fp32 weight, gradient and two moments
     const int64_t parameters = model::parameter_count(job.model);
-    const double needed = kBytesPerParameter * static_cast<double>(parameters);
+    const int local_shards = job.device.is_cuda() ? 1 : job.place.local_size;
+    const double needed = kBytesPerParameter * static_cast<double>(parameters) /
+                          job.mesh.shard * local_shards;
     const auto available = static_cast<double>(device_memory_bytes(job.device));
     if (needed > available) {
         fail(
@@ -129,28 +210,48 @@ bool ResolvedJob::finished() const {
     return resume && (resume->run.step >= config.training.steps || resume->run.target_reached);
 }
 
-int64_t ResolvedJob::slabs() const {
-    const bool frees =
-        config.parallelism.fsdp_reshard_after_forward == config::ReshardMode::kAlways;
-    return frees ? config.parallelism.fsdp_prefetch_params + 1 : 0;
+units::StoreSettings ResolvedJob::store(dist::Mesh* exchange) const {
+    const config::Parallelism& settings = config.parallelism;
+    // By default a sharded model is sharded again after forward, and whole weights stay whole.
+    const bool frees = settings.fsdp_reshard_after_forward == config::ReshardMode::kAlways ||
+                       (settings.fsdp_reshard_after_forward == config::ReshardMode::kDefault &&
+                        mesh.shard > 1);
+    const int64_t prefetch = settings.fsdp_overlap_comm ? settings.fsdp_prefetch_params : 0;
+    return {.compute_dtype = dtype,
+            .device = device,
+            .slabs = frees ? prefetch + 1 : 0,
+            .prefetch = prefetch,
+            .trainable = true,
+            .host_shards = config.training.enable_cpu_offload,
+            .reduce_dtype = config.training.mixed_precision_reduce == config::ReducePrecision::kBfloat16
+                                ? at::kBFloat16
+                                : at::kFloat,
+            .overlap_reduction = settings.fsdp_overlap_comm,
+            .mesh = exchange};
 }
 
-ResolvedJob resolve_job(const config::LoadedConfig& loaded) {
+ResolvedJob resolve_job(const config::LoadedConfig& loaded, dist::World& world) {
     config::validate(loaded);
     config::validate_training(loaded);
     config::refuse_unbuilt(loaded);
+    check_same_everywhere(loaded, world);
     ResolvedJob job;
     job.config = loaded.config;
+    job.place = world.place();
+    job.mesh = dist::mesh_shape(job.config.parallelism,
+                                loaded.is_set("parallelism.data_parallel_replicate_degree") ||
+                                    loaded.is_set("parallelism.data_parallel_shard_degree"),
+                                job.place);
     config::Training& training = job.config.training;
     job.model = model_dimensions(job.config);
     model::check(job.model);
-    job.device = prepare_device(training);
+    job.device = prepare_device(training, job.place.local_rank);
     check_memory(job);
     job.dtype = units::compute_dtype(training.mixed_precision_param, job.device);
     if (!job.config.job.restart) {
-        job.resume = find_resume_point(job);
+        job.resume = find_resume_point(job, world);
     }
-    job.global_batch_size = config::global_batch_size(training);
+    job.global_batch_size = config::global_batch_size(training, world.size());
     if (job.resume) {
         const checkpoint::RunState& run = job.resume->run;
         const bool batch_set =
@@ -160,12 +261,10 @@ ResolvedJob resolve_job(const config::LoadedConfig& loaded) {
         job.seed = resumed_value(loaded, job, "training.seed", training.seed.has_value(),
                                  training.seed.value_or(0), run.seed);
     } else {
-        job.seed = training.seed ? *training.seed : draw_seed();
+        job.seed = training.seed.value_or(draw_seed());
     }
-    if (job.global_batch_size % training.batch_size != 0) {
-        fail_config("{}: must divide the run's global batch size {}",
-                    loaded.place("training.batch_size"), job.global_batch_size);
-    }
+    job.seed = std::stoull(world.from_first("seed", std::to_string(job.seed)));
+    check_batch(loaded, job);
     job.config.job.restart = false;  // said once: going on from this run must not begin it anew
     training.seed = job.seed;
     training.global_batch_size = job.global_batch_size;
@@ -230,7 +329,7 @@ data::DatasetSettings dataset_settings(const config::JobConfig& config, uint64_t
     settings.index_folder = std::filesystem::path(config.job.dump_folder) / "index";
     if (!validation) {
         settings.buckets = {.step = static_cast<int>(config.training.buckets),
-                            .least_rows = config::global_batch_size(config.training)};
+                            .least_rows = config::global_batch_size(config.training, 1)};
     }
     settings.remote = data::remote_settings_from_environment();
     settings.remote.cache_dir = config.dataloader.cache_dir.empty()

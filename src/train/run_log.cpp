@@ -102,10 +102,17 @@ RunLog::RunLog(const ResolvedJob& job, int64_t parameters)
       flops_per_sample_(model::training_flops(job.model, job.image_tokens(),
                                               job.config.encoder.max_t5_encoding_len)),
       peak_tflops_(peak_of(job)),
-      reporter_(reporter_settings(job)),
-      html_(job.folder()),
-      progress_(progress_settings(job)),
       histogram_(kHistogramBins) {
+    if (job.place.is_first()) {
+        open(parameters);
+    }
+}
+
+void RunLog::open(int64_t parameters) {
+    const ResolvedJob& job = job_;
+    reporter_.emplace(reporter_settings(job));
+    html_.emplace(job.folder());
+    progress_.emplace(progress_settings(job));
     write_text(job.folder() / "config.toml", config::to_toml(job.config));
     page_.picture_folder = job.config.eval.save_img_folder;
     page_.title = "flux_train: " + job.config.job.description;
@@ -125,9 +132,13 @@ RunLog::RunLog(const ResolvedJob& job, int64_t parameters)
         "{} with {} parameters, {:.4g} TFLOP per sample forward and backward; {} in {}; seed {}",
         job.config.model.flavor, parameters, flops_per_sample_ / 1e12, device_name(job.device),
         long_name(job.dtype), job.seed);
-    log::info("global batch {} = {} x {} accumulated; {} steps; everything goes to {}",
+    if (job.mesh.size() > 1) {
+        log::info("{} processes: {} x the model, each sharded over {}; started by {}",
+                  job.mesh.size(), job.mesh.replicate, job.mesh.shard, job.place.launcher);
+    }
+    log::info("global batch {} = {} x {} accumulated x {} processes; {} steps; everything goes to {}",
               job.global_batch_size, job.config.training.batch_size, job.micro_batches(),
-              job.config.training.steps, job.folder().string());
+              job.mesh.size(), job.config.training.steps, job.folder().string());
 }
 
 void RunLog::add_pass(int64_t samples, int64_t image_tokens) {
@@ -137,7 +148,9 @@ void RunLog::add_pass(int64_t samples, int64_t image_tokens) {
 }
 
 void RunLog::progress(const StepFigures& figures) {
-    progress_.update(figures.step, fmt::format("loss {:.4f}", figures.loss));
+    if (progress_) {
+        progress_->update(figures.step, fmt::format("loss {:.4f}", figures.loss));
+    }
 }
 
 void RunLog::train(const StepFigures& figures) {
@@ -159,7 +172,9 @@ void RunLog::train(const StepFigures& figures) {
     line.memory_percent = memory.percent;
     line.data_wait = reading.data_wait;
     line.time_s = metrics::process_seconds();
-    reporter_.train(line);
+    if (reporter_) {
+        reporter_->train(line);
+    }
 }
 
 void RunLog::validation(int64_t step, int64_t samples, const eval::ValidationResult& result) {
@@ -173,11 +188,19 @@ void RunLog::validation(int64_t step, int64_t samples, const eval::ValidationRes
     line.val_loss_t_mean = result.mean_of_timestep_means();
     line.val_samples = result.samples();
     line.time_s = metrics::process_seconds();
-    reporter_.validation(line);
+    if (reporter_) {
+        reporter_->validation(line);
+    }
+}
+
+void RunLog::finish() {
+    if (progress_) {
+        progress_->finish();
+    }
 }
 
 void RunLog::report(const std::string& status, int64_t samples, bool force) {
-    if (!force && metrics::process_seconds() - last_report_s_ < kReportInterval_s) {
+    if (!html_ || (!force && metrics::process_seconds() - last_report_s_ < kReportInterval_s)) {
         return;
     }
     // The draws are keyed by the sample, so the histogram needs no word from the device and
@@ -188,7 +211,7 @@ void RunLog::report(const std::string& status, int64_t samples, bool force) {
     page_.timestep_counts = histogram_.counts();
     page_.status = status;
     try {
-        html_.write(page_);
+        html_->write(page_);
     } catch (const Error& problem) {  // a picture of the run, not the run: training goes on
         log::warning("{}", problem.what());
     }

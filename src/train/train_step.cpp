@@ -1,9 +1,10 @@
 #include "flux/train/train_step.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/maximum.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/stack.h>
 
 #include "flux/flow/flow_matching.h"
 
@@ -13,7 +14,7 @@ StepResult train_step(model::Mmdit& model, optim::AdamW& optimizer, const StepSe
                       double lr, const std::function<encoders::MicroBatch()>& next) {
     units::ParameterStore& parameters = model.parameters();
     at::Tensor loss;
-    parameters.begin_gradients();
+    parameters.begin_gradients(settings.micro_batches);
     for (int64_t i = 0; i < settings.micro_batches; ++i) {
         const encoders::FlowProblem problem = encoders::pose(next());
         const at::Tensor prediction = model.forward(problem.input);
@@ -22,13 +23,19 @@ StepResult train_step(model::Mmdit& model, optim::AdamW& optimizer, const StepSe
         loss = loss.defined() ? loss + share : share;
         model.backward(flow::loss_gradient(prediction, problem.target, settings.global_batch_size));
     }
+    parameters.finish_gradients();
+    // Loss and stop request share one message.
+    const at::Tensor sums =
+        at::stack({loss, at::full({}, settings.stop_requested ? 1.0 : 0.0, loss.options())});
+    parameters.mesh().world().all_reduce(sums).wait();
+    loss = sums[0];
     const optim::ClippedNorm clipped =
-        optim::clip_by_global_norm(parameters.shards(), settings.max_norm);
+        optim::clip_by_global_norm(parameters.grad_norm(), settings.max_norm);
     const at::Tensor skip =
-        at::maximum(clipped.skip, at::isfinite(loss).logical_not().to(at::kFloat));
+        at::maximum(clipped.skip, at::isfinite(loss).logical_not().to(clipped.skip.options()));
     optimizer.step(parameters.shards(), lr, clipped.divisor, skip);
     parameters.parameters_changed();
-    return {.loss = loss, .grad_norm = clipped.norm, .skipped = skip};
+    return {.loss = loss, .grad_norm = clipped.norm, .skipped = skip, .stop = sums[1]};
 }
 
 }  // namespace flux::train

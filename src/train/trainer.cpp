@@ -1,6 +1,7 @@
 #include "flux/train/trainer.h"
 
 #include <ATen/ops/arange.h>
+#include <ATen/ops/full.h>
 
 #include "flux/base/error.h"
 #include "flux/base/file.h"
@@ -48,6 +49,8 @@ data::LoaderSettings loader_settings(const ResolvedJob& job, int64_t first_sampl
     data::LoaderSettings settings;
     settings.batch_size = job.config.training.batch_size;
     settings.first_sample = first_sample;
+    settings.group_size = job.group_size();
+    settings.group_offset = job.group_offset();
     settings.step_size = job.global_batch_size;
     settings.shuffle = job.config.training.shuffle;
     settings.seed = job.seed;
@@ -80,13 +83,14 @@ c10::ScalarType export_dtype(config::ExportDtype choice) {
 
 }  // namespace
 
-Trainer::Trainer(const ResolvedJob& job)
+Trainer::Trainer(const ResolvedJob& job, dist::World& world)
     : job_(job),
+      world_(world),
+      mesh_(world.make_mesh(job.mesh, job.device)),
       dataset_(data::make_dataset(dataset_settings(job.config, job.seed, false))),
       validation_set_(open_validation_set(job)),
       conditioning_(open_conditioning(job, *dataset_, validation_set_.get())),
-      model_(job.model, {.compute_dtype = job.dtype, .device = job.device, .slabs = job.slabs()},
-             recompute_policy(job.config.activation_checkpoint)),
+      model_(job.model, job.store(&mesh_), recompute_policy(job.config.activation_checkpoint)),
       optimizer_(job.config.optimizer, model_.parameters().shards()),
       lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps) {
     if (validation_set_) {
@@ -95,12 +99,40 @@ Trainer::Trainer(const ResolvedJob& job)
     begin();
 }
 
-void Trainer::begin() {
-    make_writable_folder(job_.folder(), "choose another with --job.dump_folder");
-    lock_.emplace(job_.folder());
-    if (std::filesystem::exists(std::filesystem::symlink_status(job_.checkpoint_folder()))) {
-        make_writable_folder(job_.checkpoint_folder(), "choose another with --checkpoint.folder");
+/// Takes the run's folder; the other processes must find it too.
+void Trainer::open_folder() {
+    const std::filesystem::path token = job_.folder() / ".processes";
+    if (world_.is_first()) {
+        make_writable_folder(job_.folder(), "choose another with --job.dump_folder");
+        lock_.emplace(job_.folder());
+        if (std::filesystem::exists(std::filesystem::symlink_status(job_.checkpoint_folder()))) {
+            make_writable_folder(job_.checkpoint_folder(),
+                                 "choose another with --checkpoint.folder");
+        }
+        if (world_.size() > 1) {
+            write_text(token, std::to_string(job_.seed));
+        }
     }
+    world_.exchange("folder is open", "");
+    if (world_.size() > 1 && !std::filesystem::exists(token)) {
+        fail(
+            "job.dump_folder = \"{}\": is not the folder that rank 0 has opened under this name: it "
+            "must be on a file system that all machines share",
+            job_.folder().string());
+    }
+    world_.exchange("folder is seen", "");
+    if (world_.is_first()) {
+        std::filesystem::remove(token);
+    }
+}
+
+void Trainer::begin() {
+    if (dataset_->size() < mesh_.size()) {
+        fail(
+            "training.dataset = \"{}\": has {} samples for {} processes: there must be one for each",
+            job_.config.training.dataset, dataset_->size(), mesh_.size());
+    }
+    open_folder();
     if (job_.resume) {
         resume();
     } else {
@@ -110,7 +142,8 @@ void Trainer::begin() {
     if (job_.resume) {
         log::info("going on from {}", job_.resume->folder.string());
         const int64_t abandoned =
-            checkpoint::abandon_after(job_.checkpoint_folder(), figures_.step);
+            world_.is_first() ? checkpoint::abandon_after(job_.checkpoint_folder(), figures_.step)
+                              : 0;
         if (abandoned > 0) {
             log::warning("{} newer checkpoints are renamed to step-N.abandoned", abandoned);
         }
@@ -151,7 +184,8 @@ int Trainer::run() {
 int Trainer::loop() {
     const int64_t steps = job_.config.training.steps;
     while (true) {
-        if (stop_.received() != nullptr && figures_.step < steps) {
+        world_.at(fmt::format("step {}", figures_.step));
+        if (stopping_ && figures_.step < steps) {
             return leave();
         }
         if (validation_due()) {
@@ -203,7 +237,8 @@ void Trainer::step() {
         result_ = train_step(model_, optimizer_,
                              {.global_batch_size = job_.global_batch_size,
                               .micro_batches = job_.micro_batches(),
-                              .max_norm = job_.config.training.max_norm},
+                              .max_norm = job_.config.training.max_norm,
+                              .stop_requested = stop_.received() != nullptr},
                              figures_.lr, [&] { return next_micro_batch(); });
         ++figures_.step;
         figures_.samples += job_.global_batch_size;
@@ -219,6 +254,8 @@ void Trainer::step() {
 }
 
 void Trainer::read_figures() {
+    const auto waiting = world_.waiting();
+    stopping_ = result_.stop.item<double>() > 0;
     figures_.loss = result_.loss.item<double>();
     figures_.grad_norm = result_.grad_norm.item<double>();
     if (result_.skipped.item<double>() == 0) {
@@ -240,6 +277,18 @@ void Trainer::read_figures() {
     }
 }
 
+/// Whether any process was asked to stop; all must ask at the same places.
+bool Trainer::stop_agreed() {
+    if (!stopping_) {
+        at::Tensor count = at::full({1}, stop_.received() != nullptr ? 1.0 : 0.0,
+                                    at::TensorOptions(job_.device).dtype(at::kFloat));
+        mesh_.world().all_reduce(count).wait();
+        const auto waiting = world_.waiting();
+        stopping_ = count.item<double>() > 0;
+    }
+    return stopping_;
+}
+
 /// Before the first step when asked for, every eval_interval() steps, and at the end; once at each.
 bool Trainer::validation_due() const {
     if (!validator_ || validated_step_ == figures_.step) {
@@ -254,7 +303,7 @@ bool Trainer::validation_due() const {
 Trainer::Outcome Trainer::validate() {
     const bool last = figures_.step >= job_.config.training.steps;
     const auto result =
-        validator_->run(model_, [&] { return !last && stop_.received() != nullptr; });
+        validator_->run(model_, [&] { return !last && stop_agreed(); });
     if (!result || !draw_pictures()) {
         return Outcome::kStopped;  // done again when the run goes on
     }
@@ -291,7 +340,7 @@ bool Trainer::draw_pictures() {
     return sample::draw_pictures(
         model_, conditioning_, sample::training_pictures(job_.config, job_.seed), requests,
         {.path_of = [&](size_t i) { return folder / fmt::format("{:02}.png", i); },
-         .should_stop = [&] { return !last && stop_.received() != nullptr; }});
+         .should_stop = [&] { return !last && stop_agreed(); }});
 }
 
 void Trainer::save(bool last) {
@@ -345,7 +394,8 @@ int Trainer::leave() {
     log_->report("stopped", figures_.samples, true);
     log::warning(
         "{}: saved at step {}; the same command (without --job.restart) goes on from there",
-        stop_.received(), figures_.step);
+        stop_.received() != nullptr ? stop_.received() : "another process was asked to stop",
+        figures_.step);
     return kExitSavedUnfinished;
 }
 

@@ -19,7 +19,7 @@ namespace {
 // loads and NCCL want.
 constexpr int64_t kAlignment = 64;
 
-int64_t align(int64_t count) { return (count + kAlignment - 1) / kAlignment * kAlignment; }
+int64_t align(int64_t count, int64_t to = kAlignment) { return (count + to - 1) / to * to; }
 
 std::vector<Segment> make_segments(std::span<const Parameter> parameters) {
     std::vector<Segment> segments;
@@ -39,7 +39,9 @@ at::Tensor segment_view(const at::Tensor& flat, const Segment& segment) {
     return flat.narrow(0, segment.offset, segment.numel).view(segment.shape);
 }
 
-void draw_init(at::Tensor values, const Init& init, uint64_t seed, std::string_view name) {
+/// `values`: the elements of the parameter from `first` on.
+void draw_init(at::Tensor values, const Init& init, uint64_t seed, std::string_view name,
+               int64_t first) {
     using Distribution = kernels::Distribution;
     const kernels::DrawKey key{seed, Purpose::kInit};
     switch (init.kind) {
@@ -47,11 +49,11 @@ void draw_init(at::Tensor values, const Init& init, uint64_t seed, std::string_v
             values.fill_(init.value);
             return;
         case Init::Kind::kNormal:
-            kernels::keyed_fill_(values, Distribution::kNormal, key, fnv1a(name), 0);
+            kernels::keyed_fill_(values, Distribution::kNormal, key, fnv1a(name), first);
             values.mul_(init.value);
             return;
         case Init::Kind::kUniform:
-            kernels::keyed_fill_(values, Distribution::kUniform, key, fnv1a(name), 0);
+            kernels::keyed_fill_(values, Distribution::kUniform, key, fnv1a(name), first);
             values.mul_(2 * init.value).sub_(init.value);
             return;
     }
@@ -59,21 +61,55 @@ void draw_init(at::Tensor values, const Init& init, uint64_t seed, std::string_v
 
 }  // namespace
 
+LocalPart local_part(const FlatShard& shard, const Segment& segment) {
+    const int64_t shard_end = shard.begin + shard.param.numel();
+    const int64_t first = std::max(segment.offset, shard.begin);
+    const int64_t last = std::min(segment.offset + segment.numel, shard_end);
+    if (first >= last) {
+        return {};
+    }
+    return {.begin = first - segment.offset,
+            .end = last - segment.offset,
+            .offset = first - shard.begin};
+}
+
 ParameterStore::ParameterStore(const std::vector<std::span<const Parameter>>& units,
-                               const StoreSettings& settings) {
-    const auto options = at::TensorOptions().device(settings.device);
-    const bool host_shards = settings.host_shards && !settings.device.is_cpu();
-    const auto shard_options =
-        host_shards ? at::TensorOptions().device(at::kCPU).pinned_memory(settings.device.is_cuda())
-                    : options;
-    const at::ScalarType shard_dtype = settings.trainable ? at::kFloat : settings.compute_dtype;
-    int64_t largest = 0;
+                               const StoreSettings& settings)
+    : own_mesh_(settings.mesh == nullptr ? std::make_unique<dist::Mesh>() : nullptr),
+      mesh_(own_mesh_ ? own_mesh_.get() : settings.mesh),
+      prefetch_(settings.prefetch),
+      reduce_dtype_(settings.reduce_dtype),
+      overlap_reduction_(settings.overlap_reduction) {
+    make_shards(units, settings);
+    make_slabs(settings);
+    bound_.resize(units.size());
+    for (size_t i = 0; i < units.size(); ++i) {
+        bind(i, units[i], settings.trainable);
+    }
+}
+
+/// Exchanges under way use the slabs. After a failure nobody knows whether they will end, and the
+/// process is about to leave.
+ParameterStore::~ParameterStore() = default;
+
+void ParameterStore::make_shards(const std::vector<std::span<const Parameter>>& units,
+                                 const StoreSettings& settings) {
+    auto options = at::TensorOptions().device(settings.device);
+    if (settings.host_shards && !settings.device.is_cpu()) {
+        options = at::TensorOptions().device(at::kCPU).pinned_memory(settings.device.is_cuda());
+    }
+    const int64_t processes = mesh_->gather().size();
     for (const auto parameters : units) {
-        FlatShard shard{.segments = make_segments(parameters), .param = {}, .grad = {}};
-        const int64_t size = flat_size(shard.segments);
-        shard.param = at::zeros({size}, shard_options.dtype(shard_dtype));
+        FlatShard shard;
+        shard.segments = make_segments(parameters);
+        shard.size = align(flat_size(shard.segments), kAlignment * processes);
+        const int64_t part = shard.size / processes;
+        shard.begin = part * mesh_->gather().rank();
+        shard.param =
+            at::zeros({part}, options.dtype(settings.trainable ? at::kFloat
+                                                               : settings.compute_dtype));
         if (settings.trainable) {
-            shard.grad = at::zeros({size}, shard_options.dtype(at::kFloat));
+            shard.grad = at::zeros({part}, options.dtype(at::kFloat));
         }
         shards_.push_back(std::move(shard));
         std::vector<Init> inits;
@@ -81,20 +117,33 @@ ParameterStore::ParameterStore(const std::vector<std::span<const Parameter>>& un
             inits.push_back(parameter.init);
         }
         inits_.push_back(std::move(inits));
-        largest = std::max(largest, size);
     }
-    const auto count = static_cast<int64_t>(units.size());
+}
+
+void ParameterStore::make_slabs(const StoreSettings& settings) {
+    const auto options = at::TensorOptions().device(settings.device);
+    int64_t largest = 0;
+    for (const FlatShard& shard : shards_) {
+        largest = std::max(largest, shard.size);
+    }
+    const bool sharded = mesh_->gather().size() > 1;
+    const auto count = static_cast<int64_t>(shards_.size());
     const bool ring = settings.slabs > 0 && settings.slabs < count;
-    if (ring || host_shards || shard_dtype != settings.compute_dtype) {
+    const bool host_shards = settings.host_shards && !settings.device.is_cpu();
+    const bool other_dtype = settings.trainable && settings.compute_dtype != at::kFloat;
+    if (ring || sharded || host_shards || other_dtype) {
         slabs_.resize(static_cast<size_t>(ring ? settings.slabs : count));
         for (size_t i = 0; i < slabs_.size(); ++i) {
-            slabs_[i].data = at::zeros({ring ? largest : shards_[i].param.numel()},
+            slabs_[i].data = at::zeros({ring ? largest : shards_[i].size},
                                        options.dtype(settings.compute_dtype));
         }
     }
-    bound_.resize(units.size());
-    for (size_t i = 0; i < units.size(); ++i) {
-        bind(i, units[i], settings.trainable);
+    if (sharded && settings.trainable) {
+        const int64_t processes = mesh_->gather().size();
+        for (GradientSlab& slab : gradient_slabs_) {
+            slab.data = at::zeros({largest}, options.dtype(reduce_dtype_));
+            slab.part = at::zeros({largest / processes}, options.dtype(reduce_dtype_));
+        }
     }
 }
 
@@ -102,7 +151,7 @@ void ParameterStore::bind(size_t unit, std::span<const Parameter> parameters, bo
     Bound& bound = bound_[unit];
     const at::Tensor& source =
         slabs_.empty() ? shards_[unit].param : slabs_[unit % slabs_.size()].data;
-    bound.flat = source.narrow(0, 0, shards_[unit].param.numel());
+    bound.flat = source.narrow(0, 0, shards_[unit].size);
     for (size_t i = 0; i < parameters.size(); ++i) {
         // variable_data(): shares memory but no version counter, so that filling the slab again
         // leaves the tensors that autograd saved usable. The generation check of the runner takes
@@ -116,16 +165,19 @@ void ParameterStore::bind(size_t unit, std::span<const Parameter> parameters, bo
 
 void ParameterStore::initialize(uint64_t seed) {
     for (size_t unit = 0; unit < shards_.size(); ++unit) {
-        for (size_t i = 0; i < shards_[unit].segments.size(); ++i) {
-            const Segment& segment = shards_[unit].segments[i];
-            draw_init(shards_[unit].param.narrow(0, segment.offset, segment.numel), inits_[unit][i],
-                      seed, segment.name);
+        const FlatShard& shard = shards_[unit];
+        for (size_t i = 0; i < shard.segments.size(); ++i) {
+            const LocalPart part = local_part(shard, shard.segments[i]);
+            if (part.numel() > 0) {
+                draw_init(part.of(shard.param), inits_[unit][i], seed, shard.segments[i].name,
+                          part.begin);
+            }
         }
     }
     parameters_changed();
 }
 
-void ParameterStore::acquire(size_t unit) {
+void ParameterStore::start_gather(size_t unit) {
     if (slabs_.empty()) {
         return;
     }
@@ -133,15 +185,27 @@ void ParameterStore::acquire(size_t unit) {
     if (slab.unit == unit && slab.generation == generation_) {
         return;
     }
+    slab.gathering.wait();  // gathered ahead and not used: a pass was given up
+    const FlatShard& shard = shards_[unit];
+    const at::Tensor own = bound_[unit].flat.narrow(0, shard.begin, shard.param.numel());
     // From pinned memory the copy takes its turn on the stream of the unit's computation.
-    bound_[unit].flat.copy_(shards_[unit].param, /*non_blocking=*/true);
+    own.copy_(shard.param, /*non_blocking=*/true);
+    slab.gathering = mesh_->gather().all_gather(bound_[unit].flat, own);
     slab.unit = unit;
     slab.generation = generation_;
 }
 
-void ParameterStore::begin_gradients() {
+void ParameterStore::acquire(size_t unit) {
+    start_gather(unit);
+    if (!slabs_.empty()) {
+        slabs_[unit % slabs_.size()].gathering.wait();
+    }
+}
+
+void ParameterStore::begin_gradients(int64_t micro_batches) {
+    micro_batches_ = micro_batches;
     for (Bound& bound : bound_) {
-        bound.has_gradient = false;
+        bound.micro_batches = 0;
     }
 }
 
@@ -149,11 +213,16 @@ void ParameterStore::add_gradients(size_t unit, std::span<const at::Tensor> grad
     FlatShard& shard = shards_[unit];
     TORCH_CHECK(gradients.size() == shard.segments.size(), "unit ", unit,
                 ": one gradient a parameter");
+    if (mesh_->scatter().size() > 1) {
+        scatter_gradients(unit, gradients);
+        return;
+    }
+    const bool first = bound_[unit].micro_batches == 0;
     for (size_t i = 0; i < gradients.size(); ++i) {
         at::Tensor sum = segment_view(shard.grad, shard.segments[i]);
-        if (bound_[unit].has_gradient) {
+        if (!first) {
             if (gradients[i].defined()) {
-                sum.add_(gradients[i]);
+                sum.add_(gradients[i].to(sum.device()));
             }
         } else if (gradients[i].defined()) {
             sum.copy_(gradients[i]);
@@ -161,7 +230,76 @@ void ParameterStore::add_gradients(size_t unit, std::span<const at::Tensor> grad
             sum.zero_();
         }
     }
-    bound_[unit].has_gradient = true;
+    micro_batch_added(unit);
+}
+
+void ParameterStore::scatter_gradients(size_t unit, std::span<const at::Tensor> gradients) {
+    GradientSlab& slab = gradient_slabs_[next_gradient_slab_++ % gradient_slabs_.size()];
+    finish(slab);
+    const FlatShard& shard = shards_[unit];
+    const at::Tensor flat = slab.data.narrow(0, 0, shard.size);
+    int64_t end = 0;
+    for (size_t i = 0; i < gradients.size(); ++i) {
+        const Segment& segment = shard.segments[i];
+        flat.slice(0, end, segment.offset).zero_();  // the gap before it
+        if (gradients[i].defined()) {
+            segment_view(flat, segment).copy_(gradients[i]);
+        } else {
+            flat.narrow(0, segment.offset, segment.numel).zero_();
+        }
+        end = segment.offset + segment.numel;
+    }
+    flat.slice(0, end).zero_();
+    slab.unit = unit;
+    slab.scattering =
+        mesh_->scatter().reduce_scatter(slab.part.narrow(0, 0, shard.grad.numel()), flat);
+    if (!overlap_reduction_) {
+        finish(slab);
+    }
+}
+
+void ParameterStore::finish(GradientSlab& slab) {
+    if (!slab.scattering.is_open()) {
+        return;
+    }
+    slab.scattering.wait();
+    FlatShard& shard = shards_[slab.unit];
+    const at::Tensor part = slab.part.narrow(0, 0, shard.grad.numel());
+    if (bound_[slab.unit].micro_batches == 0) {
+        shard.grad.copy_(part, /*non_blocking=*/true);
+    } else {
+        shard.grad.add_(part.to(shard.grad.device()));
+    }
+    micro_batch_added(slab.unit);
+}
+
+/// After the last micro-batch the copies of the model add up what they have.
+void ParameterStore::micro_batch_added(size_t unit) {
+    if (++bound_[unit].micro_batches < micro_batches_ || mesh_->replicas().size() == 1) {
+        return;
+    }
+    const at::Tensor& grad = shards_[unit].grad;
+    const at::Tensor sum = grad.to(bound_[unit].flat.device(), reduce_dtype_);
+    auto summing = std::make_shared<dist::Pending>(mesh_->replicas().all_reduce(sum));
+    replica_sums_.emplace_back([summing, sum, grad] {
+        summing->wait();
+        if (!sum.is_same(grad)) {
+            grad.copy_(sum);
+        }
+    });
+    if (!overlap_reduction_) {
+        replica_sums_.back().wait();
+    }
+}
+
+void ParameterStore::finish_gradients() {
+    for (size_t i = 0; i < gradient_slabs_.size(); ++i) {
+        finish(gradient_slabs_[next_gradient_slab_++ % gradient_slabs_.size()]);
+    }
+    for (dist::Pending& sum : replica_sums_) {
+        sum.wait();
+    }
+    replica_sums_.clear();
 }
 
 int64_t ParameterStore::parameter_count() const {
@@ -174,31 +312,49 @@ int64_t ParameterStore::parameter_count() const {
     return count;
 }
 
+at::Tensor ParameterStore::grad_norm() const {
+    return global_grad_norm(shards_, mesh_->scatter());
+}
+
 at::Tensor ParameterStore::parameter(std::string_view name) const {
-    return find(name, &FlatShard::param);
+    return whole(name, &FlatShard::param);
 }
 
 at::Tensor ParameterStore::gradient(std::string_view name) const {
-    return find(name, &FlatShard::grad);
+    return whole(name, &FlatShard::grad);
 }
 
-at::Tensor ParameterStore::find(std::string_view name, at::Tensor FlatShard::*buffer) const {
+at::Tensor ParameterStore::whole(std::string_view name, at::Tensor FlatShard::*buffer) const {
+    const auto [shard, segment] = find(name);
+    const LocalPart part = local_part(shard, segment);
+    TORCH_CHECK(part.numel() == segment.numel, segment.name, ": is sharded over ",
+                mesh_->gather().size(), " processes");
+    return part.of(shard.*buffer).view(segment.shape);
+}
+
+std::pair<const FlatShard&, const Segment&> ParameterStore::find(std::string_view name) const {
     for (const FlatShard& shard : shards_) {
         for (const Segment& segment : shard.segments) {
             if (segment.name == name) {
-                return segment_view(shard.*buffer, segment);
+                return {shard, segment};
             }
         }
     }
     fail("{}: the model has no such parameter", name);
 }
 
-at::Tensor global_grad_norm(std::span<const FlatShard> shards) {
+at::Tensor global_grad_norm(std::span<const FlatShard> shards, dist::Communicator& group) {
     std::vector<at::Tensor> norms;
     for (const FlatShard& shard : shards) {
         norms.push_back(at::linalg_vector_norm(shard.grad));
     }
-    return at::linalg_vector_norm(at::stack(norms));
+    const at::Tensor norm = at::linalg_vector_norm(at::stack(norms));
+    if (group.size() == 1) {
+        return norm;
+    }
+    const at::Tensor squares = norm.square().to(group.device());
+    group.all_reduce(squares).wait();
+    return squares.sqrt().to(norm.device());
 }
 
 }  // namespace flux::units

@@ -65,9 +65,10 @@ TEST(Validate, ComparesBatchSizeAndAccumulation) {
     Training training;
     training.batch_size = 4;
     training.gradient_accumulation_steps = 3;
-    EXPECT_EQ(global_batch_size(training), 12);
+    EXPECT_EQ(global_batch_size(training, 1), 12);
+    EXPECT_EQ(global_batch_size(training, 2), 24);
     training.global_batch_size = 16;
-    EXPECT_EQ(global_batch_size(training), 16);
+    EXPECT_EQ(global_batch_size(training, 2), 16);
 }
 
 TEST(Validate, BucketsFitTheSide) {

@@ -19,8 +19,8 @@ void validate_training(const LoadedConfig& loaded);
 /// are possible.
 void refuse_unbuilt(const LoadedConfig& loaded);
 
-/// Samples per optimizer step on one process: training.global_batch_size or its default.
-int64_t global_batch_size(const Training& training);
+/// Samples per optimizer step on so many processes: training.global_batch_size or its default.
+int64_t global_batch_size(const Training& training, int64_t processes);
 
 /// activation_checkpoint.selective_ac_option: exactly one of the two is not zero.
 struct SelectiveRecompute {

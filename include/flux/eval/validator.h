@@ -12,6 +12,7 @@
 
 #include "flux/data/dataset.h"
 #include "flux/data/loader.h"
+#include "flux/dist/mesh.h"
 #include "flux/encoders/micro_batch.h"
 #include "flux/flow/validation_grid.h"
 #include "flux/model/mmdit.h"
@@ -32,6 +33,8 @@ struct ValidationResult {
     std::array<int64_t, flow::kValidationTimesteps> count{};
 
     void add(int64_t timestep, double loss);
+    /// Adds up what the processes of `group` have; afterwards all have the sums.
+    void add_up(dist::Communicator& group, c10::Device device);
     int64_t samples() const;
     /// Mean over all samples.
     double sample_mean() const;
@@ -53,7 +56,8 @@ public:
     Validator(const data::Dataset& dataset, const encoders::Conditioning& conditioning,
               const ValidatorSettings& settings);
 
-    /// One pass over the whole set; nothing when `should_stop` said so. Throws Error naming the
+    /// One pass over the whole set, divided among the processes of the model's mesh; nothing when
+    /// `should_stop`, asked by all of them, said so. Throws Error naming the
     /// sample when one has no timestep, and when no sample could be read.
     std::optional<ValidationResult> run(model::Mmdit& model,
                                         const std::function<bool()>& should_stop = {}) const;

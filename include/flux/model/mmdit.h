@@ -33,6 +33,8 @@ public:
     /// Predicted velocity of the packed latents, fp32 [B, Ti, out_channels]; nothing is kept for a
     /// backward pass.
     at::Tensor predict(const MmditInput& input);
+    /// Takes part in another process's predict() without an input of its own.
+    void accompany_predict() { runner_.accompany_forward(); }
 
     /// The same, and backward() may follow.
     at::Tensor forward(const MmditInput& input);

@@ -45,8 +45,8 @@ struct ClippedNorm {
     at::Tensor skip;  // 1 when the norm is not finite, else 0
 };
 
-/// Clipping by the global norm: gradients *= min(1, max_norm / (norm + 1e-6)); nothing is read back
-/// by the host.
-ClippedNorm clip_by_global_norm(std::span<const units::FlatShard> shards, double max_norm);
+/// Clipping by the global norm of all gradients (units::global_grad_norm): gradients *= min(1,
+/// max_norm / (norm + 1e-6)); nothing is read back by the host.
+ClippedNorm clip_by_global_norm(const at::Tensor& norm, double max_norm);
 
 }  // namespace flux::optim

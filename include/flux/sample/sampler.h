@@ -66,8 +66,8 @@ struct DrawHooks {
     StopRequest should_stop{};                             // may be empty
 };
 
-/// Draws all requests, batch by batch, and writes each as PNG with the prompt inside. False when
-/// stopped.
+/// Draws all requests, batch by batch, divided among the processes of the model's mesh, and writes
+/// each as PNG with the prompt inside. False when stopped.
 bool draw_pictures(model::Mmdit& model, const encoders::Conditioning& conditioning,
                    const SamplerSettings& settings, std::span<const PictureRequest> requests,
                    const DrawHooks& hooks);

@@ -14,7 +14,9 @@
 #include "flux/checkpoint/manifest.h"
 #include "flux/config/load_config.h"
 #include "flux/data/registry.h"
+#include "flux/dist/world.h"
 #include "flux/model/flux_config.h"
+#include "flux/units/parameter_store.h"
 #include "flux/units/recompute.h"
 
 namespace flux::train {
@@ -31,27 +33,35 @@ struct ResolvedJob {
     c10::Device device = c10::Device(c10::DeviceType::CPU);
     c10::ScalarType dtype = c10::ScalarType::Float;
     model::FluxConfig model;
+    dist::ProcessPlace place;  // this process among those of the job
+    dist::MeshShape mesh;
     uint64_t seed = 0;
     int64_t global_batch_size = 0;
     std::optional<ResumePoint> resume;  // none: a new run
 
     std::filesystem::path folder() const { return config.job.dump_folder; }
     std::filesystem::path checkpoint_folder() const { return folder() / config.checkpoint.folder; }
-    int64_t micro_batches() const { return global_batch_size / config.training.batch_size; }
+    /// Of this process in each step.
+    int64_t micro_batches() const { return global_batch_size / group_size(); }
+    /// Samples that all processes take together in one micro-batch.
+    int64_t group_size() const { return config.training.batch_size * mesh.size(); }
+    /// Where this process's samples begin among them.
+    int64_t group_offset() const { return config.training.batch_size * place.rank; }
     int64_t image_tokens() const;
     /// Steps between validations.
     int64_t eval_interval() const;
     bool validates() const { return !config.eval.dataset.empty(); }
     /// Whether the checkpoint to go on from is that of a run that came to its end.
     bool finished() const;
-    /// Slabs of the parameter store: prefetch + 1 when weights are to be freed after use, else one
-    /// for each unit.
-    int64_t slabs() const;
+    /// How the model's parameters are kept and exchanged. `mesh` may be null.
+    units::StoreSettings store(dist::Mesh* mesh) const;
 };
 
 /// Throws ConfigError for what the configuration has wrong, Error for what the machine or the
-/// folder lacks. Looks for a checkpoint below the run's folder unless job.restart is set.
-ResolvedJob resolve_job(const config::LoadedConfig& loaded);
+/// folder lacks. Looks for a checkpoint below the run's folder unless job.restart is set. All
+/// processes of `world` must call, with the same configuration and program; what may differ
+/// between them (a drawn seed, the newest checkpoint) is what rank 0 found.
+ResolvedJob resolve_job(const config::LoadedConfig& loaded, dist::World& world);
 
 /// The model's dimensions: those of the flavor, changed by the [model] options that are set.
 model::FluxConfig model_dimensions(const config::JobConfig& config);

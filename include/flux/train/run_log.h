@@ -29,7 +29,7 @@ struct StepFigures {
 
 class RunLog {
 public:
-    /// Opens train.log and metrics.jsonl in the run's folder, which exists, and writes config.toml.
+    /// Only rank 0 writes; the others measure. Opens train.log and metrics.jsonl in the run's folder, which exists, and writes config.toml.
     /// What an earlier run left there is set aside; of a resumed run, what came after its
     /// checkpoint goes. `parameters`: their number.
     RunLog(const ResolvedJob& job, int64_t parameters);
@@ -45,16 +45,18 @@ public:
     void validation(int64_t step, int64_t samples, const eval::ValidationResult& result);
     /// Rewrites report.html; unless `force`, only when the last one is some seconds old.
     void report(const std::string& status, int64_t samples, bool force);
-    void finish() { progress_.finish(); }
+    void finish();
 
 private:
+    void open(int64_t parameters);
+
     const ResolvedJob& job_;
     double flops_per_sample_;
     std::optional<double> peak_tflops_;
     metrics::ThroughputMeter meter_;
-    metrics::Reporter reporter_;
-    metrics::HtmlReport html_;
-    Progress progress_;
+    std::optional<metrics::Reporter> reporter_;  // none but on rank 0, like the next two
+    std::optional<metrics::HtmlReport> html_;
+    std::optional<Progress> progress_;
     flow::TimestepHistogram histogram_;
     int64_t histogram_samples_ = 0;
     metrics::ReportInput page_;

@@ -17,6 +17,7 @@ struct StepSettings {
     int64_t global_batch_size = 1;
     int64_t micro_batches = 1;
     double max_norm = 1.0;
+    bool stop_requested = false;  // of this process
 };
 
 /// Scalars on the device; reading them waits for the step.
@@ -24,9 +25,11 @@ struct StepResult {
     at::Tensor loss;       // mean over the global batch, fp32
     at::Tensor grad_norm;  // before clipping, fp32
     at::Tensor skipped;    // 1 when loss or norm was not finite and nothing changed, else 0
+    at::Tensor stop;       // > 0 when any process was asked to stop
 };
 
-/// `next` gives the micro-batches one by one. Their sizes add up to the global batch.
+/// `next` gives this process's micro-batches one by one. The sizes of all processes' add up to the
+/// global batch.
 StepResult train_step(model::Mmdit& model, optim::AdamW& optimizer, const StepSettings& settings,
                       double lr, const std::function<encoders::MicroBatch()>& next);
 

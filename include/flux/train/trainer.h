@@ -24,8 +24,9 @@ namespace flux::train {
 class Trainer {
 public:
     /// Opens data sets and encoders, builds the model and loads the checkpoint to go on from; only
-    /// then touches the run's folder. `job` must outlive it.
-    explicit Trainer(const ResolvedJob& job);
+    /// then touches the run's folder. `job` and `world` must outlive it; all processes of the job must
+    /// build one.
+    Trainer(const ResolvedJob& job, dist::World& world);
 
     /// Trains to the end. Returns the process's exit code: 0, or kExitSavedUnfinished after a stop
     /// signal. Throws Error when the run cannot go on (bad data, lasting non-finite loss, no room
@@ -35,6 +36,7 @@ public:
 private:
     enum class Outcome { kGoOn, kTargetReached, kStopped };
 
+    void open_folder();
     void begin();
     void resume();
     encoders::MicroBatch next_micro_batch();
@@ -42,6 +44,7 @@ private:
     void read_figures();
     bool validation_due() const;
     int loop();
+    bool stop_agreed();
     Outcome validate();
     bool draw_pictures();
     void save(bool last);
@@ -49,6 +52,8 @@ private:
     int leave();
 
     const ResolvedJob& job_;
+    dist::World& world_;
+    dist::Mesh mesh_;
     // What can be refused comes before what takes time and memory.
     std::unique_ptr<data::Dataset> dataset_;
     std::unique_ptr<data::Dataset> validation_set_;
@@ -61,6 +66,7 @@ private:
     std::optional<RunLog> log_;
     std::optional<data::Loader> loader_;
     StopSignal stop_;
+    bool stopping_ = false;  // all processes know
     StepFigures figures_;
     StepResult result_;
     int64_t skipped_in_a_row_ = 0;

@@ -1,25 +1,34 @@
-// The parameters of all units: values and gradients in one flat shard a unit, and a ring of slabs
-// in the compute dtype from which the units read.
+// The parameters of all units: values and gradients in one flat shard a unit and process, and a ring
+// of slabs in the compute dtype from which the units read.
 //
-//   shard.param (fp32) --acquire--> slab (compute dtype), views of it are the layers' weights
-//   autograd's gradients --add_gradients--> shard.grad (fp32)
+//   shard.param (fp32) --start_gather, acquire--> slab (compute dtype), its views are the weights
+//   autograd's gradients --add_gradients, finish_gradients--> shard.grad (fp32)
 //   optimizer: shard.grad -> shard.param, then parameters_changed()
+//
+// A process holds an equal part of every unit's flat buffer (FSDP). Before a unit runs, its parts
+// are gathered from the processes of this copy of the model; its gradients go back summed, each
+// process taking its part, and are then summed over the copies (HSDP). One process is the same path
+// with nothing to exchange.
 //
 // Unit i always reads slab i mod ring, at fixed addresses: nothing is allocated in a step, and
 // tensors that autograd saved stay valid when a slab is filled again with the same values. A slab
-// remembers its unit and the generation of the values it holds, so that acquire() copies only what
-// changed. Where shards have the compute dtype and no ring is asked for, units read the shards
-// themselves and there is no second copy.
+// remembers its unit and the generation of the values it holds, so that only what changed is
+// gathered. Where one process holds all, in the compute dtype, and no ring is asked for, units read
+// the shards themselves and there is no second copy.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "flux/dist/mesh.h"
 #include "flux/units/parameter.h"
 
 namespace flux::units {
@@ -34,36 +43,63 @@ struct Segment {
 
 /// One unit's parameters as this process holds them. Gaps between segments are zero and stay zero.
 struct FlatShard {
-    std::vector<Segment> segments;
-    at::Tensor param;  // [size], fp32 if trainable
-    at::Tensor grad;   // fp32 [size], undefined if not trainable
+    std::vector<Segment> segments;  // of the whole unit
+    int64_t size = 0;               // of the unit's flat buffer, the same on all processes
+    int64_t begin = 0;              // this process holds [begin, begin + param.numel()) of it
+    at::Tensor param;               // fp32 if trainable
+    at::Tensor grad;                // fp32, undefined if not trainable
 };
+
+/// The flat elements [begin, end) of a parameter that a shard holds, and where; empty if none.
+struct LocalPart {
+    int64_t begin = 0;
+    int64_t end = 0;
+    int64_t offset = 0;  // of element `begin` in the shard's tensors
+
+    int64_t numel() const { return end - begin; }
+    /// The part in `flat`, a tensor that is laid out like shard.param.
+    at::Tensor of(const at::Tensor& flat) const { return flat.narrow(0, offset, numel()); }
+};
+LocalPart local_part(const FlatShard& shard, const Segment& segment);
 
 struct StoreSettings {
     at::ScalarType compute_dtype = at::kFloat;
     at::Device device = at::kCPU;
     /// Slabs in the ring; 0: every unit keeps its weights at hand.
     int64_t slabs = 0;
+    /// Units gathered ahead of the one at work, in its direction.
+    int64_t prefetch = 0;
     /// Without training, shards hold the compute dtype and there are no gradients.
     bool trainable = true;
     /// Shards lie in host memory (pinned if the device is a GPU); with a ring of slabs the device
     /// holds only the units at work.
     bool host_shards = false;
+    /// The type in which gradients travel.
+    at::ScalarType reduce_dtype = at::kFloat;
+    /// Gradients travel while the next units run backward.
+    bool overlap_reduction = true;
+    /// The processes that share the model, or null for this one alone. Must outlive the store.
+    dist::Mesh* mesh = nullptr;
 };
 
 class ParameterStore {
 public:
     /// Allocates shards and slabs and binds every parameter's slot to its view. The values are
-    /// undefined until initialize() or writes to parameter(). `units`: the parameters of each unit,
+    /// undefined until initialize() or writes to the shards. `units`: the parameters of each unit,
     /// in order.
     ParameterStore(const std::vector<std::span<const Parameter>>& units,
                    const StoreSettings& settings);
+    ~ParameterStore();
 
-    /// Draws the first values: a function of (seed, name, element).
+    /// Draws the first values: a function of (seed, name, element), each process its part.
     void initialize(uint64_t seed);
 
-    /// Makes the slab of `unit` hold the unit's current values.
+    /// Begins to fill the slab of `unit` with its current values, unless it holds them or is being
+    /// filled. All processes must gather the same units in the same order.
+    void start_gather(size_t unit);
+    /// The same, and waits for it.
     void acquire(size_t unit);
+    int64_t prefetch() const { return prefetch_; }
 
     /// Must follow every change of the shards' values.
     void parameters_changed() { ++generation_; }
@@ -75,43 +111,79 @@ public:
     /// slab.
     std::span<const at::Tensor> tensors(size_t unit) const { return bound_[unit].tensors; }
 
-    /// Starts a new sum of gradients: the next add_gradients() of each unit overwrites.
-    void begin_gradients();
+    /// Starts a new sum of gradients over so many calls of add_gradients() for each unit.
+    void begin_gradients(int64_t micro_batches = 1);
 
     /// Adds one micro-batch's gradients (in segment order, compute dtype; undefined = zero) to the
-    /// shard.
+    /// shard's sum. They are there after finish_gradients().
     void add_gradients(size_t unit, std::span<const at::Tensor> gradients);
+
+    /// Waits until the gradients of all processes are in the shards.
+    void finish_gradients();
 
     std::vector<FlatShard>& shards() { return shards_; }
     const std::vector<FlatShard>& shards() const { return shards_; }
+    /// Of the whole model.
     int64_t parameter_count() const;
 
-    /// Views of one parameter's value and gradient, in its shape. Throws Error for an unknown name.
+    /// L2 norm over all gradients of all processes, fp32 scalar tensor on the shards' device.
+    at::Tensor grad_norm() const;
+
+    /// Views of one parameter's value and gradient, in its shape; only where this process holds
+    /// all of it. Throws Error for an unknown name.
     at::Tensor parameter(std::string_view name) const;
     at::Tensor gradient(std::string_view name) const;
+
+    /// Where a parameter lies: its shard, and its segment there. Throws Error for an unknown name.
+    std::pair<const FlatShard&, const Segment&> find(std::string_view name) const;
+
+    dist::Mesh& mesh() { return *mesh_; }
 
 private:
     struct Bound {
         at::Tensor flat;  // the unit's part of its slab
         std::vector<at::Tensor> tensors;
-        bool has_gradient = false;
+        int64_t micro_batches = 0;  // whose gradients are in the shard's sum
     };
     struct Slab {
         at::Tensor data;
         size_t unit = SIZE_MAX;
         uint64_t generation = 0;
+        dist::Pending gathering;
     };
+    /// A unit's gradients on their way to the processes that hold their parts.
+    struct GradientSlab {
+        at::Tensor data;  // the whole unit, reduce_dtype
+        at::Tensor part;  // this process's part of the sum, reduce_dtype
+        size_t unit = 0;
+        dist::Pending scattering;
+    };
+    void make_shards(const std::vector<std::span<const Parameter>>& units,
+                     const StoreSettings& settings);
+    void make_slabs(const StoreSettings& settings);
     void bind(size_t unit, std::span<const Parameter> parameters, bool trainable);
-    at::Tensor find(std::string_view name, at::Tensor FlatShard::*buffer) const;
+    void scatter_gradients(size_t unit, std::span<const at::Tensor> gradients);
+    void finish(GradientSlab& slab);
+    void micro_batch_added(size_t unit);
+    at::Tensor whole(std::string_view name, at::Tensor FlatShard::*buffer) const;
 
+    std::unique_ptr<dist::Mesh> own_mesh_;  // where none was given
+    dist::Mesh* mesh_;
+    int64_t prefetch_;
+    at::ScalarType reduce_dtype_;
+    bool overlap_reduction_;
     std::vector<std::vector<Init>> inits_;
     std::vector<FlatShard> shards_;
     std::vector<Slab> slabs_;  // empty: units read their shards
     std::vector<Bound> bound_;
+    std::array<GradientSlab, 2> gradient_slabs_;  // unused without sharding
+    size_t next_gradient_slab_ = 0;
+    std::vector<dist::Pending> replica_sums_;
+    int64_t micro_batches_ = 1;
     uint64_t generation_ = 1;
 };
 
-/// L2 norm over all gradients, fp32 scalar tensor on the shards' device.
-at::Tensor global_grad_norm(std::span<const FlatShard> shards);
+/// L2 norm over all gradients of the processes of `group`, fp32 scalar tensor.
+at::Tensor global_grad_norm(std::span<const FlatShard> shards, dist::Communicator& group);
 
 }  // namespace flux::units

@@ -43,17 +43,25 @@ public:
     State forward(State state) {
         const at::NoGradGuard no_grad;
         for (size_t i = 0; i < units_.size(); ++i) {
-            store_.acquire(i);
+            gather(i, 1);
             state = units_[i]->forward(state);
         }
         return state;
+    }
+
+    /// What a process does while the others run forward() and it has nothing to compute: it gives
+    /// its part of the weights.
+    void accompany_forward() {
+        for (size_t i = 0; i < units_.size(); ++i) {
+            gather(i, 1);
+        }
     }
 
     /// Forward that backward() can follow. The result carries no graph.
     State forward_for_backward(State state) {
         tapes_.assign(units_.size(), {});
         for (size_t i = 0; i < units_.size(); ++i) {
-            store_.acquire(i);
+            gather(i, 1);
             Tape& tape = tapes_[i];
             tape.generation = store_.generation();
             if (policy_.recomputes(i)) {
@@ -73,7 +81,7 @@ public:
     void backward(Gradients gradients) {
         TORCH_CHECK(!tapes_.empty(), "backward() needs forward_for_backward() first");
         for (size_t i = units_.size(); i-- > 0;) {
-            store_.acquire(i);
+            gather(i, -1);
             Tape& tape = tapes_[i];
             TORCH_CHECK(tape.generation == store_.generation(),
                         "parameters changed between forward and backward");
@@ -102,6 +110,17 @@ private:
             lists.emplace_back(unit->parameters());
         }
         return lists;
+    }
+
+    /// Weights of unit i, and those of the next ones in this direction under way.
+    void gather(size_t i, int64_t direction) {
+        for (int64_t ahead = 0; ahead <= store_.prefetch(); ++ahead) {
+            const int64_t next = static_cast<int64_t>(i) + ahead * direction;
+            if (next >= 0 && next < static_cast<int64_t>(units_.size())) {
+                store_.start_gather(static_cast<size_t>(next));
+            }
+        }
+        store_.acquire(i);
     }
 
     static State detached(State state) {
