@@ -8,46 +8,10 @@
 #include <ATen/ops/tanh.h>
 #include <gtest/gtest.h>
 
+#include "units/toy_units.h"
+
 namespace flux::units {
 namespace {
-
-struct ToyState {
-    at::Tensor x;
-    at::Tensor shared;
-    static constexpr std::array kFlow{&ToyState::x, &ToyState::shared};
-};
-
-/// x <- x + tanh(weight x + bias) * shared; the first unit also makes `shared`.
-class ToyUnit final : public Unit<ToyState> {
-public:
-    ToyUnit(const std::string& name, int64_t width, bool first) : first_(first) {
-        const ParameterScope here = scope(name);
-        here.add("weight", weight_, {width, width}, Init::xavier_uniform(width, width));
-        here.add("bias", bias_, {width}, Init::normal(0.1));
-    }
-
-    ToyState forward(const ToyState& in) const override {
-        ToyState out = in;
-        if (first_) {
-            out.shared = at::linear(in.x, weight_);
-        }
-        out.x = in.x + at::tanh(at::linear(in.x, weight_, bias_)) * out.shared;
-        return out;
-    }
-
-private:
-    bool first_;
-    at::Tensor weight_;
-    at::Tensor bias_;
-};
-
-UnitRunner<ToyState>::UnitList toy_units(size_t count) {
-    UnitRunner<ToyState>::UnitList units;
-    for (size_t i = 0; i < count; ++i) {
-        units.push_back(std::make_unique<ToyUnit>("unit" + std::to_string(i), 5, i == 0));
-    }
-    return units;
-}
 
 constexpr size_t kUnits = 6;
 
