@@ -77,7 +77,8 @@ std::string coverage_problem(const TensorEntry& entry) {
     return {};
 }
 
-TensorEntry entry_from_json(const Json& json, const std::string& path) {
+/// Its slices need not cover the tensor.
+TensorEntry part_from_json(const Json& json, const std::string& path) {
     TensorEntry entry;
     entry.name = json.at("name").get<std::string>();
     entry.kind = json.at("kind").get<std::string>();
@@ -100,6 +101,15 @@ TensorEntry entry_from_json(const Json& json, const std::string& path) {
                  file);
         }
     }
+    return entry;
+}
+
+std::filesystem::path part_path(const std::filesystem::path& folder, int rank) {
+    return folder / fmt::format("rank-{:05}.json", rank);
+}
+
+TensorEntry entry_from_json(const Json& json, const std::string& path) {
+    TensorEntry entry = part_from_json(json, path);
     if (const std::string problem = coverage_problem(entry); !problem.empty()) {
         fail("{}: tensor {}: {}", path, label(entry), problem);
     }
@@ -149,6 +159,30 @@ std::vector<TensorEntry> merge(const std::vector<TensorEntry>& parts) {
         TORCH_CHECK(problem.empty(), label(entry), ": ", problem);
     }
     return merged;
+}
+
+void write_part(const std::filesystem::path& folder, int rank,
+                const std::vector<TensorEntry>& entries) {
+    Json all = Json::array();
+    for (const TensorEntry& entry : entries) {
+        all.push_back(entry_to_json(entry));
+    }
+    write_text(part_path(folder, rank), all.dump());
+}
+
+std::vector<TensorEntry> take_part(const std::filesystem::path& folder, int rank) {
+    const std::filesystem::path path = part_path(folder, rank);
+    std::vector<TensorEntry> entries;
+    try {
+        for (const Json& entry : Json::parse(read_text(path))) {
+            entries.push_back(part_from_json(entry, path.string()));
+        }
+    } catch (const Json::exception& problem) {
+        fail("{}: what rank {} has just written cannot be read: {}", path.string(), rank,
+             problem.what());
+    }
+    std::filesystem::remove(path);
+    return entries;
 }
 
 std::filesystem::path manifest_path(const std::filesystem::path& folder) {

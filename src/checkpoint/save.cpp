@@ -68,10 +68,13 @@ void take_name(const fs::path& temporary, const fs::path& final_path, const fs::
 }
 
 /// After a failed save: no half checkpoint stays, and the message says what there is.
-[[noreturn]] void give_up(const fs::path& folder, int64_t step, const std::string& reason) {
+[[noreturn]] void give_up(const fs::path& folder, int64_t step, const std::string& reason,
+                          bool cleans) {
     std::string rest;
     try {
-        clean_leftovers(folder);
+        if (cleans) {
+            clean_leftovers(folder);
+        }
         const auto found = committed(folder);
         rest = found.empty() ? "there is no older checkpoint"
                              : "the last complete checkpoint is " + found.rbegin()->second.string();
@@ -79,6 +82,33 @@ void take_name(const fs::path& temporary, const fs::path& final_path, const fs::
         rest = fmt::format("cleaning up failed too: {}", problem.what());
     }
     fail("the checkpoint of step {} was not saved: {}; {}", step, reason, rest);
+}
+
+/// Runs this process's part, and learns how the others fared: if one failed, all throw. Returns
+/// the number of processes.
+template <class Part>
+int together(const SaveGroup& group, const std::string& topic, Part part) {
+    std::string problem;
+    try {
+        part();
+    } catch (const Error& error) {
+        problem = error.what();
+    } catch (const fs::filesystem_error& error) {
+        problem = error.what();
+    }
+    if (!group.exchange) {
+        if (!problem.empty()) {
+            throw Error(problem);
+        }
+        return 1;
+    }
+    const std::vector<std::string> problems = group.exchange(topic, problem);
+    for (size_t rank = 0; rank < problems.size(); ++rank) {
+        if (!problems[rank].empty()) {
+            fail("rank {}: {}", rank, problems[rank]);
+        }
+    }
+    return static_cast<int>(problems.size());
 }
 
 }  // namespace
@@ -133,23 +163,42 @@ fs::path commit(const fs::path& folder, const fs::path& temporary, const Manifes
 }
 
 fs::path save(const fs::path& folder, const RunState& run, std::span<const Piece> pieces,
-              int64_t keep_latest_k) {
-    fs::path saved;
+              int64_t keep_latest_k, const SaveGroup& group) {
+    const bool first = group.rank == 0;
+    const fs::path temporary = step_folder(folder, run.step).string() + ".tmp";
+    std::vector<TensorEntry> entries;  // of rank 0; the others' come through files beside theirs
     try {
-        const fs::path temporary = begin_save(folder, run.step);
-        const Manifest manifest{.run = run, .tensors = merge(write_shard(temporary, 0, pieces))};
-        saved = commit(folder, temporary, manifest);
+        together(group, "begin", [&] {
+            if (first) {
+                begin_save(folder, run.step);
+            }
+        });
+        const int processes = together(group, "write", [&] {
+            entries = write_shard(temporary, group.rank, pieces);
+            if (!first) {
+                write_part(temporary, group.rank, entries);
+            }
+        });
+        together(group, "commit", [&] {
+            if (first) {
+                for (int rank = 1; rank < processes; ++rank) {
+                    const auto part = take_part(temporary, rank);
+                    entries.insert(entries.end(), part.begin(), part.end());
+                }
+                commit(folder, temporary, {.run = run, .tensors = merge(entries)});
+            }
+        });
     } catch (const Error& problem) {
-        give_up(folder, run.step, problem.what());
-    } catch (const fs::filesystem_error& problem) {
-        give_up(folder, run.step, problem.what());
+        give_up(folder, run.step, problem.what(), first);
     }
     try {
-        prune(folder, keep_latest_k, run.step);
+        if (first) {
+            prune(folder, keep_latest_k, run.step);
+        }
     } catch (const fs::filesystem_error& problem) {
         log::warning("an old checkpoint could not be removed: {}", problem.what());
     }
-    return saved;
+    return step_folder(folder, run.step);
 }
 
 }  // namespace flux::checkpoint

@@ -26,7 +26,8 @@ void describe_checkpoint(std::vector<Option>& table) {
     s.row(&Checkpoint::export_dtype, "export_dtype",
           {.help = "Type of the weights in a last checkpoint that holds only them"});
     s.row(&Checkpoint::async_mode, "async_mode",
-          {.help = "Save while training goes on", .status = not_built("saving in the background")});
+          {.help = "Save while training goes on: the state is copied to host memory (page-locked "
+                   "with async_with_pinned_mem) and written from there"});
     s.row(&Checkpoint::create_seed_checkpoint, "create_seed_checkpoint",
           {.help = "Save the fresh model as step 0 and end",
            .status = not_built("a checkpoint of the fresh model")});

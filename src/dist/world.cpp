@@ -55,6 +55,22 @@ std::vector<std::string> World::exchange(const std::string& topic, std::string_v
     return store_->exchange(fmt::format("{}/{}", topic, rounds_[topic]++), value, timeout_);
 }
 
+World::Exchange World::make_exchange(const std::string& name) {
+    if (place_.is_alone()) {
+        return {};
+    }
+    constexpr std::chrono::hours kLong(24);  // the watch ends the job when a process is lost
+    struct State {
+        std::unique_ptr<Store> store;
+        int64_t round = 0;
+    };
+    const auto state = std::make_shared<State>(State{store_->clone()});
+    return [state, name, kLong](const std::string& topic, const std::string& text) {
+        return state->store->exchange(fmt::format("{}/{}/{}", name, topic, state->round++), text,
+                                      kLong);
+    };
+}
+
 std::string World::from_first(const std::string& topic, std::string_view value) {
     return exchange(topic, is_first() ? value : "").front();
 }

@@ -5,13 +5,16 @@
 namespace flux::train {
 namespace {
 
-/// Calls visit(kind, segment, flat values of the segment) for everything that is saved.
+/// Calls visit(kind, segment, part, its flat values) for everything that is saved, also with empty
+/// parts of what other processes hold.
 template <class Visit>
 void for_each_tensor(const units::ParameterStore& parameters, optim::AdamW* optimizer,
                      Visit visit) {
     const auto visit_flat = [&](const char* kind, size_t i, const at::Tensor& flat) {
-        for (const units::Segment& segment : parameters.shards()[i].segments) {
-            visit(kind, segment, flat.narrow(0, segment.offset, segment.numel));
+        const units::FlatShard& shard = parameters.shards()[i];
+        for (const units::Segment& segment : shard.segments) {
+            const units::LocalPart part = units::local_part(shard, segment);
+            visit(kind, segment, part, part.of(flat));
         }
     };
     for (size_t i = 0; i < parameters.shards().size(); ++i) {
@@ -25,13 +28,19 @@ void for_each_tensor(const units::ParameterStore& parameters, optim::AdamW* opti
 
 }  // namespace
 
-std::vector<checkpoint::Piece> checkpoint_pieces(const units::ParameterStore& parameters,
+std::vector<checkpoint::Piece> checkpoint_pieces(units::ParameterStore& parameters,
                                                  optim::AdamW* optimizer) {
+    const int64_t copies = parameters.mesh().shape().replicate;
+    const int64_t copy = parameters.mesh().replica();
     std::vector<checkpoint::Piece> pieces;
     for_each_tensor(parameters, optimizer,
-                    [&](const char* kind, const units::Segment& segment, at::Tensor values) {
-                        pieces.push_back({segment.name, kind, segment.shape, 0, segment.numel,
-                                          std::move(values)});
+                    [&](const char* kind, const units::Segment& segment,
+                        const units::LocalPart& part, const at::Tensor& values) {
+                        // Every copy of the model holds the part; each writes its share of it.
+                        const int64_t first = part.numel() * copy / copies;
+                        const int64_t last = part.numel() * (copy + 1) / copies;
+                        pieces.push_back({segment.name, kind, segment.shape, part.begin + first,
+                                          part.begin + last, values.slice(0, first, last)});
                     });
     return pieces;
 }
@@ -46,9 +55,10 @@ void restore(checkpoint::Checkpoint& from, units::ParameterStore& parameters,
     }
     std::vector<checkpoint::Target> targets;
     for_each_tensor(parameters, optimizer,
-                    [&](const char* kind, const units::Segment& segment, at::Tensor values) {
-                        targets.push_back({segment.name, kind, segment.shape, 0, segment.numel,
-                                           std::move(values)});
+                    [&](const char* kind, const units::Segment& segment,
+                        const units::LocalPart& part, const at::Tensor& values) {
+                        targets.push_back(
+                            {segment.name, kind, segment.shape, part.begin, part.end, values});
                     });
     from.load_into(targets);
     parameters.parameters_changed();

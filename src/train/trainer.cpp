@@ -148,6 +148,11 @@ void Trainer::begin() {
             log::warning("{} newer checkpoints are renamed to step-N.abandoned", abandoned);
         }
     }
+    saver_.emplace(checkpoint::SaverSettings{
+        .folder = job_.checkpoint_folder(),
+        .keep_latest_k = job_.config.checkpoint.keep_latest_k,
+        .mode = job_.config.checkpoint.async_mode,
+        .group = {.rank = world_.rank(), .exchange = world_.make_exchange("save")}});
     loader_.emplace(*dataset_, loader_settings(job_, figures_.samples));
 }
 
@@ -202,7 +207,7 @@ int Trainer::loop() {
         }
         if (job_.config.checkpoint.enable_checkpoint && figures_.step > 0 &&
             figures_.step % job_.config.checkpoint.interval == 0) {
-            save(false);
+            save(Save::kPeriodic);
         }
         log_->report("running", figures_.samples, false);
         step();
@@ -343,8 +348,9 @@ bool Trainer::draw_pictures() {
          .should_stop = [&] { return !last && stop_agreed(); }});
 }
 
-void Trainer::save(bool last) {
+void Trainer::save(Save occasion) {
     const config::Checkpoint& settings = job_.config.checkpoint;
+    const bool last = occasion == Save::kLast;
     const bool weights_only = last && settings.model_weights_only;
     if (saved_step_ == figures_.step && !last) {
         return;
@@ -365,17 +371,15 @@ void Trainer::save(bool last) {
                                    .target_reached = target_reached_,
                                    .dataset_fingerprint = dataset_->fingerprint(),
                                    .config_toml = config::to_toml(job_.config)};
-    const auto path =
-        checkpoint::save(job_.checkpoint_folder(), run, pieces, settings.keep_latest_k);
+    saver_->save(run, std::move(pieces), /*now=*/occasion != Save::kPeriodic);
     saved_step_ = figures_.step;
-    log::info("saved {}", path.string());
 }
 
 /// The end of the run. One that once went on from a checkpoint also leaves its last one, so that it
 /// is known to be over.
 int Trainer::finish(const char* status) {
     if (job_.config.checkpoint.enable_checkpoint || job_.resume) {
-        save(/*last=*/true);
+        save(Save::kLast);
     }
     log_->finish();
     log_->report(status, figures_.samples, true);
@@ -389,7 +393,7 @@ int Trainer::finish(const char* status) {
 
 /// Saves after a stop signal, whether or not checkpoints are on.
 int Trainer::leave() {
-    save(/*last=*/false);
+    save(Save::kStopping);
     log_->finish();
     log_->report("stopped", figures_.samples, true);
     log::warning(

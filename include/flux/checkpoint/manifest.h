@@ -60,6 +60,12 @@ std::string label(const TensorEntry& entry);
 /// they do not cover each tensor exactly: the writers disagreed, which is a bug.
 std::vector<TensorEntry> merge(const std::vector<TensorEntry>& parts);
 
+/// What process `rank` has written into `folder`, for the one that writes the manifest.
+void write_part(const std::filesystem::path& folder, int rank,
+                const std::vector<TensorEntry>& entries);
+/// Reads and removes it.
+std::vector<TensorEntry> take_part(const std::filesystem::path& folder, int rank);
+
 /// Writes `folder`/checkpoint.json, durable.
 void write_manifest(const std::filesystem::path& folder, const Manifest& manifest);
 

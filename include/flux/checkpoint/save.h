@@ -5,13 +5,14 @@
 //   write_shard    the process's slices into its own file      every process
 //   commit         manifest, rename to step-N/, prune          one process, after all have written
 //
-// save() does all three for a run of one process.
+// save() does all three; several processes call it together and agree after each.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,11 +31,22 @@ struct Piece {
     at::Tensor data;  // [end - begin], any device
 };
 
-/// Saves the checkpoint of `run.step` below `folder` and returns its path. An existing one of that
-/// step is replaced. Keeps the newest `keep_latest_k` (0: all). On failure the temporary folder is
-/// removed and Error says which checkpoint is the last complete one.
+/// The processes that save a checkpoint together.
+struct SaveGroup {
+    int rank = 0;
+    /// Gives every process's text to all, in rank order; all call it with the same topics. Empty:
+    /// this process alone.
+    std::function<std::vector<std::string>(const std::string& topic, const std::string& text)>
+        exchange{};
+};
+
+/// Saves the checkpoint of `run.step` below `folder` and returns its path, on all processes of
+/// `group` when all have done their part. An existing one of that step is replaced. Keeps the
+/// newest `keep_latest_k` (0: all). When one process fails, the temporary folder is removed and all
+/// throw an Error that says which checkpoint is the last complete one.
 std::filesystem::path save(const std::filesystem::path& folder, const RunState& run,
-                           std::span<const Piece> pieces, int64_t keep_latest_k);
+                           std::span<const Piece> pieces, int64_t keep_latest_k,
+                           const SaveGroup& group = {});
 
 /// Creates `folder`/step-N.tmp and returns its path.
 std::filesystem::path begin_save(const std::filesystem::path& folder, int64_t step);

@@ -56,9 +56,11 @@ public:
     /// A guard for a wait on a GPU, which itself waits for the other processes; null alone.
     std::unique_ptr<FaultWatch::Waiting> waiting();
 
-    /// A connection to the store of its own, for a thread. Not for one process.
-    std::unique_ptr<Store> connect() const { return store_->clone(); }
-    std::chrono::milliseconds timeout() const { return timeout_; }
+    /// exchange() for another thread, over a connection of its own; it waits as long as no
+    /// process is lost. Empty for one process.
+    using Exchange =
+        std::function<std::vector<std::string>(const std::string& topic, const std::string&)>;
+    Exchange make_exchange(const std::string& name);
 
 private:
     ProcessPlace place_;

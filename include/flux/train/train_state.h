@@ -12,11 +12,12 @@
 
 namespace flux::train {
 
-/// Pieces to save: parameters and, with `optimizer`, its moments.
-std::vector<checkpoint::Piece> checkpoint_pieces(const units::ParameterStore& parameters,
+/// What this process has to save: parameters and, with `optimizer`, its moments. Each element is
+/// among the pieces of exactly one process.
+std::vector<checkpoint::Piece> checkpoint_pieces(units::ParameterStore& parameters,
                                                  optim::AdamW* optimizer);
 
-/// Fills parameters and, with `optimizer`, moments and step count. Throws Error naming the tensor
+/// Fills this process's part of parameters and, with `optimizer`, moments and step count. Throws Error naming the tensor
 /// and both shapes when the checkpoint is of another model.
 void restore(checkpoint::Checkpoint& from, units::ParameterStore& parameters,
              optim::AdamW* optimizer);

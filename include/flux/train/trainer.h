@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "flux/base/folder_lock.h"
+#include "flux/checkpoint/saver.h"
 #include "flux/data/dataset.h"
 #include "flux/data/loader.h"
 #include "flux/encoders/conditioning.h"
@@ -47,7 +48,8 @@ private:
     bool stop_agreed();
     Outcome validate();
     bool draw_pictures();
-    void save(bool last);
+    enum class Save { kPeriodic, kStopping, kLast };
+    void save(Save occasion);
     int finish(const char* status);
     int leave();
 
@@ -66,6 +68,7 @@ private:
     std::optional<RunLog> log_;
     std::optional<data::Loader> loader_;
     StopSignal stop_;
+    std::optional<checkpoint::Saver> saver_;
     bool stopping_ = false;  // all processes know
     StepFigures figures_;
     StepResult result_;
