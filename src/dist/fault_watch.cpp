@@ -68,7 +68,7 @@ std::string FaultWatch::explain(const LostPeer& problem) {
                 if (store_->find(kFailure)) {
                     break;  // somebody has said it; run() ends this process
                 }
-                if (const auto silent = silent_rank()) {
+                if (const auto silent = silent_rank(limits_.silence_after_failure)) {
                     return *silent;
                 }
             } catch (const LostPeer&) {
@@ -99,7 +99,7 @@ void FaultWatch::run() {
             } else if (const auto late = overdue()) {
                 failure = *late;
             } else if (store_->place().rank <= 1) {  // 0 watches all, 1 watches 0
-                failure = silent_rank().value_or("");
+                failure = silent_rank(limits_.silence).value_or("");
             }
         } catch (const LostPeer&) {
             // Rank 0 and its store are gone. Whoever waits for it learns so; who does not is done.
@@ -122,7 +122,7 @@ void FaultWatch::beat() {
 }
 
 /// A process whose beat has stopped.
-std::optional<std::string> FaultWatch::silent_rank() {
+std::optional<std::string> FaultWatch::silent_rank(std::chrono::milliseconds limit) {
     const ProcessPlace& self = store_->place();
     const auto now = Clock::now();
     for (int rank = 0; rank < self.world_size; ++rank) {
@@ -132,7 +132,7 @@ std::optional<std::string> FaultWatch::silent_rank() {
             last = {beat, now};
             continue;
         }
-        if (!beat.empty() && now - last.changed > limits_.silence) {
+        if (!beat.empty() && now - last.changed > limit) {
             return fmt::format(
                 "{}, has been silent for {} s: it was killed or its machine is lost",
                 describe(rank, beat),

@@ -15,7 +15,7 @@ namespace flux::test {
 namespace {
 
 pid_t start(const std::vector<std::string>& arguments, const std::filesystem::path& out,
-            const std::filesystem::path& err) {
+            const std::filesystem::path& err, const Environment& environment = {}) {
     std::vector<std::string> words{FLUX_TRAIN_BINARY};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;
@@ -25,6 +25,9 @@ pid_t start(const std::vector<std::string>& arguments, const std::filesystem::pa
     argv.push_back(nullptr);
     const pid_t child = ::fork();
     if (child == 0) {
+        for (const auto& [name, value] : environment) {
+            ::setenv(name.c_str(), value.c_str(), 1);
+        }
         const int flags = O_WRONLY | O_CREAT | O_APPEND;
         ::dup2(::open("/dev/null", O_RDONLY), STDIN_FILENO);
         ::dup2(::open(out.c_str(), flags, 0644), STDOUT_FILENO);
@@ -50,9 +53,9 @@ ProcessResult run_flux_train(const std::vector<std::string>& arguments) {
     return result;
 }
 
-pid_t start_flux_train(const std::vector<std::string>& arguments,
-                       const std::filesystem::path& log) {
-    return start(arguments, log, log);
+pid_t start_flux_train(const std::vector<std::string>& arguments, const std::filesystem::path& log,
+                       const Environment& environment) {
+    return start(arguments, log, log, environment);
 }
 
 int wait_for(pid_t process) {

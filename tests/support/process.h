@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace flux::test {
@@ -18,8 +19,11 @@ struct ProcessResult {
 /// Runs build/flux_train with `arguments` to its end.
 ProcessResult run_flux_train(const std::vector<std::string>& arguments);
 
+using Environment = std::vector<std::pair<std::string, std::string>>;
+
 /// Starts build/flux_train with its output going to `log`; returns the process id.
-pid_t start_flux_train(const std::vector<std::string>& arguments, const std::filesystem::path& log);
+pid_t start_flux_train(const std::vector<std::string>& arguments, const std::filesystem::path& log,
+                       const Environment& environment = {});
 
 /// Waits for a started process; exit code as in ProcessResult.
 int wait_for(pid_t process);

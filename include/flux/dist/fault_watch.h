@@ -25,6 +25,8 @@ namespace flux::dist {
 struct WatchLimits {
     /// A process that has not been heard of for so long is lost.
     std::chrono::milliseconds silence{8000};
+    /// The same when an exchange has failed already, so that somebody must be lost.
+    std::chrono::milliseconds silence_after_failure{2500};
     std::chrono::milliseconds period{500};
 };
 
@@ -72,7 +74,7 @@ private:
 
     void run();
     void beat();
-    std::optional<std::string> silent_rank();
+    std::optional<std::string> silent_rank(std::chrono::milliseconds limit);
     std::optional<std::string> overdue();
     [[noreturn]] void end_process(const std::string& message);
 
