@@ -8,16 +8,13 @@ namespace {
 void describe_profiling(std::vector<Option>& table) {
     Section<Profiling> s("profiling", &JobConfig::profiling);
     s.row(&Profiling::enable_profiling, "enable_profiling",
-          {.help = "Record what runs when", .status = not_built("profiling")});
+          {.help = "Record what runs when, in single steps, as Chrome traces"});
     s.row(&Profiling::save_traces_folder, "save_traces_folder",
-          {.help = "Folder below job.dump_folder for the records",
-           .required = true,
-           .status = used_with("profiling.enable_profiling")});
+          {.help = "Folder below job.dump_folder for the records", .required = true});
     s.row(&Profiling::profile_freq, "profile_freq",
           {.help = "Steps between two records",
            .unit = "steps",
-           .range = at_least(1),
-           .status = used_with("profiling.enable_profiling")});
+           .range = at_least(1)});
     s.row(&Profiling::enable_memory_snapshot, "enable_memory_snapshot",
           {.help = "Record allocations", .status = not_built("recording allocations")});
     s.row(&Profiling::save_memory_snapshot_folder, "save_memory_snapshot_folder",

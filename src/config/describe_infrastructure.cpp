@@ -17,9 +17,9 @@ void describe_checkpoint(std::vector<Option>& table) {
     s.row(&Checkpoint::load_step, "load_step",
           {.help = "Step to go on from; -1 is the newest", .unit = "steps", .range = at_least(-1)});
     s.row(&Checkpoint::exclude_from_loading, "exclude_from_loading",
-          {.help = "Parts of a checkpoint that are not loaded: optimizer, lr_scheduler, "
-                   "dataloader",
-           .status = not_built("leaving out parts of a checkpoint")});
+          {.help = "Parts of a checkpoint that are not loaded but begin anew: optimizer (moments), "
+                   "lr_scheduler (the learning rate's course), dataloader (the order of samples "
+                   "and the draws that go with it)"});
     s.row(&Checkpoint::model_weights_only, "model_weights_only",
           {.help = "The last checkpoint holds only the weights",
            .aliases = {"checkpoint.last_save_model_only"}});
@@ -29,8 +29,8 @@ void describe_checkpoint(std::vector<Option>& table) {
           {.help = "Save while training goes on: the state is copied to host memory (page-locked "
                    "with async_with_pinned_mem) and written from there"});
     s.row(&Checkpoint::create_seed_checkpoint, "create_seed_checkpoint",
-          {.help = "Save the fresh model as step 0 and end",
-           .status = not_built("a checkpoint of the fresh model")});
+          {.help = "Save the fresh model as step 0 and end; the same command without it goes on "
+                   "from there"});
     s.append_to(table);
 }
 

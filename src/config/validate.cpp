@@ -173,6 +173,12 @@ void validate(const LoadedConfig& loaded) {
         !read_selective(text)) {
         refuse_selective(loaded.place("activation_checkpoint.selective_ac_option"), text);
     }
+    for (const std::string& part : loaded.config.checkpoint.exclude_from_loading) {
+        if (part != "optimizer" && part != "lr_scheduler" && part != "dataloader") {
+            fail_config("{}: \"{}\": must be optimizer, lr_scheduler or dataloader",
+                        loaded.place("checkpoint.exclude_from_loading"), part);
+        }
+    }
     if (loaded.config.checkpoint.keep_latest_k == 1) {
         fail_config(
             "{}: must be 0 (keep all) or >= 2: while a new checkpoint is written, the one before "

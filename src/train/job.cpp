@@ -206,6 +206,11 @@ int64_t ResolvedJob::eval_interval() const {
     return (config.eval.eval_freq + global_batch_size - 1) / global_batch_size;
 }
 
+bool ResolvedJob::begins_anew(std::string_view part) const {
+    const auto& parts = config.checkpoint.exclude_from_loading;
+    return std::find(parts.begin(), parts.end(), part) != parts.end();
+}
+
 bool ResolvedJob::finished() const {
     return resume && (resume->run.step >= config.training.steps || resume->run.target_reached);
 }

@@ -92,7 +92,8 @@ Trainer::Trainer(const ResolvedJob& job, dist::World& world)
       conditioning_(open_conditioning(job, *dataset_, validation_set_.get())),
       model_(job.model, job.store(&mesh_), recompute_policy(job.config.activation_checkpoint)),
       optimizer_(job.config.optimizer, model_.parameters().shards()),
-      lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps) {
+      lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps),
+      profiler_(job.config.profiling, job.folder(), world.rank(), job.device.is_cuda()) {
     if (validation_set_) {
         validator_.emplace(*validation_set_, conditioning_, validator_settings(job));
     }
@@ -158,19 +159,21 @@ void Trainer::begin() {
 
 void Trainer::resume() {
     const checkpoint::RunState& run = job_.resume->run;
-    if (run.dataset_fingerprint != dataset_->fingerprint()) {
+    const bool new_data = job_.begins_anew("dataloader");
+    if (!new_data && run.dataset_fingerprint != dataset_->fingerprint()) {
         fail(
             "{}: the training data has changed since this run began (other shards, samples, "
             "training.img_size, training.buckets, "
             "training.subset_size or training.dataset), so the order of samples would not be the "
-            "same; restore the data, "
-            "or begin anew with --job.restart",
+            "same; restore the data, begin its order anew with "
+            "--checkpoint.exclude_from_loading=dataloader, or begin anew with --job.restart",
             job_.resume->folder.string());
     }
     checkpoint::Checkpoint from(job_.resume->folder);
-    restore(from, model_.parameters(), &optimizer_);
+    restore(from, model_.parameters(), job_.begins_anew("optimizer") ? nullptr : &optimizer_);
     figures_.step = run.step;
-    figures_.samples = run.samples;
+    figures_.samples = new_data ? 0 : run.samples;
+    lr_begin_ = job_.begins_anew("lr_scheduler") ? run.step : 0;
     figures_.skipped = run.skipped_steps;
     validated_step_ = run.validated_step;
     saved_step_ = run.step;
@@ -188,6 +191,11 @@ int Trainer::run() {
 
 int Trainer::loop() {
     const int64_t steps = job_.config.training.steps;
+    if (job_.config.checkpoint.create_seed_checkpoint && !job_.resume) {
+        save(Save::kStopping);
+        log_->finish();
+        return 0;
+    }
     while (true) {
         world_.at(fmt::format("step {}", figures_.step));
         if (stopping_ && figures_.step < steps) {
@@ -237,8 +245,9 @@ encoders::MicroBatch Trainer::next_micro_batch() {
 
 void Trainer::step() {
     {
+        const auto recording = profiler_.record(figures_.step + 1);
         const auto measured = log_->meter().step();
-        figures_.lr = lr_(figures_.step);
+        figures_.lr = lr_(figures_.step - lr_begin_);
         result_ = train_step(model_, optimizer_,
                              {.global_batch_size = job_.global_batch_size,
                               .micro_batches = job_.micro_batches(),

@@ -11,6 +11,7 @@
 #include "flux/base/error.h"
 #include "flux/base/hash.h"
 #include "flux/kernels/keyed_draw.h"
+#include "flux/units/trace.h"
 
 namespace flux::units {
 namespace {
@@ -33,6 +34,24 @@ std::vector<Segment> make_segments(std::span<const Parameter> parameters) {
 
 int64_t flat_size(const std::vector<Segment>& segments) {
     return segments.empty() ? 0 : segments.back().offset + align(segments.back().numel);
+}
+
+/// "double_blocks.0.img_mlp.0.weight", "double_blocks.0.txt_mod.lin.bias" -> "double_blocks.0";
+/// the first one's first word where they have nothing in common.
+std::string common_name(const std::vector<Segment>& segments) {
+    if (segments.empty()) {
+        return "no parameters";
+    }
+    std::string common = segments.front().name;
+    for (const Segment& segment : segments) {
+        while (!segment.name.starts_with(common)) {
+            common.resize(common.find_last_of('.') == std::string::npos
+                              ? 0
+                              : common.find_last_of('.'));
+        }
+    }
+    const std::string& first = segments.front().name;
+    return common.empty() ? first.substr(0, first.find('.')) : common;
 }
 
 at::Tensor segment_view(const at::Tensor& flat, const Segment& segment) {
@@ -151,6 +170,7 @@ void ParameterStore::bind(size_t unit, std::span<const Parameter> parameters, bo
     Bound& bound = bound_[unit];
     const at::Tensor& source =
         slabs_.empty() ? shards_[unit].param : slabs_[unit % slabs_.size()].data;
+    bound.name = common_name(shards_[unit].segments);
     bound.flat = source.narrow(0, 0, shards_[unit].size);
     for (size_t i = 0; i < parameters.size(); ++i) {
         // variable_data(): shares memory but no version counter, so that filling the slab again
@@ -185,6 +205,7 @@ void ParameterStore::start_gather(size_t unit) {
     if (slab.unit == unit && slab.generation == generation_) {
         return;
     }
+    const TraceSpan span("gather", unit_name(unit));
     slab.gathering.wait();  // gathered ahead and not used: a pass was given up
     const FlatShard& shard = shards_[unit];
     const at::Tensor own = bound_[unit].flat.narrow(0, shard.begin, shard.param.numel());
@@ -198,6 +219,7 @@ void ParameterStore::start_gather(size_t unit) {
 void ParameterStore::acquire(size_t unit) {
     start_gather(unit);
     if (!slabs_.empty()) {
+        const TraceSpan span("wait for", unit_name(unit));
         slabs_[unit % slabs_.size()].gathering.wait();
     }
 }
@@ -236,6 +258,7 @@ void ParameterStore::add_gradients(size_t unit, std::span<const at::Tensor> grad
 void ParameterStore::scatter_gradients(size_t unit, std::span<const at::Tensor> gradients) {
     GradientSlab& slab = gradient_slabs_[next_gradient_slab_++ % gradient_slabs_.size()];
     finish(slab);
+    const TraceSpan span("scatter gradients of", unit_name(unit));
     const FlatShard& shard = shards_[unit];
     const at::Tensor flat = slab.data.narrow(0, 0, shard.size);
     int64_t end = 0;
@@ -262,6 +285,7 @@ void ParameterStore::finish(GradientSlab& slab) {
     if (!slab.scattering.is_open()) {
         return;
     }
+    const TraceSpan span("sum gradients of", unit_name(slab.unit));
     slab.scattering.wait();
     FlatShard& shard = shards_[slab.unit];
     const at::Tensor part = slab.part.narrow(0, 0, shard.grad.numel());

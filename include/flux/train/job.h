@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "flux/checkpoint/manifest.h"
 #include "flux/config/load_config.h"
@@ -50,6 +51,8 @@ struct ResolvedJob {
     int64_t image_tokens() const;
     /// Steps between validations.
     int64_t eval_interval() const;
+    /// Whether checkpoint.exclude_from_loading names the part.
+    bool begins_anew(std::string_view part) const;
     bool validates() const { return !config.eval.dataset.empty(); }
     /// Whether the checkpoint to go on from is that of a run that came to its end.
     bool finished() const;

@@ -16,6 +16,7 @@
 #include "flux/optim/adamw.h"
 #include "flux/optim/lr_schedule.h"
 #include "flux/train/job.h"
+#include "flux/train/profiler.h"
 #include "flux/train/run_log.h"
 #include "flux/train/stop_signal.h"
 #include "flux/train/train_step.h"
@@ -69,10 +70,12 @@ private:
     std::optional<data::Loader> loader_;
     StopSignal stop_;
     std::optional<checkpoint::Saver> saver_;
+    Profiler profiler_;
     bool stopping_ = false;  // all processes know
     StepFigures figures_;
     StepResult result_;
     int64_t skipped_in_a_row_ = 0;
+    int64_t lr_begin_ = 0;  // step at which the learning rate's course began
     int64_t saved_step_ = -1;
     int64_t validated_step_ = -1;
     bool target_reached_ = false;

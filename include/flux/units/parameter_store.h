@@ -137,10 +137,14 @@ public:
     /// Where a parameter lies: its shard, and its segment there. Throws Error for an unknown name.
     std::pair<const FlatShard&, const Segment&> find(std::string_view name) const;
 
+    /// What the names of the unit's parameters begin with ("double_blocks.0"), for traces.
+    const std::string& unit_name(size_t unit) const { return bound_[unit].name; }
+
     dist::Mesh& mesh() { return *mesh_; }
 
 private:
     struct Bound {
+        std::string name;
         at::Tensor flat;  // the unit's part of its slab
         std::vector<at::Tensor> tensors;
         int64_t micro_batches = 0;  // whose gradients are in the shard's sum

@@ -18,6 +18,7 @@
 
 #include "flux/units/parameter_store.h"
 #include "flux/units/recompute.h"
+#include "flux/units/trace.h"
 #include "flux/units/unit.h"
 
 namespace flux::units {
@@ -62,6 +63,7 @@ public:
         tapes_.assign(units_.size(), {});
         for (size_t i = 0; i < units_.size(); ++i) {
             gather(i, 1);
+            const TraceSpan span("forward", store_.unit_name(i));
             Tape& tape = tapes_[i];
             tape.generation = store_.generation();
             if (policy_.recomputes(i)) {
@@ -82,6 +84,7 @@ public:
         TORCH_CHECK(!tapes_.empty(), "backward() needs forward_for_backward() first");
         for (size_t i = units_.size(); i-- > 0;) {
             gather(i, -1);
+            const TraceSpan span("backward", store_.unit_name(i));
             Tape& tape = tapes_[i];
             TORCH_CHECK(tape.generation == store_.generation(),
                         "parameters changed between forward and backward");
