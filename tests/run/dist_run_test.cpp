@@ -251,6 +251,90 @@ TEST(DistRunFault, AFailureOfOneRankIsSaidOnce) {
     EXPECT_THAT(group.log(0), Not(HasSubstr(" error "))) << group.all_logs();
 }
 
+TEST(DistRunFault, StepsThatAreNotFiniteAreSkippedByAllAndEndTheRun) {
+    const test::TemporaryFolder folder;
+    ProcessGroup group(2,
+                       small_job(folder.path() / "run", 50) +
+                           std::vector<std::string>{"--training.batch_size=4",
+                                                    "--optimizer.lr=1e30",
+                                                    "--training.max_skipped_steps=3"},
+                       folder.path());
+    EXPECT_THAT(group.wait(), Each(1)) << group.all_logs();
+    EXPECT_THAT(group.all_logs(), HasSubstr("training.max_skipped_steps = 3"));
+    const std::string all = group.all_logs();
+    const size_t first = all.find(" error ");
+    ASSERT_NE(first, std::string::npos);
+    EXPECT_EQ(all.find(" error ", first + 1), std::string::npos) << "said twice: " << all;
+}
+
+TEST(DistRunBadInput, AFolderThatIsNotSharedIsSaidAtTheStart) {
+    const test::TemporaryFolder folder;
+    std::filesystem::create_directories(folder.path() / "elsewhere");
+    ProcessGroup group(2, small_job("flux_test_run", 5) + std::vector<std::string>{"--training.batch_size=4"},
+                       folder.path(), {.rank = 1, .working_folder = folder.path() / "elsewhere"});
+    group.wait();
+    EXPECT_THAT(group.log(1), AllOf(HasSubstr("job.dump_folder"), HasSubstr("share")))
+        << group.all_logs();
+    std::filesystem::remove_all("flux_test_run");
+}
+
+TEST(DistRunResume, ASeedCheckpointStartsAnyNumberOfProcesses) {
+    const test::TemporaryFolder folder;
+    const auto alone = folder.path() / "alone", pair = folder.path() / "pair";
+    ASSERT_EQ(test::run_flux_train(small_job(alone, 5) +
+                                   std::vector<std::string>{"--training.batch_size=8"})
+                  .exit_code,
+              0);
+    ASSERT_EQ(test::run_flux_train(small_job(pair, 5) +
+                                   std::vector<std::string>{"--training.batch_size=8",
+                                                            "--checkpoint.create_seed_checkpoint"})
+                  .exit_code,
+              0);
+    EXPECT_TRUE(checkpoint::committed(pair / "checkpoint").contains(0));
+    ProcessGroup group(2, small_job(pair, 5) + std::vector<std::string>{"--training.batch_size=4"},
+                       folder.path());
+    ASSERT_THAT(group.wait(), Each(0)) << group.all_logs();
+    ASSERT_EQ(losses(pair).size(), size_t{5});
+    EXPECT_LT(largest_difference(losses(alone), losses(pair)), 2e-6);
+}
+
+TEST(DistRunResume, PartsOfACheckpointCanBeginAnew) {
+    const test::TemporaryFolder folder;
+    const auto run = folder.path() / "run";
+    const std::vector<std::string> one{"--training.batch_size=8"};
+    ASSERT_EQ(test::run_flux_train(small_job(run, 10) + one).exit_code, 0);
+    ASSERT_EQ(test::run_flux_train(small_job(run, 12) + one +
+                                   std::vector<std::string>{"--checkpoint.exclude_from_loading="
+                                                            "optimizer,lr_scheduler,dataloader"})
+                  .exit_code,
+              0);
+    const auto rates = test::metric(run, "lr"), samples = test::metric(run, "samples");
+    ASSERT_EQ(rates.size(), size_t{12});
+    EXPECT_EQ(rates[10].second, rates[0].second);  // warms up again
+    EXPECT_EQ(samples[10].second, samples[0].second);
+}
+
+TEST(DistRunTrace, ShowsEveryUnitsGathersAndWork) {
+    const test::TemporaryFolder folder;
+    const auto run = folder.path() / "run";
+    ProcessGroup group(2,
+                       small_job(run, 4) + std::vector<std::string>{"--training.batch_size=4",
+                                                                    "--profiling.enable_profiling",
+                                                                    "--profiling.profile_freq=3"},
+                       folder.path());
+    ASSERT_THAT(group.wait(), Each(0)) << group.all_logs();
+    for (const char* rank : {"rank0", "rank1"}) {
+        const std::string trace = read_text(run / "profile_traces" / "iteration_3" /
+                                            (std::string(rank) + "_trace.json"));
+        for (const char* name : {"gather double_blocks.1", "forward single_blocks.2",
+                                 "backward final_layer", "sum gradients of double_blocks.0",
+                                 "gloo:all_gather"}) {
+            EXPECT_THAT(trace, HasSubstr(name));
+        }
+    }
+    EXPECT_FALSE(std::filesystem::exists(run / "profile_traces" / "iteration_4"));
+}
+
 std::string refusal(int count, const std::vector<std::string>& options) {
     const test::TemporaryFolder folder;
     ProcessGroup group(count, small_job(folder.path() / "run", 5) + options, folder.path());

@@ -20,12 +20,20 @@ ProcessGroup::ProcessGroup(int count, const std::vector<std::string>& arguments,
                                 {"MASTER_ADDR", "127.0.0.1"}, {"MASTER_PORT", port},
                                 {"OMP_NUM_THREADS", "1"}};
         std::vector<std::string> words = arguments;
+        std::filesystem::path before;
         if (rank == extra.rank) {
             words.insert(words.end(), extra.arguments.begin(), extra.arguments.end());
+            if (!extra.working_folder.empty()) {
+                before = std::filesystem::current_path();
+                std::filesystem::current_path(extra.working_folder);
+            }
         }
         const auto log = folder_ / fmt::format("rank-{}.log", rank);
         std::filesystem::remove(log);
         ranks_.push_back(start_flux_train(words, log, environment));
+        if (!before.empty()) {
+            std::filesystem::current_path(before);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ namespace flux::test {
 struct ExtraWords {
     int rank = -1;
     std::vector<std::string> arguments{};
+    std::filesystem::path working_folder{};  // empty: that of the test
 };
 
 class ProcessGroup {
