@@ -44,10 +44,8 @@ void Saver::stage(std::vector<Piece>& pieces) {
         at::Tensor& copy = staged_[i];
         const at::Tensor& data = pieces[i].data;
         if (!copy.defined() || copy.numel() != data.numel() || copy.dtype() != data.dtype()) {
-            const bool pinned =
-                settings_.mode == config::AsyncMode::kAsyncPinned && data.is_cuda();
-            copy = at::empty(data.sizes(),
-                             data.options().device(at::kCPU).pinned_memory(pinned));
+            const bool pinned = settings_.mode == config::AsyncMode::kAsyncPinned && data.is_cuda();
+            copy = at::empty(data.sizes(), data.options().device(at::kCPU).pinned_memory(pinned));
         }
         copy.copy_(data);
         pieces[i].data = copy;
@@ -55,8 +53,8 @@ void Saver::stage(std::vector<Piece>& pieces) {
 }
 
 void Saver::write(const RunState& run, const std::vector<Piece>& pieces) {
-    const auto path = checkpoint::save(settings_.folder, run, pieces, settings_.keep_latest_k,
-                                       settings_.group);
+    const auto path =
+        checkpoint::save(settings_.folder, run, pieces, settings_.keep_latest_k, settings_.group);
     log::info("saved {}", path.string());
 }
 

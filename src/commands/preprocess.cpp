@@ -7,7 +7,6 @@
 #include <optional>
 #include <random>
 
-#include "flux/dist/process_place.h"
 #include "commands/shared.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
@@ -20,6 +19,7 @@
 #include "flux/data/loader.h"
 #include "flux/data/saved_folder.h"
 #include "flux/data/stored_encodings.h"
+#include "flux/dist/process_place.h"
 #include "flux/encoders/conditioning.h"
 #include "flux/encoders/empty_encodings.h"
 #include "flux/encoders/payload_check.h"
@@ -41,9 +41,11 @@ uint64_t crop_seed(const config::JobConfig& config, const fs::path& folder) {
         uint64_t seed = 0;
         const char* const end = begun->data() + begun->size();
         if (std::from_chars(begun->data(), end, seed).ptr != end || begun->empty()) {
-            fail("{}: its plan has training.seed = \"{}\", which is no number: remove the folder and "
-                 "begin anew",
-                 folder.string(), *begun);
+            fail(
+                "{}: its plan has training.seed = \"{}\", which is no number: remove the folder "
+                "and "
+                "begin anew",
+                folder.string(), *begun);
         }
         return seed;
     }
@@ -63,8 +65,8 @@ std::map<std::string, std::string> facts_of(const config::JobConfig& config, uin
     facts["training.seed"] = std::to_string(seed);
     facts["training.test_mode"] = config.training.test_mode ? "true" : "false";
     facts["input_fingerprint"] = fmt::format("{:016x}", fingerprint);
-    facts["weights"] = config.training.test_mode ? "built in"
-                                                 : encoders::encoders_identity(config.encoder);
+    facts["weights"] =
+        config.training.test_mode ? "built in" : encoders::encoders_identity(config.encoder);
     return facts;
 }
 
@@ -150,7 +152,8 @@ void write_file(const Work& work, int64_t file, Progress& progress, int64_t done
     work.left_out += loader.bad_samples();
     if (work.left_out > work.allowed()) {
         fail(
-            "{} samples were bad so far, more than training.max_bad_fraction = {} of {} allows; the "
+            "{} samples were bad so far, more than training.max_bad_fraction = {} of {} allows; "
+            "the "
             "log names them: repair or remove these files and begin in a new folder, or raise "
             "training.max_bad_fraction",
             work.left_out, config.training.max_bad_fraction, work.dataset.size());
@@ -182,7 +185,8 @@ void write_files(const Work& work, const std::vector<int64_t>& files, Busy busy,
     }
     std::string label(what);
     if (work.place.world_size > 1) {
-        label = fmt::format("process {} of {}: {}", work.place.rank + 1, work.place.world_size, what);
+        label =
+            fmt::format("process {} of {}: {}", work.place.rank + 1, work.place.world_size, what);
     }
     log::info("{}: {} of {} samples are done, {} of {} files", label, done, total,
               files.size() - left.size(), files.size());
@@ -191,7 +195,7 @@ void write_files(const Work& work, const std::vector<int64_t>& files, Busy busy,
                        .total = total,
                        .done = done,
                        .style = work.place.world_size > 1 ? ProgressSettings::Style::kLines
-                                                     : ProgressSettings::Style::kAuto});
+                                                          : ProgressSettings::Style::kAuto});
     for (const int64_t file : left) {
         const int64_t number = kFirstFileLock + file;
         const auto held = busy == Busy::kWaitFor ? std::optional(work.locks.lock(number))
@@ -294,9 +298,10 @@ void finish(const Work& work, bool validation) {
 void preprocess(const config::LoadedConfig& loaded, const dist::ProcessPlace& place) {
     const config::JobConfig& config = loaded.config;
     if (!config.encoder.empty_encodings_path.empty()) {
-        fail_config("{}: is for training from stored encodings; `preprocess` encodes the empty "
-                    "caption itself, with the encoders of the others: leave it out",
-                    loaded.place("encoder.empty_encodings_path"));
+        fail_config(
+            "{}: is for training from stored encodings; `preprocess` encodes the empty "
+            "caption itself, with the encoders of the others: leave it out",
+            loaded.place("encoder.empty_encodings_path"));
     }
     const fs::path out = config.preprocessing.output_dataset_path;
     const c10::Device device = train::prepare_device(config.training, place.local_rank);

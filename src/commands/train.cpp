@@ -63,9 +63,8 @@ int train(const Words& words) {
     }
     dist::World world(place, loaded.config.comm);
     int exit_code = 0;
-    world.run([&] {
-        exit_code = config::with_places(loaded, [&] { return train_job(loaded, world); });
-    });
+    world.run(
+        [&] { exit_code = config::with_places(loaded, [&] { return train_job(loaded, world); }); });
     return exit_code;
 }
 

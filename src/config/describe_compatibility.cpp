@@ -12,9 +12,7 @@ void describe_profiling(std::vector<Option>& table) {
     s.row(&Profiling::save_traces_folder, "save_traces_folder",
           {.help = "Folder below job.dump_folder for the records", .required = true});
     s.row(&Profiling::profile_freq, "profile_freq",
-          {.help = "Steps between two records",
-           .unit = "steps",
-           .range = at_least(1)});
+          {.help = "Steps between two records", .unit = "steps", .range = at_least(1)});
     s.row(&Profiling::enable_memory_snapshot, "enable_memory_snapshot",
           {.help = "Record allocations", .status = not_built("recording allocations")});
     s.row(&Profiling::save_memory_snapshot_folder, "save_memory_snapshot_folder",

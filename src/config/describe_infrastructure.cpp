@@ -36,9 +36,7 @@ void describe_checkpoint(std::vector<Option>& table) {
 
 void describe_sharding(Section<Parallelism>& s) {
     s.row(&Parallelism::data_parallel_replicate_degree, "data_parallel_replicate_degree",
-          {.help = "Copies of the sharded model",
-           .unit = "processes",
-           .range = at_least(1, 1e6)});
+          {.help = "Copies of the sharded model", .unit = "processes", .range = at_least(1, 1e6)});
     s.row(&Parallelism::data_parallel_shard_degree, "data_parallel_shard_degree",
           {.help = "Processes that share one copy of the model; -1: all there are",
            .unit = "processes",

@@ -2,10 +2,10 @@
 
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/sum.h>
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
-#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
 #include <cstdlib>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
 #include "dist/store_handle.h"
 #include "flux/base/error.h"
@@ -40,17 +40,16 @@ c10::intrusive_ptr<c10d::ProcessGroupGloo::Options> make_options(
     std::chrono::milliseconds timeout) {
     auto options = c10d::ProcessGroupGloo::Options::create(timeout);
     const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
-    options->devices.push_back(
-        interface != nullptr ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
-                             : c10d::ProcessGroupGloo::createDefaultDevice());
+    options->devices.push_back(interface != nullptr
+                                   ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
+                                   : c10d::ProcessGroupGloo::createDefaultDevice());
     return options;
 }
 
 class GlooCommunicator final : public Communicator {
 public:
     GlooCommunicator(Store& store, const GroupSettings& settings)
-        : Communicator(settings.rank, settings.size, at::kCPU),
-          group_(reaching_peers([&] {
+        : Communicator(settings.rank, settings.size, at::kCPU), group_(reaching_peers([&] {
               const auto names =
                   c10::make_intrusive<c10d::PrefixStore>(settings.name, store.handle().store);
               return c10::make_intrusive<c10d::ProcessGroupGloo>(
@@ -72,8 +71,7 @@ private:
         at::Tensor parts = at::empty_like(input);
         at::Tensor to = parts.view(at::kByte), from = input.view(at::kByte);
         std::vector<int64_t> even;
-        auto work =
-            reaching_peers([&] { return group_->alltoall_base(to, from, even, even); });
+        auto work = reaching_peers([&] { return group_->alltoall_base(to, from, even, even); });
         return pending(std::move(work), [parts, output, n = size()] {
             at::Tensor sum = output;
             at::sum_out(sum, parts.view({n, output.numel()}), 0);

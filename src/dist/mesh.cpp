@@ -51,8 +51,8 @@ Mesh::Mesh(Store& store, const MeshShape& shape, c10::Device device,
     const int replica = rank / shape.shard, place = rank % shape.shard;
     const auto make = [&](const std::string& name, int group_rank, int size) {
         return make_communicator(
-            store, {.name = name, .rank = group_rank, .size = size, .device = device,
-                    .timeout = timeout});
+            store,
+            {.name = name, .rank = group_rank, .size = size, .device = device, .timeout = timeout});
     };
     world_ = make("world", rank, shape.size());
     gather_ = make(fmt::format("gather{}", replica), place, shape.shard);

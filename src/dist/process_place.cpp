@@ -55,9 +55,10 @@ bool is_slurm_batch_shell(const Family& family) {
 
 void check_below(const char* name, int value, const char* limit_name, int limit) {
     if (value >= limit) {
-        fail_config("environment: {}={} and {}={} contradict each other: the first must be below "
-                    "the second",
-                    name, value, limit_name, limit);
+        fail_config(
+            "environment: {}={} and {}={} contradict each other: the first must be below "
+            "the second",
+            name, value, limit_name, limit);
     }
 }
 
@@ -82,16 +83,16 @@ void read_local(const Family& family, ProcessPlace& place) {
         check_below(family.local_rank, *local_rank, family.local_size, *local_size);
     }
     if (local_size && *local_size > place.world_size) {
-        fail_config("environment: {}={} and {}={} contradict each other: a machine has no more "
-                    "processes than the job",
-                    family.local_size == nullptr ? "SLURM_STEP_TASKS_PER_NODE" : family.local_size,
-                    *local_size, family.size, place.world_size);
+        fail_config(
+            "environment: {}={} and {}={} contradict each other: a machine has no more "
+            "processes than the job",
+            family.local_size == nullptr ? "SLURM_STEP_TASKS_PER_NODE" : family.local_size,
+            *local_size, family.size, place.world_size);
     }
     // Without word about machines all processes are taken to share one.
     place.local_rank = local_rank.value_or(place.rank);
-    place.local_size = local_size.value_or(local_rank && *local_rank != place.rank
-                                               ? *local_rank + 1
-                                               : place.world_size);
+    place.local_size = local_size.value_or(
+        local_rank && *local_rank != place.rank ? *local_rank + 1 : place.world_size);
 }
 
 bool read_family(const Family& family, ProcessPlace& place) {
@@ -111,9 +112,10 @@ bool read_family(const Family& family, ProcessPlace& place) {
     check_below(family.rank, *rank, family.size, *size);
     if (std::string_view(family.launcher) == "Slurm") {
         if (const auto tasks = number_of("SLURM_STEP_NUM_TASKS"); tasks && *tasks != *size) {
-            fail_config("environment: SLURM_STEP_NUM_TASKS={} and SLURM_NTASKS={} contradict each "
-                        "other: start the step with as many tasks as the job has",
-                        *tasks, *size);
+            fail_config(
+                "environment: SLURM_STEP_NUM_TASKS={} and SLURM_NTASKS={} contradict each "
+                "other: start the step with as many tasks as the job has",
+                *tasks, *size);
         }
     }
     place.rank = *rank;

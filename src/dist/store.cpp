@@ -1,9 +1,8 @@
 #include "flux/dist/store.h"
 
+#include <charconv>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
-
-#include <charconv>
 
 #include "dist/store_handle.h"
 #include "flux/base/error.h"
@@ -84,10 +83,11 @@ Store::Store(const ProcessPlace& place, std::chrono::milliseconds timeout) : pla
             fail("{}: port {} is in use: set MASTER_PORT to a free one, the same on all ranks",
                  place.name(), options.port);
         }
-        fail("{}: rank 0 cannot be reached at MASTER_ADDR={}, MASTER_PORT={} within {} s "
-             "(comm.init_timeout_seconds): {}",
-             place.name(), address, options.port,
-             std::chrono::duration_cast<std::chrono::seconds>(timeout).count(), reason);
+        fail(
+            "{}: rank 0 cannot be reached at MASTER_ADDR={}, MASTER_PORT={} within {} s "
+            "(comm.init_timeout_seconds): {}",
+            place.name(), address, options.port,
+            std::chrono::duration_cast<std::chrono::seconds>(timeout).count(), reason);
     }
 }
 

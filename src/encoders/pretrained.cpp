@@ -88,9 +88,10 @@ std::unique_ptr<Tokenizer> open_tokenizer(ModelKind kind, const ModelFiles& file
     const TokenizerKind wanted =
         kind == ModelKind::kClip ? TokenizerKind::kClip : TokenizerKind::kT5;
     if (tokenizer->kind() != wanted) {
-        fail_config("{}: holds a tokenizer of {}, but the {} needs its own: name its folder with {}",
-                    folder.string(), wanted == TokenizerKind::kClip ? "T5" : "CLIP", name_of(kind),
-                    option.name);
+        fail_config(
+            "{}: holds a tokenizer of {}, but the {} needs its own: name its folder with {}",
+            folder.string(), wanted == TokenizerKind::kClip ? "T5" : "CLIP", name_of(kind),
+            option.name);
     }
     if (tokenizer->vocabulary_size() > vocabulary) {
         fail_config(

@@ -49,6 +49,17 @@ void write_pictures(const at::Tensor& pictures, std::span<const PictureRequest> 
     }
 }
 
+/// What a process without a batch of its own does while the others denoise. False when stopped.
+bool accompany_denoise(model::Mmdit& model, size_t times, const StopRequest& should_stop) {
+    for (size_t i = 0; i + 1 < times; ++i) {
+        if (should_stop && should_stop()) {
+            return false;
+        }
+        model.accompany_predict();
+    }
+    return true;
+}
+
 }  // namespace
 
 SamplerSettings training_pictures(const config::JobConfig& config, uint64_t run_seed) {
@@ -103,17 +114,6 @@ at::Tensor denoise(model::Mmdit& model, const at::Tensor& start,
     return model::unpack_latents(x, height, width);
 }
 
-/// What a process without a batch of its own does while the others denoise. False when stopped.
-static bool accompany_denoise(model::Mmdit& model, size_t times, const StopRequest& should_stop) {
-    for (size_t i = 0; i + 1 < times; ++i) {
-        if (should_stop && should_stop()) {
-            return false;
-        }
-        model.accompany_predict();
-    }
-    return true;
-}
-
 bool draw_pictures(model::Mmdit& model, const encoders::Conditioning& conditioning,
                    const SamplerSettings& settings, std::span<const PictureRequest> requests,
                    const DrawHooks& hooks) {
@@ -122,7 +122,8 @@ bool draw_pictures(model::Mmdit& model, const encoders::Conditioning& conditioni
         settings.steps, shift_tokens(settings.time_shift, settings.flavor, side * side / 4));
     const auto batch_size = static_cast<size_t>(settings.batch_size);
     dist::Mesh& mesh = model.parameters().mesh();
-    const auto processes = static_cast<size_t>(mesh.size()), rank = static_cast<size_t>(mesh.rank());
+    const auto processes = static_cast<size_t>(mesh.size()),
+               rank = static_cast<size_t>(mesh.rank());
     for (size_t group = 0; group < requests.size(); group += batch_size * processes) {
         const size_t first = std::min(group + batch_size * rank, requests.size());
         const auto batch = requests.subspan(first, std::min(batch_size, requests.size() - first));

@@ -83,10 +83,11 @@ void check_batch(const config::LoadedConfig& loaded, const ResolvedJob& job) {
             global, processes);
     }
     if (global % job.group_size() != 0) {
-        fail_config("{}: {} processes take {} samples at a time, which must divide the global "
-                    "batch of {}; at most {} fit",
-                    loaded.place("training.batch_size"), processes, job.group_size(), global,
-                    global / processes);
+        fail_config(
+            "{}: {} processes take {} samples at a time, which must divide the global "
+            "batch of {}; at most {} fit",
+            loaded.place("training.batch_size"), processes, job.group_size(), global,
+            global / processes);
     }
     const int64_t accumulated = job.config.training.gradient_accumulation_steps;
     if (loaded.is_set("training.gradient_accumulation_steps") &&
@@ -156,8 +157,8 @@ void check_same_everywhere(const config::LoadedConfig& loaded, dist::World& worl
     if (world.size() == 1) {
         return;
     }
-    const std::string own = fmt::format("# program {:08x}\n{}", program_checksum(),
-                                        config::to_toml(loaded.config));
+    const std::string own =
+        fmt::format("# program {:08x}\n{}", program_checksum(), config::to_toml(loaded.config));
     const std::string first = world.from_first("configuration", own);
     if (first == own) {
         return;
@@ -168,9 +169,10 @@ void check_same_everywhere(const config::LoadedConfig& loaded, dist::World& worl
     };
     const size_t at = static_cast<size_t>(
         std::mismatch(own.begin(), own.end(), first.begin(), first.end()).first - own.begin());
-    fail_config("this process has `{}` where rank 0 has `{}`: all processes of a job need the same "
-                "program and the same options",
-                line_of(own, at), line_of(first, std::min(at, first.size())));
+    fail_config(
+        "this process has `{}` where rank 0 has `{}`: all processes of a job need the same "
+        "program and the same options",
+        line_of(own, at), line_of(first, std::min(at, first.size())));
 }
 
 /// Better said at once than by the system that kills the process.
@@ -179,8 +181,8 @@ void check_memory(const ResolvedJob& job) {
     constexpr double kBytesPerParameter = 16;  // fp32 weight, gradient and two moments
     const int64_t parameters = model::parameter_count(job.model);
     const int local_shards = job.device.is_cuda() ? 1 : job.place.local_size;
-    const double needed = kBytesPerParameter * static_cast<double>(parameters) /
-                          job.mesh.shard * local_shards;
+    const double needed =
+        kBytesPerParameter * static_cast<double>(parameters) / job.mesh.shard * local_shards;
     const auto available = static_cast<double>(device_memory_bytes(job.device));
     if (needed > available) {
         fail(
@@ -218,21 +220,22 @@ bool ResolvedJob::finished() const {
 units::StoreSettings ResolvedJob::store(dist::Mesh* exchange) const {
     const config::Parallelism& settings = config.parallelism;
     // By default a sharded model is sharded again after forward, and whole weights stay whole.
-    const bool frees = settings.fsdp_reshard_after_forward == config::ReshardMode::kAlways ||
-                       (settings.fsdp_reshard_after_forward == config::ReshardMode::kDefault &&
-                        mesh.shard > 1);
+    const bool frees =
+        settings.fsdp_reshard_after_forward == config::ReshardMode::kAlways ||
+        (settings.fsdp_reshard_after_forward == config::ReshardMode::kDefault && mesh.shard > 1);
     const int64_t prefetch = settings.fsdp_overlap_comm ? settings.fsdp_prefetch_params : 0;
-    return {.compute_dtype = dtype,
-            .device = device,
-            .slabs = frees ? prefetch + 1 : 0,
-            .prefetch = prefetch,
-            .trainable = true,
-            .host_shards = config.training.enable_cpu_offload,
-            .reduce_dtype = config.training.mixed_precision_reduce == config::ReducePrecision::kBfloat16
-                                ? at::kBFloat16
-                                : at::kFloat,
-            .overlap_reduction = settings.fsdp_overlap_comm,
-            .mesh = exchange};
+    return {
+        .compute_dtype = dtype,
+        .device = device,
+        .slabs = frees ? prefetch + 1 : 0,
+        .prefetch = prefetch,
+        .trainable = true,
+        .host_shards = config.training.enable_cpu_offload,
+        .reduce_dtype = config.training.mixed_precision_reduce == config::ReducePrecision::kBfloat16
+                            ? at::kBFloat16
+                            : at::kFloat,
+        .overlap_reduction = settings.fsdp_overlap_comm,
+        .mesh = exchange};
 }
 
 ResolvedJob resolve_job(const config::LoadedConfig& loaded, dist::World& world) {

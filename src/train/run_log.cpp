@@ -136,9 +136,10 @@ void RunLog::open(int64_t parameters) {
         log::info("{} processes: {} x the model, each sharded over {}; started by {}",
                   job.mesh.size(), job.mesh.replicate, job.mesh.shard, job.place.launcher);
     }
-    log::info("global batch {} = {} x {} accumulated x {} processes; {} steps; everything goes to {}",
-              job.global_batch_size, job.config.training.batch_size, job.micro_batches(),
-              job.mesh.size(), job.config.training.steps, job.folder().string());
+    log::info(
+        "global batch {} = {} x {} accumulated x {} processes; {} steps; everything goes to {}",
+        job.global_batch_size, job.config.training.batch_size, job.micro_batches(), job.mesh.size(),
+        job.config.training.steps, job.folder().string());
 }
 
 void RunLog::add_pass(int64_t samples, int64_t image_tokens) {

@@ -54,12 +54,12 @@ void restore(checkpoint::Checkpoint& from, units::ParameterStore& parameters,
             from.folder().string());
     }
     std::vector<checkpoint::Target> targets;
-    for_each_tensor(parameters, optimizer,
-                    [&](const char* kind, const units::Segment& segment,
-                        const units::LocalPart& part, const at::Tensor& values) {
-                        targets.push_back(
-                            {segment.name, kind, segment.shape, part.begin, part.end, values});
-                    });
+    for_each_tensor(
+        parameters, optimizer,
+        [&](const char* kind, const units::Segment& segment, const units::LocalPart& part,
+            const at::Tensor& values) {
+            targets.push_back({segment.name, kind, segment.shape, part.begin, part.end, values});
+        });
     from.load_into(targets);
     parameters.parameters_changed();
     if (optimizer != nullptr) {

@@ -117,7 +117,8 @@ void Trainer::open_folder() {
     world_.exchange("folder is open", "");
     if (world_.size() > 1 && !std::filesystem::exists(token)) {
         fail(
-            "job.dump_folder = \"{}\": is not the folder that rank 0 has opened under this name: it "
+            "job.dump_folder = \"{}\": is not the folder that rank 0 has opened under this name: "
+            "it "
             "must be on a file system that all machines share",
             job_.folder().string());
     }
@@ -130,7 +131,8 @@ void Trainer::open_folder() {
 void Trainer::begin() {
     if (dataset_->size() < mesh_.size()) {
         fail(
-            "training.dataset = \"{}\": has {} samples for {} processes: there must be one for each",
+            "training.dataset = \"{}\": has {} samples for {} processes: there must be one for "
+            "each",
             job_.config.training.dataset, dataset_->size(), mesh_.size());
     }
     open_folder();
@@ -316,8 +318,7 @@ bool Trainer::validation_due() const {
 
 Trainer::Outcome Trainer::validate() {
     const bool last = figures_.step >= job_.config.training.steps;
-    const auto result =
-        validator_->run(model_, [&] { return !last && stop_agreed(); });
+    const auto result = validator_->run(model_, [&] { return !last && stop_agreed(); });
     if (!result || !draw_pictures()) {
         return Outcome::kStopped;  // done again when the run goes on
     }

@@ -45,9 +45,8 @@ std::string common_name(const std::vector<Segment>& segments) {
     std::string common = segments.front().name;
     for (const Segment& segment : segments) {
         while (!segment.name.starts_with(common)) {
-            common.resize(common.find_last_of('.') == std::string::npos
-                              ? 0
-                              : common.find_last_of('.'));
+            common.resize(common.find_last_of('.') == std::string::npos ? 0
+                                                                        : common.find_last_of('.'));
         }
     }
     const std::string& first = segments.front().name;
@@ -107,10 +106,6 @@ ParameterStore::ParameterStore(const std::vector<std::span<const Parameter>>& un
     }
 }
 
-/// Exchanges under way use the slabs. After a failure nobody knows whether they will end, and the
-/// process is about to leave.
-ParameterStore::~ParameterStore() = default;
-
 void ParameterStore::make_shards(const std::vector<std::span<const Parameter>>& units,
                                  const StoreSettings& settings) {
     auto options = at::TensorOptions().device(settings.device);
@@ -124,9 +119,8 @@ void ParameterStore::make_shards(const std::vector<std::span<const Parameter>>& 
         shard.size = align(flat_size(shard.segments), kAlignment * processes);
         const int64_t part = shard.size / processes;
         shard.begin = part * mesh_->gather().rank();
-        shard.param =
-            at::zeros({part}, options.dtype(settings.trainable ? at::kFloat
-                                                               : settings.compute_dtype));
+        shard.param = at::zeros(
+            {part}, options.dtype(settings.trainable ? at::kFloat : settings.compute_dtype));
         if (settings.trainable) {
             shard.grad = at::zeros({part}, options.dtype(at::kFloat));
         }
@@ -336,9 +330,7 @@ int64_t ParameterStore::parameter_count() const {
     return count;
 }
 
-at::Tensor ParameterStore::grad_norm() const {
-    return global_grad_norm(shards_, mesh_->scatter());
-}
+at::Tensor ParameterStore::grad_norm() const { return global_grad_norm(shards_, mesh_->scatter()); }
 
 at::Tensor ParameterStore::parameter(std::string_view name) const {
     return whole(name, &FlatShard::param);

@@ -180,7 +180,8 @@ TEST_F(ShardStreamTest, ACacheSmallerThanTheSetKeepsWhatComesSoonest) {
     EXPECT_GT(requests, kShards + 3);
     settings_.shards.remote.cache_bytes = 2000;
     fs::remove_all(folder("cache"));
-    EXPECT_THAT([&] { read(0, 4); }, ThrowsMessage<FetchError>(HasSubstr("dataloader.cache_size_gb")));
+    EXPECT_THAT([&] { read(0, 4); },
+                ThrowsMessage<FetchError>(HasSubstr("dataloader.cache_size_gb")));
 }
 
 TEST_F(ShardStreamTest, WhatCannotBeFetchedEndsTheRunWhatCannotBeReadIsLeftOut) {

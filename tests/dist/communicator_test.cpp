@@ -32,7 +32,8 @@ TEST(DistCommunicator, GathersReducesAndCounts) {
         const at::Tensor own = all.narrow(0, 3 * rank, 3);
         own.fill_(rank + 1);
         group.all_gather(all, own).wait();
-        EXPECT_TRUE(all.view({4, 3}).select(1, 2).to(at::kFloat).equal(at::arange(1, 5, at::kFloat)));
+        EXPECT_TRUE(
+            all.view({4, 3}).select(1, 2).to(at::kFloat).equal(at::arange(1, 5, at::kFloat)));
 
         const at::Tensor input = at::arange(8, dtype) * (rank + 1);
         at::Tensor part = at::empty({2}, dtype);

@@ -20,9 +20,8 @@ TEST(GpuNcclCommunicator, AGroupOfOneRank) {
     place.master_port = test::free_port();
     Store store(place, 30s);
     const c10::Device gpu(at::kCUDA, 0);
-    const auto group =
-        make_nccl_communicator(store, {.name = "one", .rank = 0, .size = 1, .device = gpu,
-                                       .timeout = 30s});
+    const auto group = make_nccl_communicator(
+        store, {.name = "one", .rank = 0, .size = 1, .device = gpu, .timeout = 30s});
     for (const auto dtype : {at::kFloat, at::kBFloat16}) {
         const at::Tensor input = at::arange(1000, at::TensorOptions(gpu).dtype(dtype));
         at::Tensor gathered = at::zeros({1000}, input.options());

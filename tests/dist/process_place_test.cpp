@@ -16,12 +16,28 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-constexpr const char* kAll[] = {
-    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
-    "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
-    "OMPI_COMM_WORLD_LOCAL_SIZE", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS",
-    "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_JOB_ID", "SLURM_STEP_NUM_TASKS",
-    "SLURM_STEP_TASKS_PER_NODE", "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RESTART_COUNT"};
+constexpr const char* kAll[] = {"RANK",
+                                "WORLD_SIZE",
+                                "LOCAL_RANK",
+                                "LOCAL_WORLD_SIZE",
+                                "MASTER_ADDR",
+                                "MASTER_PORT",
+                                "OMPI_COMM_WORLD_RANK",
+                                "OMPI_COMM_WORLD_SIZE",
+                                "OMPI_COMM_WORLD_LOCAL_RANK",
+                                "OMPI_COMM_WORLD_LOCAL_SIZE",
+                                "PMI_RANK",
+                                "PMI_SIZE",
+                                "MPI_LOCALRANKID",
+                                "MPI_LOCALNRANKS",
+                                "SLURM_PROCID",
+                                "SLURM_NTASKS",
+                                "SLURM_LOCALID",
+                                "SLURM_JOB_ID",
+                                "SLURM_STEP_NUM_TASKS",
+                                "SLURM_STEP_TASKS_PER_NODE",
+                                "TORCHELASTIC_USE_AGENT_STORE",
+                                "TORCHELASTIC_RESTART_COUNT"};
 
 struct Variable {
     const char* name;
@@ -93,10 +109,8 @@ TEST(ProcessPlace, ReadsEveryLauncher) {
 }
 
 TEST(ProcessPlace, TheFirstLauncherCounts) {
-    const ProcessPlace place = place_of({{"RANK", "1"},
-                                         {"WORLD_SIZE", "2"},
-                                         {"SLURM_PROCID", "0"},
-                                         {"SLURM_NTASKS", "1"}});
+    const ProcessPlace place = place_of(
+        {{"RANK", "1"}, {"WORLD_SIZE", "2"}, {"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "1"}});
     EXPECT_EQ(place.launcher, "torchrun");
     EXPECT_EQ(place.world_size, 2);
 }
@@ -112,20 +126,18 @@ TEST(ProcessPlace, ContradictionsNameBothVariables) {
                 AllOf(HasSubstr("RANK=2"), HasSubstr("WORLD_SIZE=2")));
     EXPECT_THAT(message_of({{"RANK", "0"}}), AllOf(HasSubstr("RANK"), HasSubstr("WORLD_SIZE")));
     EXPECT_THAT(message_of({{"RANK", "x"}, {"WORLD_SIZE", "2"}}), HasSubstr("RANK=x"));
-    EXPECT_THAT(message_of({{"RANK", "0"},
-                            {"WORLD_SIZE", "2"},
-                            {"LOCAL_RANK", "2"},
-                            {"LOCAL_WORLD_SIZE", "2"}}),
-                AllOf(HasSubstr("LOCAL_RANK=2"), HasSubstr("LOCAL_WORLD_SIZE=2")));
-    EXPECT_THAT(message_of({{"OMPI_COMM_WORLD_RANK", "0"},
-                            {"OMPI_COMM_WORLD_SIZE", "2"},
-                            {"OMPI_COMM_WORLD_LOCAL_SIZE", "4"}}),
-                AllOf(HasSubstr("OMPI_COMM_WORLD_LOCAL_SIZE=4"),
-                      HasSubstr("OMPI_COMM_WORLD_SIZE=2")));
-    EXPECT_THAT(message_of({{"SLURM_PROCID", "0"},
-                            {"SLURM_NTASKS", "4"},
-                            {"SLURM_STEP_NUM_TASKS", "2"}}),
-                AllOf(HasSubstr("SLURM_NTASKS=4"), HasSubstr("SLURM_STEP_NUM_TASKS=2")));
+    EXPECT_THAT(
+        message_of(
+            {{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"LOCAL_RANK", "2"}, {"LOCAL_WORLD_SIZE", "2"}}),
+        AllOf(HasSubstr("LOCAL_RANK=2"), HasSubstr("LOCAL_WORLD_SIZE=2")));
+    EXPECT_THAT(
+        message_of({{"OMPI_COMM_WORLD_RANK", "0"},
+                    {"OMPI_COMM_WORLD_SIZE", "2"},
+                    {"OMPI_COMM_WORLD_LOCAL_SIZE", "4"}}),
+        AllOf(HasSubstr("OMPI_COMM_WORLD_LOCAL_SIZE=4"), HasSubstr("OMPI_COMM_WORLD_SIZE=2")));
+    EXPECT_THAT(
+        message_of({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}, {"SLURM_STEP_NUM_TASKS", "2"}}),
+        AllOf(HasSubstr("SLURM_NTASKS=4"), HasSubstr("SLURM_STEP_NUM_TASKS=2")));
     EXPECT_THAT(message_of({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_PORT", "99999"}}),
                 HasSubstr("MASTER_PORT=99999"));
 }

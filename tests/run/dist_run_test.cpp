@@ -20,11 +20,11 @@
 namespace flux {
 namespace {
 
+using test::ProcessGroup;
 using testing::AllOf;
 using testing::Each;
 using testing::HasSubstr;
 using testing::Not;
-using test::ProcessGroup;
 
 /// A small model on generated pictures; the learning rate does not depend on the number of steps.
 std::vector<std::string> small_job(const std::filesystem::path& folder, int64_t steps) {
@@ -78,8 +78,8 @@ TEST(DistRunEquality, TwoHundredStepsOnOneTwoAndFourProcesses) {
     const test::TemporaryFolder folder;
     constexpr int64_t kSteps = 200;
     const auto alone = folder.path() / "alone";
-    ASSERT_EQ(test::run_flux_train(small_job(alone, kSteps) + std::vector<std::string>{
-                                       "--training.batch_size=8"})
+    ASSERT_EQ(test::run_flux_train(small_job(alone, kSteps) +
+                                   std::vector<std::string>{"--training.batch_size=8"})
                   .exit_code,
               0);
     const auto expected = losses(alone);
@@ -98,12 +98,12 @@ TEST(DistRunEquality, TwoHundredStepsOnOneTwoAndFourProcesses) {
          {"--training.batch_size=4", "--parallelism.fsdp_overlap_comm=false"}}};
     for (const Grid& grid : grids) {
         const auto run = folder.path() / grid.name;
-        ProcessGroup group(grid.processes,
-                           small_job(run, kSteps) + grid.options +
-                               std::vector<std::string>{
-                                   "--parallelism.data_parallel_replicate_degree=" +
-                                   std::to_string(grid.replicate)},
-                           folder.path());
+        ProcessGroup group(
+            grid.processes,
+            small_job(run, kSteps) + grid.options +
+                std::vector<std::string>{"--parallelism.data_parallel_replicate_degree=" +
+                                         std::to_string(grid.replicate)},
+            folder.path());
         ASSERT_THAT(group.wait(), Each(0)) << group.all_logs();
         const auto actual = losses(run);
         ASSERT_EQ(actual.size(), expected.size()) << grid.name;
@@ -121,12 +121,12 @@ TEST(DistRunEquality, Bfloat16ReductionStaysNear) {
                                    std::vector<std::string>{"--training.batch_size=8"})
                   .exit_code,
               0);
-    ProcessGroup group(2,
-                       small_job(pair, 20) +
-                           std::vector<std::string>{"--training.batch_size=4",
-                                                    "--training.mixed_precision_reduce=bfloat16",
-                                                    "--training.enable_cpu_offload"},
-                       folder.path());
+    ProcessGroup group(
+        2,
+        small_job(pair, 20) + std::vector<std::string>{"--training.batch_size=4",
+                                                       "--training.mixed_precision_reduce=bfloat16",
+                                                       "--training.enable_cpu_offload"},
+        folder.path());
     ASSERT_THAT(group.wait(), Each(0)) << group.all_logs();
     const double difference = largest_difference(losses(alone), losses(pair));
     EXPECT_LT(difference, 5e-3);
@@ -149,10 +149,14 @@ TEST(DistRunResume, OnOtherNumbersOfProcesses) {
         {4, 10, {"--training.batch_size=2"}},
         {2, 20, {"--training.batch_size=4"}},
         {1, 30, {"--training.batch_size=8"}},
-        {4, 40, {"--training.batch_size=2", "--parallelism.data_parallel_replicate_degree=2",
-                 "--checkpoint.async_mode=async"}},
-        {2, 50, {"--training.batch_size=4", "--parallelism.data_parallel_replicate_degree=2",
-                 "--checkpoint.interval=3", "--checkpoint.async_mode=async_with_pinned_mem"}}};
+        {4,
+         40,
+         {"--training.batch_size=2", "--parallelism.data_parallel_replicate_degree=2",
+          "--checkpoint.async_mode=async"}},
+        {2,
+         50,
+         {"--training.batch_size=4", "--parallelism.data_parallel_replicate_degree=2",
+          "--checkpoint.interval=3", "--checkpoint.async_mode=async_with_pinned_mem"}}};
     for (const Stage& stage : stages) {
         ProcessGroup group(stage.processes, small_job(moved, stage.steps) + stage.options,
                            folder.path());
@@ -167,13 +171,16 @@ TEST(DistRunResume, ThreeProcessesLoadWhatTwoTimesTwoWrote) {
     const test::TemporaryFolder folder;
     const std::vector<std::string> six{"--training.global_batch_size=12",
                                        "--parallelism.data_parallel_replicate_degree=2"};
-    ProcessGroup four(4, small_job(folder.path() / "run", 3) + six + std::vector<std::string>{"--training.batch_size=3"}, folder.path());
+    ProcessGroup four(4,
+                      small_job(folder.path() / "run", 3) + six +
+                          std::vector<std::string>{"--training.batch_size=3"},
+                      folder.path());
     ASSERT_THAT(four.wait(), Each(0)) << four.all_logs();
-    ProcessGroup three(3,
-                       small_job(folder.path() / "run", 6) +
-                           std::vector<std::string>{"--training.batch_size=4",
-                                                    "--training.global_batch_size=12"},
-                       folder.path());
+    ProcessGroup three(
+        3,
+        small_job(folder.path() / "run", 6) +
+            std::vector<std::string>{"--training.batch_size=4", "--training.global_batch_size=12"},
+        folder.path());
     ASSERT_THAT(three.wait(), Each(0)) << three.all_logs();
     EXPECT_EQ(losses(folder.path() / "run").size(), size_t{6});
 }
@@ -189,11 +196,11 @@ void await_step(const std::filesystem::path& folder, size_t steps) {
 TEST(DistRunFault, ASignalToOneRankStopsAll) {
     const test::TemporaryFolder folder;
     const auto run = folder.path() / "run";
-    ProcessGroup group(2,
-                       small_job(run, 100000) + std::vector<std::string>{
-                                                    "--training.batch_size=4",
-                                                    "--checkpoint.enable_checkpoint=false"},
-                       folder.path());
+    ProcessGroup group(
+        2,
+        small_job(run, 100000) + std::vector<std::string>{"--training.batch_size=4",
+                                                          "--checkpoint.enable_checkpoint=false"},
+        folder.path());
     await_step(run, 5);
     ::kill(group.pid(1), SIGUSR1);
     EXPECT_THAT(group.wait(), Each(75)) << group.all_logs();
@@ -227,11 +234,11 @@ TEST(DistRunFault, AKilledRankEndsTheJobAndIsNamed) {
 TEST(DistRunFault, AHangingRankEndsTheJob) {
     const test::TemporaryFolder folder;
     const auto run = folder.path() / "run";
-    ProcessGroup group(2,
-                       small_job(run, 100000) +
-                           std::vector<std::string>{"--training.batch_size=4",
-                                                    "--comm.train_timeout_seconds=4"},
-                       folder.path());
+    ProcessGroup group(
+        2,
+        small_job(run, 100000) +
+            std::vector<std::string>{"--training.batch_size=4", "--comm.train_timeout_seconds=4"},
+        folder.path());
     await_step(run, 3);
     ::kill(group.pid(1), SIGSTOP);
     EXPECT_EQ(test::wait_for(group.pid(0)), 1);
@@ -241,10 +248,10 @@ TEST(DistRunFault, AHangingRankEndsTheJob) {
 
 TEST(DistRunFault, AFailureOfOneRankIsSaidOnce) {
     const test::TemporaryFolder folder;
-    ProcessGroup group(2,
-                       small_job(folder.path() / "run", 5) +
-                           std::vector<std::string>{"--training.batch_size=4"},
-                       folder.path(), {.rank = 1, .arguments = {"--training.max_norm=2"}});
+    ProcessGroup group(
+        2,
+        small_job(folder.path() / "run", 5) + std::vector<std::string>{"--training.batch_size=4"},
+        folder.path(), {.rank = 1, .arguments = {"--training.max_norm=2"}});
     EXPECT_THAT(group.wait(), Each(testing::AnyOf(1, 2)));
     EXPECT_THAT(group.log(1), AllOf(HasSubstr("rank 1 on "), HasSubstr("max_norm = 2")))
         << group.all_logs();
@@ -253,12 +260,12 @@ TEST(DistRunFault, AFailureOfOneRankIsSaidOnce) {
 
 TEST(DistRunFault, StepsThatAreNotFiniteAreSkippedByAllAndEndTheRun) {
     const test::TemporaryFolder folder;
-    ProcessGroup group(2,
-                       small_job(folder.path() / "run", 50) +
-                           std::vector<std::string>{"--training.batch_size=4",
-                                                    "--optimizer.lr=1e30",
-                                                    "--training.max_skipped_steps=3"},
-                       folder.path());
+    ProcessGroup group(
+        2,
+        small_job(folder.path() / "run", 50) +
+            std::vector<std::string>{"--training.batch_size=4", "--optimizer.lr=1e30",
+                                     "--training.max_skipped_steps=3"},
+        folder.path());
     EXPECT_THAT(group.wait(), Each(1)) << group.all_logs();
     EXPECT_THAT(group.all_logs(), HasSubstr("training.max_skipped_steps = 3"));
     const std::string all = group.all_logs();
@@ -270,8 +277,9 @@ TEST(DistRunFault, StepsThatAreNotFiniteAreSkippedByAllAndEndTheRun) {
 TEST(DistRunBadInput, AFolderThatIsNotSharedIsSaidAtTheStart) {
     const test::TemporaryFolder folder;
     std::filesystem::create_directories(folder.path() / "elsewhere");
-    ProcessGroup group(2, small_job("flux_test_run", 5) + std::vector<std::string>{"--training.batch_size=4"},
-                       folder.path(), {.rank = 1, .working_folder = folder.path() / "elsewhere"});
+    ProcessGroup group(
+        2, small_job("flux_test_run", 5) + std::vector<std::string>{"--training.batch_size=4"},
+        folder.path(), {.rank = 1, .working_folder = folder.path() / "elsewhere"});
     group.wait();
     EXPECT_THAT(group.log(1), AllOf(HasSubstr("job.dump_folder"), HasSubstr("share")))
         << group.all_logs();
@@ -324,11 +332,11 @@ TEST(DistRunTrace, ShowsEveryUnitsGathersAndWork) {
                        folder.path());
     ASSERT_THAT(group.wait(), Each(0)) << group.all_logs();
     for (const char* rank : {"rank0", "rank1"}) {
-        const std::string trace = read_text(run / "profile_traces" / "iteration_3" /
-                                            (std::string(rank) + "_trace.json"));
-        for (const char* name : {"gather double_blocks.1", "forward single_blocks.2",
-                                 "backward final_layer", "sum gradients of double_blocks.0",
-                                 "gloo:all_gather"}) {
+        const std::string trace =
+            read_text(run / "profile_traces" / "iteration_3" / (std::string(rank) + "_trace.json"));
+        for (const char* name :
+             {"gather double_blocks.1", "forward single_blocks.2", "backward final_layer",
+              "sum gradients of double_blocks.0", "gloo:all_gather"}) {
             EXPECT_THAT(trace, HasSubstr(name));
         }
     }
@@ -343,8 +351,9 @@ std::string refusal(int count, const std::vector<std::string>& options) {
 }
 
 TEST(DistRunBadInput, IsRefusedByName) {
-    EXPECT_THAT(refusal(2, {"--training.batch_size=4", "--parallelism.data_parallel_shard_degree=3"}),
-                AllOf(HasSubstr("data_parallel_shard_degree = 3"), HasSubstr("processes, 2")));
+    EXPECT_THAT(
+        refusal(2, {"--training.batch_size=4", "--parallelism.data_parallel_shard_degree=3"}),
+        AllOf(HasSubstr("data_parallel_shard_degree = 3"), HasSubstr("processes, 2")));
     EXPECT_THAT(refusal(2, {"--training.global_batch_size=7", "--training.batch_size=1"}),
                 HasSubstr("training.global_batch_size = 7"));
     EXPECT_THAT(refusal(2, {"--training.batch_size=8"}),

@@ -62,7 +62,8 @@ void expect_parts(const ParameterStore& store, const ParameterStore& expected, d
             const at::Tensor actual = part.of(shard.grad);
             const at::Tensor whole = expected.gradient(shard.segments[s].name).flatten();
             const at::Tensor wanted = whole.slice(0, part.begin, part.end);
-            EXPECT_TRUE(actual.allclose(wanted, tolerance, tolerance * whole.abs().max().item<double>()))
+            EXPECT_TRUE(
+                actual.allclose(wanted, tolerance, tolerance * whole.abs().max().item<double>()))
                 << shard.segments[s].name;
             EXPECT_TRUE(part.of(shard.param)
                             .equal(expected.parameter(shard.segments[s].name)
@@ -119,14 +120,14 @@ TEST_P(DistSharded, GradientsAreThoseOfOneProcess) {
     runner.store().initialize(3);
     const dist::Traffic before = mesh.traffic();
     run_schedule(runner, schedule.micro_batches);
-    const dist::Traffic after = mesh.traffic(), expected = expected_traffic(runner.store(), schedule);
+    const dist::Traffic after = mesh.traffic(),
+                        expected = expected_traffic(runner.store(), schedule);
     const double tolerance = schedule.reduce == at::kFloat ? 1e-6 : 2e-2;
     expect_parts(runner.store(), alone.store(), tolerance);
     EXPECT_EQ(after.all_gather - before.all_gather, expected.all_gather);
     EXPECT_EQ(after.reduce_scatter - before.reduce_scatter, expected.reduce_scatter);
     EXPECT_EQ(after.all_reduce - before.all_reduce, expected.all_reduce);
-    EXPECT_NEAR(runner.store().grad_norm().item<double>(),
-                alone.store().grad_norm().item<double>(),
+    EXPECT_NEAR(runner.store().grad_norm().item<double>(), alone.store().grad_norm().item<double>(),
                 tolerance * alone.store().grad_norm().item<double>());
     mesh.barrier();
 }
@@ -227,8 +228,8 @@ TEST(DistShardedStore, MemoryFollowsTheShareOfAProcess) {
     const int64_t unit = runner.store().shards()[1].size * 4;
     // Values and gradients of the share; three slabs; two gradient slabs with their parts, and
     // what a reduction on a CPU exchanges.
-    const int64_t expected = 2 * unit * static_cast<int64_t>(kMany) / 4 + 3 * unit +
-                             2 * (unit + unit / 4) + 2 * unit;
+    const int64_t expected =
+        2 * unit * static_cast<int64_t>(kMany) / 4 + 3 * unit + 2 * (unit + unit / 4) + 2 * unit;
     std::printf("measured: peak %.2f MiB, 1/4 of values and gradients plus slabs is %.2f MiB\n",
                 static_cast<double>(peak) / (1 << 20), static_cast<double>(expected) / (1 << 20));
     EXPECT_LT(peak, expected + 4 * unit);  // the gradients of a unit at work, activations

@@ -29,9 +29,9 @@ struct StepFigures {
 
 class RunLog {
 public:
-    /// Only rank 0 writes; the others measure. Opens train.log and metrics.jsonl in the run's folder, which exists, and writes config.toml.
-    /// What an earlier run left there is set aside; of a resumed run, what came after its
-    /// checkpoint goes. `parameters`: their number.
+    /// Only rank 0 writes; the others measure. Opens train.log and metrics.jsonl in the run's
+    /// folder, which exists, and writes config.toml. What an earlier run left there is set aside;
+    /// of a resumed run, what came after its checkpoint goes. `parameters`: their number.
     RunLog(const ResolvedJob& job, int64_t parameters);
 
     metrics::ThroughputMeter& meter() { return meter_; }

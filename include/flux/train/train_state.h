@@ -17,8 +17,8 @@ namespace flux::train {
 std::vector<checkpoint::Piece> checkpoint_pieces(units::ParameterStore& parameters,
                                                  optim::AdamW* optimizer);
 
-/// Fills this process's part of parameters and, with `optimizer`, moments and step count. Throws Error naming the tensor
-/// and both shapes when the checkpoint is of another model.
+/// Fills this process's part of parameters and, with `optimizer`, moments and step count. Throws
+/// Error naming the tensor and both shapes when the checkpoint is of another model.
 void restore(checkpoint::Checkpoint& from, units::ParameterStore& parameters,
              optim::AdamW* optimizer);
 

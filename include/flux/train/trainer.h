@@ -26,8 +26,8 @@ namespace flux::train {
 class Trainer {
 public:
     /// Opens data sets and encoders, builds the model and loads the checkpoint to go on from; only
-    /// then touches the run's folder. `job` and `world` must outlive it; all processes of the job must
-    /// build one.
+    /// then touches the run's folder. `job` and `world` must outlive it; all processes of the job
+    /// must build one.
     Trainer(const ResolvedJob& job, dist::World& world);
 
     /// Trains to the end. Returns the process's exit code: 0, or kExitSavedUnfinished after a stop

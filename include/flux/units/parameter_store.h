@@ -1,5 +1,5 @@
-// The parameters of all units: values and gradients in one flat shard a unit and process, and a ring
-// of slabs in the compute dtype from which the units read.
+// The parameters of all units: values and gradients in one flat shard a unit and process, and a
+// ring of slabs in the compute dtype from which the units read.
 //
 //   shard.param (fp32) --start_gather, acquire--> slab (compute dtype), its views are the weights
 //   autograd's gradients --add_gradients, finish_gradients--> shard.grad (fp32)
@@ -89,7 +89,6 @@ public:
     /// in order.
     ParameterStore(const std::vector<std::span<const Parameter>>& units,
                    const StoreSettings& settings);
-    ~ParameterStore();
 
     /// Draws the first values: a function of (seed, name, element), each process its part.
     void initialize(uint64_t seed);
