@@ -62,7 +62,8 @@ Conditioning::Conditioning(const config::Encoder& settings, bool test_mode, Text
 
 Posterior Conditioning::encode_posterior(const at::Tensor& pictures) const {
     require(encodes_pictures(), "autoencoder_path", "no picture can be encoded");
-    return autoencoder_->encode(pictures.to(device_).to(at::kFloat) / 127.5 - 1.0);
+    return autoencoder_->encode(pictures.to(device_, /*non_blocking=*/true).to(at::kFloat) / 127.5 -
+                                1.0);
 }
 
 at::Tensor Conditioning::draw_latents(const Posterior& posterior, uint64_t seed, Purpose purpose,

@@ -142,10 +142,9 @@ void RunLog::open(int64_t parameters) {
         job.config.training.steps, job.folder().string());
 }
 
-void RunLog::add_pass(int64_t samples, int64_t image_tokens) {
-    meter_.add_flops(
-        static_cast<double>(samples) *
-        model::training_flops(job_.model, image_tokens, job_.config.encoder.max_t5_encoding_len));
+void RunLog::add_pass(int64_t samples, int64_t image_tokens, int64_t text_tokens) {
+    meter_.add_flops(static_cast<double>(samples) *
+                     model::training_flops(job_.model, image_tokens, text_tokens));
 }
 
 void RunLog::progress(const StepFigures& figures) {

@@ -8,66 +8,12 @@
 #include "flux/base/log.h"
 #include "flux/checkpoint/folder.h"
 #include "flux/config/print.h"
-#include "flux/encoders/payload_check.h"
 #include "flux/sample/sampler.h"
 #include "flux/train/train_state.h"
+#include "train/inputs.h"
 
 namespace flux::train {
 namespace {
-
-std::unique_ptr<data::Dataset> open_validation_set(const ResolvedJob& job) {
-    return job.validates() ? data::make_dataset(dataset_settings(job.config, job.seed, true))
-                           : nullptr;
-}
-
-/// Throws ConfigError if the samples of a data set do not fit the encoders and the model.
-void check_dataset(const ResolvedJob& job, const encoders::Conditioning& conditioning,
-                   const data::Dataset& dataset, bool validation) {
-    const config::JobConfig& config = job.config;
-    encoders::check_payload(
-        dataset.payload(), conditioning,
-        {.dataset = validation ? fmt::format("eval.dataset = \"{}\"", config.eval.dataset)
-                               : fmt::format("training.dataset = \"{}\"", config.training.dataset),
-         .widths = {job.model.context_in_dim, job.model.vec_in_dim},
-         .img_size = config.training.img_size,
-         .drops_captions = !validation && config.training.classifier_free_guidance_prob > 0});
-}
-
-encoders::Conditioning open_conditioning(const ResolvedJob& job, const data::Dataset& dataset,
-                                         const data::Dataset* validation_set) {
-    encoders::Conditioning conditioning(
-        job.config.encoder, job.config.training.test_mode,
-        {.tokens = job.model.context_in_dim, .pooled = job.model.vec_in_dim}, job.device);
-    check_dataset(job, conditioning, dataset, /*validation=*/false);
-    if (validation_set != nullptr) {
-        check_dataset(job, conditioning, *validation_set, /*validation=*/true);
-    }
-    return conditioning;
-}
-
-data::LoaderSettings loader_settings(const ResolvedJob& job, int64_t first_sample) {
-    data::LoaderSettings settings;
-    settings.batch_size = job.config.training.batch_size;
-    settings.first_sample = first_sample;
-    settings.group_size = job.group_size();
-    settings.group_offset = job.group_offset();
-    settings.step_size = job.global_batch_size;
-    settings.shuffle = job.config.training.shuffle;
-    settings.seed = job.seed;
-    settings.num_workers = static_cast<int>(job.config.dataloader.num_workers);
-    settings.prefetch_factor = static_cast<int>(job.config.dataloader.prefetch_factor);
-    settings.max_bad_fraction = job.config.training.max_bad_fraction;
-    settings.pinned = job.device.is_cuda();
-    return settings;
-}
-
-eval::ValidatorSettings validator_settings(const ResolvedJob& job) {
-    return {.batch_size = job.config.eval.batch_size,
-            .seed = job.seed,
-            .guidance = job.config.training.guidance,
-            .num_workers = static_cast<int>(job.config.dataloader.num_workers),
-            .max_bad_fraction = job.config.training.max_bad_fraction};
-}
 
 c10::ScalarType export_dtype(config::ExportDtype choice) {
     switch (choice) {
@@ -87,13 +33,14 @@ Trainer::Trainer(const ResolvedJob& job, dist::World& world)
     : job_(job),
       world_(world),
       mesh_(world.make_mesh(job.mesh, job.device)),
+      conditioning_(open_conditioning(job)),
       dataset_(data::make_dataset(dataset_settings(job.config, job.seed, false))),
       validation_set_(open_validation_set(job)),
-      conditioning_(open_conditioning(job, *dataset_, validation_set_.get())),
       model_(job.model, job.store(&mesh_), recompute_policy(job.config.activation_checkpoint)),
       optimizer_(job.config.optimizer, model_.parameters().shards()),
       lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps),
       profiler_(job.config.profiling, job.folder(), world.rank(), job.device.is_cuda()) {
+    check_datasets(job, conditioning_, *dataset_, validation_set_.get());
     if (validation_set_) {
         validator_.emplace(*validation_set_, conditioning_, validator_settings(job));
     }
@@ -129,12 +76,6 @@ void Trainer::open_folder() {
 }
 
 void Trainer::begin() {
-    if (dataset_->size() < mesh_.size()) {
-        fail(
-            "training.dataset = \"{}\": has {} samples for {} processes: there must be one for "
-            "each",
-            job_.config.training.dataset, dataset_->size(), mesh_.size());
-    }
     open_folder();
     if (job_.resume) {
         resume();
@@ -235,7 +176,8 @@ encoders::MicroBatch Trainer::next_micro_batch() {
             .to(job_.device);
     encoders::MicroBatch micro = encoders::encode_batch(
         conditioning_, batch, {job_.seed, Purpose::kVaeNoise, Purpose::kNoise, samples});
-    log_->add_pass(batch.size(), micro.latents.size(2) * micro.latents.size(3) / 4);
+    log_->add_pass(batch.size(), micro.latents.size(2) * micro.latents.size(3) / 4,
+                   micro.text.tokens.size(1));
     micro.timesteps = flow::sample_timesteps(timestep_settings(training), job_.seed, samples);
     micro.text = conditioning_.drop_captions(
         micro.text,

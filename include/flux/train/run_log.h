@@ -37,7 +37,7 @@ public:
     metrics::ThroughputMeter& meter() { return meter_; }
 
     /// Counts the work of a pass through the model.
-    void add_pass(int64_t samples, int64_t image_tokens);
+    void add_pass(int64_t samples, int64_t image_tokens, int64_t text_tokens);
     /// Moves the progress bar.
     void progress(const StepFigures& figures);
     /// A log line and a line of metrics.jsonl.

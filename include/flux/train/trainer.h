@@ -58,9 +58,9 @@ private:
     dist::World& world_;
     dist::Mesh mesh_;
     // What can be refused comes before what takes time and memory.
+    encoders::Conditioning conditioning_;
     std::unique_ptr<data::Dataset> dataset_;
     std::unique_ptr<data::Dataset> validation_set_;
-    encoders::Conditioning conditioning_;
     model::Mmdit model_;
     optim::AdamW optimizer_;
     optim::LrSchedule lr_;

@@ -1,0 +1,29 @@
+// What a training run reads, from its job: data sets, encoders, and how they are read.
+#pragma once
+
+#include <memory>
+
+#include "flux/data/dataset.h"
+#include "flux/data/loader.h"
+#include "flux/encoders/conditioning.h"
+#include "flux/eval/validator.h"
+#include "flux/train/job.h"
+
+namespace flux::train {
+
+/// Null if the job does not validate.
+std::unique_ptr<data::Dataset> open_validation_set(const ResolvedJob& job);
+
+encoders::Conditioning open_conditioning(const ResolvedJob& job);
+
+/// Throws ConfigError if the samples do not fit the encoders and the model, Error if there are
+/// fewer than processes. `validation_set` may be null.
+void check_datasets(const ResolvedJob& job, const encoders::Conditioning& conditioning,
+                    const data::Dataset& dataset, const data::Dataset* validation_set);
+
+/// Of this process, from global sample `first_sample` on.
+data::LoaderSettings loader_settings(const ResolvedJob& job, int64_t first_sample);
+
+eval::ValidatorSettings validator_settings(const ResolvedJob& job);
+
+}  // namespace flux::train
