@@ -38,8 +38,7 @@ Pending Communicator::all_gather(const at::Tensor& output, const at::Tensor& inp
     check_buffer(input);
     TORCH_CHECK(output.numel() == input.numel() * size_ && output.dtype() == input.dtype(),
                 "all_gather of ", input.numel(), " elements into ", output.numel());
-    traffic_.all_gather += static_cast<int64_t>(input.nbytes()) * (size_ - 1);
-    ++traffic_.operations;
+    traffic_.add_all_gather(static_cast<int64_t>(input.nbytes()), size_);
     return start_all_gather(output, input);
 }
 
@@ -48,15 +47,13 @@ Pending Communicator::reduce_scatter(const at::Tensor& output, const at::Tensor&
     check_buffer(input);
     TORCH_CHECK(input.numel() == output.numel() * size_ && output.dtype() == input.dtype(),
                 "reduce_scatter of ", input.numel(), " elements into ", output.numel());
-    traffic_.reduce_scatter += static_cast<int64_t>(output.nbytes()) * (size_ - 1);
-    ++traffic_.operations;
+    traffic_.add_reduce_scatter(static_cast<int64_t>(output.nbytes()), size_);
     return start_reduce_scatter(output, input);
 }
 
 Pending Communicator::all_reduce(const at::Tensor& data) {
     check_buffer(data);
-    traffic_.all_reduce += 2 * static_cast<int64_t>(data.nbytes()) * (size_ - 1) / size_;
-    ++traffic_.operations;
+    traffic_.add_all_reduce(static_cast<int64_t>(data.nbytes()), size_);
     return start_all_reduce(data);
 }
 

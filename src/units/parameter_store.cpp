@@ -16,26 +16,6 @@
 namespace flux::units {
 namespace {
 
-// 64 elements: 128 bytes in the narrowest compute dtype, a full cache line pair and what vector
-// loads and NCCL want.
-constexpr int64_t kAlignment = 64;
-
-int64_t align(int64_t count, int64_t to = kAlignment) { return (count + to - 1) / to * to; }
-
-std::vector<Segment> make_segments(std::span<const Parameter> parameters) {
-    std::vector<Segment> segments;
-    int64_t offset = 0;
-    for (const Parameter& parameter : parameters) {
-        segments.push_back({parameter.name, parameter.shape, offset, parameter.numel()});
-        offset += align(parameter.numel());
-    }
-    return segments;
-}
-
-int64_t flat_size(const std::vector<Segment>& segments) {
-    return segments.empty() ? 0 : segments.back().offset + align(segments.back().numel);
-}
-
 /// "double_blocks.0.img_mlp.0.weight", "double_blocks.0.txt_mod.lin.bias" -> "double_blocks.0";
 /// the first one's first word where they have nothing in common.
 std::string common_name(const std::vector<Segment>& segments) {
@@ -98,8 +78,9 @@ ParameterStore::ParameterStore(const std::vector<std::span<const Parameter>>& un
       prefetch_(settings.prefetch),
       reduce_dtype_(settings.reduce_dtype),
       overlap_reduction_(settings.overlap_reduction) {
-    make_shards(units, settings);
-    make_slabs(settings);
+    const StoreLayout layout = make_layout(units, settings, mesh_->gather().size());
+    make_shards(units, settings, layout);
+    make_slabs(settings, layout);
     bound_.resize(units.size());
     for (size_t i = 0; i < units.size(); ++i) {
         bind(i, units[i], settings.trainable);
@@ -107,17 +88,16 @@ ParameterStore::ParameterStore(const std::vector<std::span<const Parameter>>& un
 }
 
 void ParameterStore::make_shards(const std::vector<std::span<const Parameter>>& units,
-                                 const StoreSettings& settings) {
+                                 const StoreSettings& settings, const StoreLayout& layout) {
     auto options = at::TensorOptions().device(settings.device);
     if (settings.host_shards && !settings.device.is_cpu()) {
         options = at::TensorOptions().device(at::kCPU).pinned_memory(settings.device.is_cuda());
     }
-    const int64_t processes = mesh_->gather().size();
-    for (const auto parameters : units) {
+    for (size_t unit = 0; unit < units.size(); ++unit) {
         FlatShard shard;
-        shard.segments = make_segments(parameters);
-        shard.size = align(flat_size(shard.segments), kAlignment * processes);
-        const int64_t part = shard.size / processes;
+        shard.segments = make_segments(units[unit]);
+        shard.size = layout.unit_sizes[unit];
+        const int64_t part = layout.part(unit);
         shard.begin = part * mesh_->gather().rank();
         shard.param = at::zeros(
             {part}, options.dtype(settings.trainable ? at::kFloat : settings.compute_dtype));
@@ -126,36 +106,24 @@ void ParameterStore::make_shards(const std::vector<std::span<const Parameter>>& 
         }
         shards_.push_back(std::move(shard));
         std::vector<Init> inits;
-        for (const Parameter& parameter : parameters) {
+        for (const Parameter& parameter : units[unit]) {
             inits.push_back(parameter.init);
         }
         inits_.push_back(std::move(inits));
     }
 }
 
-void ParameterStore::make_slabs(const StoreSettings& settings) {
+void ParameterStore::make_slabs(const StoreSettings& settings, const StoreLayout& layout) {
     const auto options = at::TensorOptions().device(settings.device);
-    int64_t largest = 0;
-    for (const FlatShard& shard : shards_) {
-        largest = std::max(largest, shard.size);
+    slabs_.resize(layout.slab_sizes.size());
+    for (size_t i = 0; i < slabs_.size(); ++i) {
+        slabs_[i].data = at::zeros({layout.slab_sizes[i]}, options.dtype(settings.compute_dtype));
     }
-    const bool sharded = mesh_->gather().size() > 1;
-    const auto count = static_cast<int64_t>(shards_.size());
-    const bool ring = settings.slabs > 0 && settings.slabs < count;
-    const bool host_shards = settings.host_shards && !settings.device.is_cpu();
-    const bool other_dtype = settings.trainable && settings.compute_dtype != at::kFloat;
-    if (ring || sharded || host_shards || other_dtype) {
-        slabs_.resize(static_cast<size_t>(ring ? settings.slabs : count));
-        for (size_t i = 0; i < slabs_.size(); ++i) {
-            slabs_[i].data = at::zeros({ring ? largest : shards_[i].size},
-                                       options.dtype(settings.compute_dtype));
-        }
-    }
-    if (sharded && settings.trainable) {
-        const int64_t processes = mesh_->gather().size();
+    if (layout.gradient_slab > 0) {
+        const int64_t part = layout.gradient_slab / layout.processes;
         for (GradientSlab& slab : gradient_slabs_) {
-            slab.data = at::zeros({largest}, options.dtype(reduce_dtype_));
-            slab.part = at::zeros({largest / processes}, options.dtype(reduce_dtype_));
+            slab.data = at::zeros({layout.gradient_slab}, options.dtype(reduce_dtype_));
+            slab.part = at::zeros({part}, options.dtype(reduce_dtype_));
         }
     }
 }

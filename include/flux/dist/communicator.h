@@ -55,6 +55,20 @@ struct Traffic {
     int64_t operations = 0;
 
     int64_t total() const { return all_gather + reduce_scatter + all_reduce; }
+
+    // One operation, from its bytes on this rank: of the part that it gives or gets, or of `data`.
+    void add_all_gather(int64_t part, int64_t size) {
+        all_gather += part * (size - 1);
+        ++operations;
+    }
+    void add_reduce_scatter(int64_t part, int64_t size) {
+        reduce_scatter += part * (size - 1);
+        ++operations;
+    }
+    void add_all_reduce(int64_t data, int64_t size) {
+        all_reduce += 2 * data * (size - 1) / size;
+        ++operations;
+    }
 };
 
 class Communicator {

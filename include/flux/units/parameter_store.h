@@ -30,16 +30,9 @@
 
 #include "flux/dist/mesh.h"
 #include "flux/units/parameter.h"
+#include "flux/units/store_layout.h"
 
 namespace flux::units {
-
-/// Where one parameter lies in its unit's flat buffer, in elements.
-struct Segment {
-    std::string name;
-    std::vector<int64_t> shape;
-    int64_t offset;
-    int64_t numel;
-};
 
 /// One unit's parameters as this process holds them. Gaps between segments are zero and stay zero.
 struct FlatShard {
@@ -61,26 +54,6 @@ struct LocalPart {
     at::Tensor of(const at::Tensor& flat) const { return flat.narrow(0, offset, numel()); }
 };
 LocalPart local_part(const FlatShard& shard, const Segment& segment);
-
-struct StoreSettings {
-    at::ScalarType compute_dtype = at::kFloat;
-    at::Device device = at::kCPU;
-    /// Slabs in the ring; 0: every unit keeps its weights at hand.
-    int64_t slabs = 0;
-    /// Units gathered ahead of the one at work, in its direction.
-    int64_t prefetch = 0;
-    /// Without training, shards hold the compute dtype and there are no gradients.
-    bool trainable = true;
-    /// Shards lie in host memory (pinned if the device is a GPU); with a ring of slabs the device
-    /// holds only the units at work.
-    bool host_shards = false;
-    /// The type in which gradients travel.
-    at::ScalarType reduce_dtype = at::kFloat;
-    /// Gradients travel while the next units run backward.
-    bool overlap_reduction = true;
-    /// The processes that share the model, or null for this one alone. Must outlive the store.
-    dist::Mesh* mesh = nullptr;
-};
 
 class ParameterStore {
 public:
@@ -162,8 +135,8 @@ private:
         dist::Pending scattering;
     };
     void make_shards(const std::vector<std::span<const Parameter>>& units,
-                     const StoreSettings& settings);
-    void make_slabs(const StoreSettings& settings);
+                     const StoreSettings& settings, const StoreLayout& layout);
+    void make_slabs(const StoreSettings& settings, const StoreLayout& layout);
     void bind(size_t unit, std::span<const Parameter> parameters, bool trainable);
     void scatter_gradients(size_t unit, std::span<const at::Tensor> gradients);
     void finish(GradientSlab& slab);
@@ -179,7 +152,7 @@ private:
     std::vector<FlatShard> shards_;
     std::vector<Slab> slabs_;  // empty: units read their shards
     std::vector<Bound> bound_;
-    std::array<GradientSlab, 2> gradient_slabs_;  // unused without sharding
+    std::array<GradientSlab, kGradientSlabs> gradient_slabs_;  // unused without sharding
     size_t next_gradient_slab_ = 0;
     std::vector<dist::Pending> replica_sums_;
     int64_t micro_batches_ = 1;
