@@ -1,0 +1,187 @@
+// The counts follow double_block.cpp, single_block.cpp, embedders.cpp, final_layer.cpp and
+// attention.cpp operation by operation; tests/model/activations_test.cpp holds them against a
+// counting allocator. Whoever changes a block changes them here.
+#include "flux/model/activations.h"
+
+#include <algorithm>
+
+#include "flux/model/layers.h"
+#include "flux/model/mmdit.h"
+
+namespace flux::model {
+namespace {
+
+constexpr int64_t kFloatBytes = 4;
+
+/// Bytes of the tensors that blocks are made of.
+struct Sizes {
+    Sizes(const FluxConfig& c, const PassShape& shape)
+        : config(c), pass(shape), element(static_cast<int64_t>(c10::elementSize(shape.dtype))) {}
+
+    int64_t tokens(int64_t count, int64_t channels) const {
+        return pass.batch * count * channels * element;
+    }
+    /// [B, T, C] and [B, T, M], the MLP's inner width.
+    int64_t hidden(int64_t count) const { return tokens(count, config.hidden_size); }
+    int64_t mlp(int64_t count) const { return tokens(count, config.mlp_hidden()); }
+    /// fp32, one a token and head: RMSNorm's statistics, softmax's sums.
+    int64_t per_head(int64_t count) const {
+        return pass.batch * count * config.num_heads * kFloatBytes;
+    }
+    /// Mean and deviation of LayerNorm.
+    int64_t layer_norm(int64_t count) const {
+        return 2 * pass.batch * count * (pass.on_gpu ? kFloatBytes : element);
+    }
+    int64_t vectors(int64_t count) const { return tokens(count, config.hidden_size); }  // [B, C]
+    int64_t weight(int64_t in, int64_t out) const { return (in + 1) * out * element; }
+
+    /// Where RMSNorm is several operations, each of q and k leaves a factor in fp32, and its input
+    /// too if that had to be converted.
+    int64_t qk_norm(int64_t count) const {
+        const int64_t copies = pass.on_gpu ? 0 : element == kFloatBytes ? 1 : 2;
+        return 2 * per_head(count) + 2 * copies * hidden(count) / element * kFloatBytes;
+    }
+    /// RMSNorm keeps its input itself where it needs no conversion.
+    bool keeps_qkv() const { return pass.on_gpu || element == kFloatBytes; }
+    /// What flash attention needs in backward: the gradient of its result in order (CPU), or that
+    /// of q in fp32 (GPU).
+    int64_t attention_workspace(int64_t count) const {
+        return pass.on_gpu ? hidden(count) / element * kFloatBytes : hidden(count);
+    }
+
+    const FluxConfig& config;
+    const PassShape& pass;
+    int64_t element;
+    int64_t all = pass.image_tokens + pass.text_tokens;
+};
+
+/// LayerNorm's result and the modulated one, statistics.
+int64_t modulated_norm(const Sizes& s, int64_t count) {
+    return 2 * s.hidden(count) + s.layer_norm(count);
+}
+
+/// Kept by Stream::finish(), besides statistics: a copy of its part of the attention, the
+/// projection, the residual, both results of the second norm, the MLP before and after its
+/// activation, and the MLP's result.
+int64_t stream_finish(const Sizes& s, int64_t count) {
+    return 6 * s.hidden(count) + 2 * s.mlp(count);
+}
+
+int64_t stream_graph(const Sizes& s, int64_t count) {
+    const int64_t modulation = s.vectors(1 + 6 + 2);  // silu, its six parts, 1 + scale twice
+    return 2 * s.layer_norm(count) + 2 * s.hidden(count) +
+           (s.keeps_qkv() ? 3 * s.hidden(count) : 0) + s.qk_norm(count) + stream_finish(s, count) +
+           modulation;
+}
+
+UnitActivations double_block(const Sizes& s, int64_t weights) {
+    const int64_t text = s.pass.text_tokens, image = s.pass.image_tokens;
+    const int64_t hidden = s.config.hidden_size, mlp = s.config.mlp_hidden();
+    const int64_t state = s.hidden(s.all);
+    // q, k, v and result of the attention.
+    const int64_t graph =
+        stream_graph(s, text) + stream_graph(s, image) + 4 * state + s.per_head(s.all);
+    const int64_t begin = graph + 2 * state;  // result and its gradient
+    const int64_t down = s.weight(mlp, hidden);
+    const int64_t finish_weights = down + s.weight(hidden, mlp) + s.weight(hidden, hidden);
+    // The MLP of the text, which ran last; then, with the text's part done, that of the image.
+    const int64_t text_mlp = begin + s.mlp(text) + down;
+    const int64_t image_mlp = begin - stream_finish(s, text) + s.hidden(text) + state +
+                              s.mlp(image) + finish_weights + down;
+    const int64_t attention = begin - stream_finish(s, text) - stream_finish(s, image) + 5 * state +
+                              s.attention_workspace(s.all) + 2 * finish_weights;
+    const int64_t end = 3 * state + 6 * s.hidden(image) + weights;
+    return {.input = state,
+            .graph = graph,
+            .backward = std::max({text_mlp, image_mlp, attention, end})};
+}
+
+UnitActivations single_block(const Sizes& s, int64_t weights, bool joins) {
+    const int64_t state = s.hidden(s.all), mlp = s.mlp(s.all);
+    const int64_t wide = 3 * state + mlp;
+    const int64_t modulation = s.vectors(1 + 3 + 1);  // silu, its three parts, 1 + scale
+    // Norm, linear1, q and k, the attention's result, both parts side by side, linear2.
+    const int64_t graph = (joins ? state : 0) + modulated_norm(s, s.all) + wide + s.qk_norm(s.all) +
+                          2 * state + state + s.per_head(s.all) + (state + mlp) + state +
+                          modulation;
+    const int64_t begin = graph + 2 * state;  // result and its gradient
+    const int64_t linear2 =
+        s.weight(s.config.hidden_size + s.config.mlp_hidden(), s.config.hidden_size);
+    // linear2 is done. The gradient of linear1's result begins with that of its MLP part.
+    const int64_t gelu = begin - state + mlp + wide + linear2;
+    const int64_t attention =
+        begin - state + wide + 3 * state + s.attention_workspace(s.all) + linear2;
+    const int64_t end = (joins ? 6 : 5) * state + wide + weights;
+    return {.input = state, .graph = graph, .backward = std::max({gelu, attention, end})};
+}
+
+UnitActivations embedders(const Sizes& s, int64_t weights) {
+    const FluxConfig& c = s.config;
+    const int64_t embedded = c.guidance_embed ? 3 : 2;  // each keeps silu's input and result
+    const int64_t input = s.tokens(s.pass.image_tokens, c.in_channels) +
+                          s.tokens(s.pass.text_tokens, c.context_in_dim) +
+                          s.tokens(1, c.vec_in_dim) +
+                          (embedded - 1) * s.tokens(1, kTimestepEmbedding) +
+                          s.all * c.head_dim() * kFloatBytes;  // positions
+    const int64_t graph = s.vectors(2 * embedded);
+    return {.input = input,
+            .graph = graph,
+            .backward = graph + 2 * (s.hidden(s.all) + s.vectors(1)) + weights};
+}
+
+UnitActivations final_layer(const Sizes& s, int64_t weights) {
+    const int64_t image = s.pass.image_tokens;
+    const int64_t graph = modulated_norm(s, image) + s.vectors(2);  // silu, 1 + scale
+    const int64_t begin = graph + 2 * s.tokens(image, s.config.out_channels);
+    const int64_t norm =
+        begin + 2 * s.hidden(image) + s.weight(s.config.hidden_size, s.config.out_channels);
+    const int64_t end = s.hidden(s.all) + 2 * s.hidden(image) + weights;
+    return {.input = s.hidden(s.all), .graph = graph, .backward = std::max(norm, end)};
+}
+
+}  // namespace
+
+std::vector<UnitActivations> activations(const FluxConfig& config, const PassShape& shape) {
+    const Sizes sizes(config, shape);
+    const auto units = make_units(config);
+    std::vector<UnitActivations> all;
+    for (size_t i = 0; i < units.size(); ++i) {
+        int64_t weights = 0;  // their gradients
+        for (const units::Parameter& parameter : units[i]->parameters()) {
+            weights += parameter.numel() * sizes.element;
+        }
+        const auto block = static_cast<int64_t>(i) - 1;
+        if (block < 0) {
+            all.push_back(embedders(sizes, weights));
+        } else if (block < config.depth) {
+            all.push_back(double_block(sizes, weights));
+        } else if (block < config.depth + config.depth_single_blocks) {
+            all.push_back(single_block(sizes, weights, /*joins=*/block == config.depth));
+        } else {
+            all.push_back(final_layer(sizes, weights));
+        }
+    }
+    all[1].input += sizes.vectors(1);  // vec, which all blocks share
+    return all;
+}
+
+int64_t kept_by_forward(const std::vector<UnitActivations>& units,
+                        const units::RecomputePolicy& policy) {
+    int64_t kept = 0;
+    for (size_t i = 0; i < units.size(); ++i) {
+        kept += units[i].input + (policy.recomputes(i) ? 0 : units[i].graph);
+    }
+    return kept;
+}
+
+int64_t activation_peak(const std::vector<UnitActivations>& units,
+                        const units::RecomputePolicy& policy) {
+    int64_t before = 0, peak = 0;  // kept by the units before this one
+    for (size_t i = 0; i < units.size(); ++i) {
+        peak = std::max(peak, before + units[i].input + units[i].backward);
+        before += units[i].input + (policy.recomputes(i) ? 0 : units[i].graph);
+    }
+    return std::max(peak, before);
+}
+
+}  // namespace flux::model

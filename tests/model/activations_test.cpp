@@ -1,0 +1,141 @@
+// The stated bytes of activations against what a counting allocator sees: unit by unit, and for
+// whole passes in every mode of checkpointing.
+#include "flux/model/activations.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include "flux/model/latents.h"
+#include "flux/model/mmdit.h"
+#include "support/counting_allocator.h"
+
+namespace flux::model {
+namespace {
+
+using test::CountingAllocator;
+
+/// Wide against its weights, or with weights that outweigh the activations.
+struct Case {
+    const char* name;
+    int64_t batch, text_tokens, picture;  // latent side of the picture
+    at::ScalarType dtype = at::kFloat;
+
+    int64_t image_tokens() const { return picture / 2 * picture / 2; }
+    PassShape shape() const {
+        return {.batch = batch,
+                .image_tokens = image_tokens(),
+                .text_tokens = text_tokens,
+                .dtype = dtype};
+    }
+};
+
+void PrintTo(const Case& value, std::ostream* out) { *out << value.name; }
+
+FluxConfig dimensions() {
+    FluxConfig config = flavor("flux-tiny");
+    config.hidden_size = 64;
+    config.num_heads = 2;
+    config.depth = 2;
+    config.depth_single_blocks = 3;
+    return config;
+}
+
+MmditInput random_input(const FluxConfig& config, const Case& test_case) {
+    const auto options = at::TensorOptions().dtype(test_case.dtype);
+    return {
+        .img = at::randn({test_case.batch, test_case.image_tokens(), config.in_channels}, options),
+        .img_ids = image_ids(test_case.picture, test_case.picture, at::kCPU),
+        .txt = at::randn({test_case.batch, test_case.text_tokens, config.context_in_dim}, options),
+        .txt_ids = text_ids(test_case.text_tokens, at::kCPU),
+        .pooled = at::randn({test_case.batch, config.vec_in_dim}, options),
+        .timesteps = at::zeros({test_case.batch}),
+        .guidance = {}};
+}
+
+/// Attention on a CPU works in blocks of its own, of a size that does not depend on the input's.
+constexpr double kAttentionBlocks = 200e3;
+
+void expect_near(const char* what, int64_t measured, int64_t stated, double tolerance,
+                 double allowance = 0) {
+    std::printf("measured: %s %.3f MB, stated %.3f MB (%+.2f %%)\n", what,
+                1e-6 * static_cast<double>(measured), 1e-6 * static_cast<double>(stated),
+                100 * (static_cast<double>(stated) / static_cast<double>(measured) - 1));
+    EXPECT_NEAR(static_cast<double>(stated), static_cast<double>(measured),
+                tolerance * static_cast<double>(measured) + allowance)
+        << what;
+}
+
+class Activations : public testing::TestWithParam<Case> {
+protected:
+    static void SetUpTestSuite() { CountingAllocator::install(); }
+
+    /// Of a pass with `policy`, besides weights and their gradient sums: {after forward, peak}.
+    static std::pair<int64_t, int64_t> measure(const units::RecomputePolicy& policy) {
+        const FluxConfig config = dimensions();
+        units::StoreSettings settings;
+        settings.compute_dtype = GetParam().dtype;
+        Mmdit model(config, settings, policy);
+        model.parameters().initialize(1);
+        model.predict(random_input(config, GetParam()));  // weights in the compute dtype
+        const int64_t before = CountingAllocator::held();
+        CountingAllocator::begin();
+        model.parameters().begin_gradients();
+        at::Tensor prediction = model.forward(random_input(config, GetParam()));
+        const int64_t own = before + static_cast<int64_t>(prediction.nbytes());
+        const int64_t kept = CountingAllocator::held() - own;
+        model.backward(prediction);
+        return {kept, CountingAllocator::peak() - own};
+    }
+};
+
+TEST_P(Activations, OfAPassAreThoseStated) {
+    const auto units = activations(dimensions(), GetParam().shape());
+    const bool fp32 = GetParam().dtype == at::kFloat;
+    const struct {
+        const char* name;
+        units::RecomputePolicy policy;
+    } modes[] = {{"full", units::RecomputePolicy::full()},
+                 {"none", units::RecomputePolicy::none()},
+                 {"every second", units::RecomputePolicy::every_nth(2)},
+                 {"one in three", units::RecomputePolicy{0.34}}};
+    for (const auto& mode : modes) {
+        SCOPED_TRACE(mode.name);
+        std::printf("measured: %s, mode %s\n", GetParam().name, mode.name);
+        const auto [kept, peak] = measure(mode.policy);
+        expect_near("  kept by forward", kept, kept_by_forward(units, mode.policy), 0.02);
+        // CPU products in bf16 take room for conversions that a GPU does not.
+        expect_near("  peak", peak, activation_peak(units, mode.policy), fp32 ? 0.02 : 0.05,
+                    kAttentionBlocks);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Activations,
+                         testing::Values(Case{"LittleText", 8, 32, 32},
+                                         Case{"MuchText", 4, 256, 16},
+                                         Case{"OneSample", 1, 128, 32}, Case{"FewTokens", 2, 16, 8},
+                                         Case{"Bfloat16", 8, 64, 32, at::kBFloat16}),
+                         [](const auto& test_case) { return std::string(test_case.param.name); });
+
+TEST(ActivationsOfUnits, GrowWithTheBatchAndAreLessOnAGpu) {
+    const FluxConfig config = flavor("flux-schnell");
+    PassShape shape{.batch = 1, .image_tokens = 256, .text_tokens = 256, .dtype = at::kBFloat16};
+    const auto on_cpu = activations(config, shape);
+    shape.on_gpu = true;
+    const auto on_gpu = activations(config, shape);
+    ASSERT_EQ(on_cpu.size(), on_gpu.size());
+    for (size_t i = 1; i + 1 < on_cpu.size(); ++i) {
+        EXPECT_LT(on_gpu[i].graph, on_cpu[i].graph);
+        EXPECT_EQ(on_gpu[i].input, on_cpu[i].input);
+    }
+    shape.batch = 4;
+    const auto larger = activations(config, shape);
+    EXPECT_EQ(larger[2].input, 4 * on_gpu[2].input);
+    EXPECT_GE(larger[30].graph, 4 * on_gpu[30].graph);
+    // At one sample the gradients of the weights outweigh the rest, and do not grow.
+    EXPECT_LT(larger[2].backward, 4 * on_gpu[2].backward);
+}
+
+}  // namespace
+}  // namespace flux::model
