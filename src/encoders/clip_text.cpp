@@ -162,6 +162,10 @@ std::vector<Binding> bind_clip(const ClipTextConfig& config, const SafetensorsSe
     return bind_weights(weights, ModelKind::kClip, all_parameters(make_units(config)), layout);
 }
 
+WeightBytes weight_bytes(const ClipTextConfig& config, const Placement& placement) {
+    return weight_bytes_of(make_units(config), placement);
+}
+
 ClipText::ClipText(const ClipTextConfig& config, const SafetensorsSet& weights,
                    const Placement& placement)
     : config_(config), device_(placement.device) {

@@ -88,6 +88,28 @@ std::vector<Binding> bind_autoencoder(const AutoencoderConfig& config,
         [layout](const units::Parameter& parameter) { return file_tensor(parameter, layout); });
 }
 
+WeightBytes weight_bytes(const AutoencoderConfig& config, const Placement& placement) {
+    WeightBytes bytes = weight_bytes_of(make_encoder_units(config), placement);
+    bytes += weight_bytes_of(make_decoder_units(config), placement);
+    return bytes;
+}
+
+double encode_flops(const AutoencoderConfig& config, int64_t side) {
+    double flops = 0;
+    const AutoencoderUnits units = make_encoder_units(config);
+    for (size_t i = 0; i < units.size(); ++i) {
+        // conv_in and the first scale see the whole picture, every further scale half of each side.
+        const size_t halvings = std::min(i == 0 ? 0 : i - 1, config.channels.size() - 1);
+        const auto width = static_cast<double>(side >> halvings);
+        for (const units::Parameter& parameter : units[i]->parameters()) {
+            if (parameter.shape.size() == 4) {
+                flops += 2.0 * static_cast<double>(parameter.numel()) * width * width;
+            }
+        }
+    }
+    return flops;
+}
+
 FluxAutoencoder::FluxAutoencoder(const AutoencoderConfig& config, const SafetensorsSet& weights,
                                  const Placement& placement)
     : config_(config), placement_(placement) {

@@ -53,6 +53,31 @@ units::StoreSettings Placement::store() const {
             .host_shards = offload};
 }
 
+WeightBytes& WeightBytes::operator+=(const WeightBytes& other) {
+    device += other.device;
+    host += other.host;
+    parameters += other.parameters;
+    return *this;
+}
+
+WeightBytes weight_bytes(const std::vector<std::span<const units::Parameter>>& units,
+                         const Placement& placement) {
+    const units::StoreSettings settings = placement.store();
+    const units::StoreLayout layout = units::make_layout(units, settings, 1);
+    const auto element = static_cast<int64_t>(c10::elementSize(placement.dtype));
+    WeightBytes bytes;
+    (settings.host_shards ? bytes.host : bytes.device) = layout.shard() * element;
+    for (const int64_t slab : layout.slab_sizes) {
+        bytes.device += slab * element;
+    }
+    for (const auto parameters : units) {
+        for (const units::Parameter& parameter : parameters) {
+            bytes.parameters += parameter.numel();
+        }
+    }
+    return bytes;
+}
+
 std::vector<Binding> bind_weights(const SafetensorsSet& weights, ModelKind kind,
                                   std::span<const units::Parameter> parameters,
                                   const Layout& layout) {

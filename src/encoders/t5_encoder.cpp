@@ -191,6 +191,10 @@ std::vector<Binding> bind_t5(const T5Config& config, const SafetensorsSet& weigh
                         layout_of(weights));
 }
 
+WeightBytes weight_bytes(const T5Config& config, const Placement& placement) {
+    return weight_bytes_of(make_units(config), placement);
+}
+
 T5Encoder::T5Encoder(const T5Config& config, const SafetensorsSet& weights,
                      const Placement& placement)
     : config_(config), device_(placement.device) {

@@ -66,4 +66,7 @@ private:
 /// tensors with the prefix "text_model." or without.
 std::vector<Binding> bind_clip(const ClipTextConfig& config, const SafetensorsSet& weights);
 
+/// What the weights take, without reading any.
+WeightBytes weight_bytes(const ClipTextConfig& config, const Placement& placement);
+
 }  // namespace flux::encoders

@@ -62,4 +62,10 @@ private:
 std::vector<Binding> bind_autoencoder(const AutoencoderConfig& config,
                                       const SafetensorsSet& weights);
 
+/// What the weights of both halves take, without reading any.
+WeightBytes weight_bytes(const AutoencoderConfig& config, const Placement& placement);
+
+/// Floating point operations of encoding one square picture.
+double encode_flops(const AutoencoderConfig& config, int64_t side);
+
 }  // namespace flux::encoders

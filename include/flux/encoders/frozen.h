@@ -62,6 +62,26 @@ void load_weights(const SafetensorsSet& weights, std::span<const Binding> bindin
 void check_tied_copies(const SafetensorsSet& weights, const std::string& first,
                        const std::string& second);
 
+/// Bytes of a frozen network's weights, on its device and in host memory.
+struct WeightBytes {
+    int64_t device = 0;
+    int64_t host = 0;
+    int64_t parameters = 0;  // their number
+
+    WeightBytes& operator+=(const WeightBytes& other);
+};
+WeightBytes weight_bytes(const std::vector<std::span<const units::Parameter>>& units,
+                         const Placement& placement);
+
+template <class UnitList>
+WeightBytes weight_bytes_of(const UnitList& units, const Placement& placement) {
+    std::vector<std::span<const units::Parameter>> lists;
+    for (const auto& unit : units) {
+        lists.emplace_back(unit->parameters());
+    }
+    return weight_bytes(lists, placement);
+}
+
 /// All parameters of a list of units, in order.
 template <class UnitList>
 std::vector<units::Parameter> all_parameters(const UnitList& units) {

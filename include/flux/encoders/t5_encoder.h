@@ -60,6 +60,9 @@ private:
 /// Every tensor of the model found in `weights`, by name and shape; reads no data.
 std::vector<Binding> bind_t5(const T5Config& config, const SafetensorsSet& weights);
 
+/// What the weights take, without reading any.
+WeightBytes weight_bytes(const T5Config& config, const Placement& placement);
+
 /// Bucket of (key - query), int64 [length, length]: half of the buckets for keys that follow, in
 /// each half exact distances first, then logarithmic ones up to the maximum distance.
 at::Tensor relative_position_buckets(int64_t length, const T5Config& config);
