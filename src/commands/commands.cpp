@@ -19,13 +19,14 @@ struct Command {
     int (*run)(const Words&);
 };
 
-constexpr std::array<Command, 6> kCommands{{
+constexpr std::array<Command, 7> kCommands{{
     {"train", "train, or go on training from the newest checkpoint (the default)", train},
     {"sample", "draw pictures with a checkpoint", sample},
     {"preprocess", "encode a data set of pictures once, for training without encoders", preprocess},
     {"data", "make, clean and look at data sets", data},
     {"checkpoint", "checkpoint export: write a checkpoint's weights as one safetensors file",
      checkpoint},
+    {"plan", "what a job needs of memory, links and time on GPUs that need not be here", plan},
     {"bench", "measure how fast the data path is here", bench},
 }};
 

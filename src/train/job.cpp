@@ -72,7 +72,8 @@ std::optional<ResumePoint> find_resume_point(const ResolvedJob& job, dist::World
     return point;
 }
 
-/// A global batch falls into whole micro-batches of every process.
+}  // namespace
+
 void check_batch(const config::LoadedConfig& loaded, const ResolvedJob& job) {
     const int64_t global = job.global_batch_size;
     const int64_t processes = job.mesh.size();
@@ -99,6 +100,8 @@ void check_batch(const config::LoadedConfig& loaded, const ResolvedJob& job) {
             job.config.training.batch_size, processes, job.micro_batches());
     }
 }
+
+namespace {
 
 /// A resumed run goes on as it began: what is unset comes from the checkpoint, another value is
 /// refused.

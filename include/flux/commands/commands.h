@@ -17,6 +17,8 @@ int sample(const Words& words);
 int preprocess(const Words& words);
 /// `data ...`: tools that make, clean and look at data sets.
 int data(const Words& words);
+/// Says what a job needs on GPUs that need not be here.
+int plan(const Words& words);
 /// `bench ...`: how fast parts of the program are here.
 int bench(const Words& words);
 /// `checkpoint export`: writes the weights as one safetensors file.

@@ -66,6 +66,9 @@ struct ResolvedJob {
 /// between them (a drawn seed, the newest checkpoint) is what rank 0 found.
 ResolvedJob resolve_job(const config::LoadedConfig& loaded, dist::World& world);
 
+/// Throws ConfigError if the global batch does not fall into whole micro-batches of every process.
+void check_batch(const config::LoadedConfig& loaded, const ResolvedJob& job);
+
 /// The model's dimensions: those of the flavor, changed by the [model] options that are set.
 model::FluxConfig model_dimensions(const config::JobConfig& config);
 

@@ -1,0 +1,214 @@
+#include "flux/train/plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "flux/encoders/encoder.h"
+#include "flux/model/activations.h"
+#include "flux/model/flops.h"
+#include "flux/model/mmdit.h"
+
+namespace flux::train {
+namespace {
+
+constexpr int64_t kFloatBytes = 4;
+
+int64_t bytes_of(at::ScalarType dtype) { return static_cast<int64_t>(c10::elementSize(dtype)); }
+
+units::StoreLayout layout_of(const PlanSettings& settings) {
+    const auto units = model::make_units(settings.model);
+    std::vector<std::span<const units::Parameter>> lists;
+    for (const auto& unit : units) {
+        lists.emplace_back(unit->parameters());
+    }
+    return units::make_layout(lists, settings.store, settings.mesh.shard);
+}
+
+std::vector<model::UnitActivations> activations_of(const PlanSettings& settings) {
+    return model::activations(settings.model, {.batch = settings.batch_size,
+                                               .image_tokens = settings.image_tokens,
+                                               .text_tokens = settings.text_tokens,
+                                               .dtype = settings.store.compute_dtype,
+                                               .on_gpu = !settings.store.device.is_cpu()});
+}
+
+/// What train_step() holds beside the transformer: picture, target, prediction and its gradient in
+/// fp32, text. Where the transformer computes in their dtype, its own input is the same memory.
+int64_t input_bytes(const PlanSettings& settings) {
+    const model::FluxConfig& c = settings.model;
+    const int64_t picture = settings.batch_size * settings.image_tokens * c.in_channels;
+    const int64_t text =
+        settings.batch_size * (settings.text_tokens * c.context_in_dim + c.vec_in_dim);
+    const at::ScalarType compute = settings.store.compute_dtype;
+    return (compute == at::kFloat ? 3 : 4) * picture * kFloatBytes +
+           (compute == settings.text_dtype ? 0 : text * bytes_of(settings.text_dtype));
+}
+
+/// Room that gradients of later units take while unit i runs backward. Between copies of the model
+/// they travel as they are only in fp32 and on the device. Gloo exchanges whole gradients in room
+/// of its own; NCCL needs none.
+void add_exchange_room(std::vector<model::UnitActivations>& units, const PlanSettings& settings,
+                       const units::StoreLayout& layout) {
+    const units::StoreSettings& store = settings.store;
+    const bool on_cpu = store.device.is_cpu();
+    const bool copied = settings.mesh.replicate > 1 &&
+                        (store.reduce_dtype != at::kFloat || (store.host_shards && !on_cpu));
+    const bool exchanged = on_cpu && layout.gradient_slab > 0 && store.overlap_reduction;
+    int64_t to_copies = 0;
+    for (size_t i = units.size(); i-- > 0;) {
+        units[i].backward += to_copies;
+        to_copies += copied ? layout.part(i) * bytes_of(store.reduce_dtype) : 0;
+        for (size_t before = 1; before <= units::kGradientSlabs && exchanged; ++before) {
+            // After a micro-batch its first units' are still on their way.
+            const size_t later = i + before;
+            if (later < units.size() || settings.micro_batches > 1) {
+                units[i].backward +=
+                    layout.unit_sizes[later % units.size()] * bytes_of(store.reduce_dtype);
+            }
+        }
+    }
+}
+
+/// What a process writes of parameters and moments: its share of what the copies hold alike.
+int64_t checkpoint_bytes(const PlanSettings& settings, const units::StoreLayout& layout) {
+    return 3 * layout.shard() * kFloatBytes / settings.mesh.replicate;
+}
+
+void add_encoders(MemoryPlan& plan, const PlanSettings& settings) {
+    for (const encoders::EncoderCost& encoder : settings.encoders) {
+        plan.encoders += encoder.weights.device;
+        plan.host_encoders += encoder.weights.host;
+        plan.encoding = std::max(plan.encoding, settings.batch_size * encoder.working_bytes);
+    }
+}
+
+/// Forward operations of one block of each kind, and of everything, for one sample.
+struct ForwardFlops {
+    double double_block, single_block, all;
+};
+
+ForwardFlops forward_flops(const PlanSettings& settings) {
+    const auto forward = [&](model::FluxConfig config, int64_t doubles, int64_t singles) {
+        config.depth += doubles;
+        config.depth_single_blocks += singles;
+        return model::training_flops(config, settings.image_tokens, settings.text_tokens) / 3;
+    };
+    const double all = forward(settings.model, 0, 0);
+    return {forward(settings.model, 1, 0) - all, forward(settings.model, 0, 1) - all, all};
+}
+
+/// Operations done again in backward, for one sample.
+double recomputed_flops(const PlanSettings& settings, const ForwardFlops& forward) {
+    double flops = 0, blocks = 0;
+    const int64_t depth = settings.model.depth;
+    for (int64_t i = 0; i < depth + settings.model.depth_single_blocks; ++i) {
+        const double block = i < depth ? forward.double_block : forward.single_block;
+        blocks += block;
+        flops += settings.recompute.recomputes(static_cast<size_t>(i) + 1) ? block : 0;
+    }
+    return flops / blocks * forward.all;
+}
+
+/// What each rank of a group can send: `together` of its ranks share a machine, and all adapters of
+/// a machine serve the groups on it.
+double group_gbs(const Links& links, int64_t size, int64_t together) {
+    if (together >= size) {
+        return links.intra_node_gbs;
+    }
+    return std::min(links.intra_node_gbs, static_cast<double>(together) * links.inter_node_gbs);
+}
+
+}  // namespace
+
+int64_t MemoryPlan::device() const {
+    return parameters + gradients + optimizer + slabs + gradient_slabs + encoders +
+           std::max(inputs + activations, encoding);
+}
+
+MemoryPlan plan_memory(const PlanSettings& settings) {
+    const units::StoreLayout layout = layout_of(settings);
+    const units::StoreSettings& store = settings.store;
+    const int64_t shard = layout.shard() * kFloatBytes;
+    MemoryPlan plan;
+    if (store.host_shards && !store.device.is_cpu()) {
+        plan.host_shards = 4 * shard;
+    } else {
+        plan.parameters = plan.gradients = shard;
+        plan.optimizer = 2 * shard;
+    }
+    plan.slabs = std::accumulate(layout.slab_sizes.begin(), layout.slab_sizes.end(), int64_t{0}) *
+                 bytes_of(store.compute_dtype);
+    plan.gradient_slabs = static_cast<int64_t>(units::kGradientSlabs) *
+                          (layout.gradient_slab + layout.gradient_slab / layout.processes) *
+                          bytes_of(store.reduce_dtype);
+    auto units = activations_of(settings);
+    plan.kept = model::kept_by_forward(units, settings.recompute);
+    add_exchange_room(units, settings, layout);
+    plan.activations = model::activation_peak(units, settings.recompute);
+    plan.inputs = input_bytes(settings);
+    add_encoders(plan, settings);
+    plan.host_staging = settings.asynchronous_saves ? checkpoint_bytes(settings, layout) : 0;
+    return plan;
+}
+
+dist::Traffic plan_traffic(const PlanSettings& settings) {
+    const dist::MeshShape& mesh = settings.mesh;
+    dist::Traffic traffic =
+        units::step_traffic(layout_of(settings), settings.store, mesh, settings.micro_batches);
+    if (mesh.size() > 1) {
+        traffic.add_all_reduce(2 * kFloatBytes, mesh.size());  // loss and stop request
+    }
+    if (mesh.shard > 1) {
+        traffic.add_all_reduce(kFloatBytes, mesh.shard);  // square of the gradients' norm
+    }
+    return traffic;
+}
+
+int64_t largest_batch(PlanSettings settings, int64_t bytes) {
+    const auto fits = [&](int64_t batch) {
+        settings.batch_size = batch;
+        return plan_memory(settings).device() <= bytes;
+    };
+    if (!fits(1)) {
+        return 0;
+    }
+    int64_t low = 1, high = 2;  // low fits
+    while (fits(high)) {
+        low = high;
+        high *= 2;
+    }
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        (fits(middle) ? low : high) = middle;
+    }
+    return low;
+}
+
+double TimePlan::best() const {
+    return std::max({compute, all_gather + reduce_scatter, all_reduce});
+}
+
+TimePlan plan_time(const PlanSettings& settings, const Links& links, double flops_per_s) {
+    const auto samples = static_cast<double>(settings.batch_size * settings.micro_batches);
+    const ForwardFlops forward = forward_flops(settings);
+    double encoding = 0;
+    for (const encoders::EncoderCost& encoder : settings.encoders) {
+        encoding += encoder.flops;
+    }
+    TimePlan plan;
+    plan.model_flops = 3 * forward.all * samples;
+    plan.recompute = recomputed_flops(settings, forward) * samples / flops_per_s;
+    plan.encode = encoding * samples / flops_per_s;
+    plan.compute = plan.model_flops / flops_per_s + plan.recompute + plan.encode;
+    const int64_t shard = settings.mesh.shard;
+    const double sharing = 1e9 * group_gbs(links, shard, std::gcd(shard, links.gpus_per_node));
+    const double copying = 1e9 * group_gbs(links, settings.mesh.replicate,
+                                           std::max<int64_t>(1, links.gpus_per_node / shard));
+    const dist::Traffic traffic = plan_traffic(settings);
+    plan.all_gather = static_cast<double>(traffic.all_gather) / sharing;
+    plan.reduce_scatter = static_cast<double>(traffic.reduce_scatter) / sharing;
+    plan.all_reduce = static_cast<double>(traffic.all_reduce) / copying;
+    return plan;
+}
+
+}  // namespace flux::train

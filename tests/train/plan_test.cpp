@@ -1,0 +1,248 @@
+// The plan against real steps: bytes sent, by the counters of every process, and memory, by a
+// counting allocator; then the arithmetic of links, time and largest batches.
+#include "flux/train/plan.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "flux/base/error.h"
+#include "flux/kernels/keyed_draw.h"
+#include "flux/model/flops.h"
+#include "flux/model/mmdit.h"
+#include "flux/train/train_step.h"
+#include "support/counting_allocator.h"
+#include "support/group.h"
+
+namespace flux::train {
+namespace {
+
+using namespace std::chrono_literals;
+using test::CountingAllocator;
+
+constexpr int64_t kTextTokens = 32;
+constexpr int64_t kLatentSide = 32;
+
+struct Case {
+    const char* name;
+    int replicate;
+    int shard;
+    int64_t slabs = 3;
+    double recompute = 1.0;
+    int64_t micro_batches = 1;
+    at::ScalarType reduce = at::kFloat;
+    bool overlaps = true;
+};
+
+void PrintTo(const Case& value, std::ostream* out) { *out << value.name; }
+
+model::FluxConfig dimensions() {
+    model::FluxConfig config = model::flavor("flux-tiny");
+    config.hidden_size = 64;
+    config.num_heads = 2;
+    config.depth = 3;
+    config.depth_single_blocks = 5;
+    return config;
+}
+
+PlanSettings settings_of(const Case& test_case) {
+    PlanSettings settings;
+    settings.model = dimensions();
+    settings.store.slabs = test_case.slabs;
+    settings.store.prefetch = std::max<int64_t>(0, test_case.slabs - 1);
+    settings.store.reduce_dtype = test_case.reduce;
+    settings.store.overlap_reduction = test_case.overlaps;
+    settings.recompute = {test_case.recompute};
+    settings.mesh = {test_case.replicate, test_case.shard};
+    settings.batch_size = 8;
+    settings.micro_batches = test_case.micro_batches;
+    settings.image_tokens = kLatentSide * kLatentSide / 4;
+    settings.text_tokens = kTextTokens;
+    return settings;
+}
+
+/// This process's micro-batch, made anew as the trainer's loader does.
+encoders::MicroBatch micro_batch(const PlanSettings& settings, int64_t first) {
+    const at::Tensor index = at::arange(first, first + settings.batch_size, at::kLong);
+    const auto draw = [&](Purpose purpose, std::vector<int64_t> shape) {
+        return kernels::keyed_normal({5, purpose}, index, shape);
+    };
+    return {
+        .latents = draw(Purpose::kVaeNoise, {16, kLatentSide, kLatentSide}),
+        .noise = draw(Purpose::kNoise, {16, kLatentSide, kLatentSide}),
+        .timesteps = at::zeros({settings.batch_size}),
+        .text = {.tokens = draw(Purpose::kVaeNoise, {kTextTokens, settings.model.context_in_dim}),
+                 .pooled = draw(Purpose::kVaeNoise, {settings.model.vec_in_dim})}};
+}
+
+void expect_near(const char* what, int64_t measured, int64_t planned, double tolerance) {
+    const auto real = static_cast<double>(measured), stated = static_cast<double>(planned);
+    std::printf("measured: %s %.4f MB, planned %.4f MB (%+.2f %%)\n", what, 1e-6 * real,
+                1e-6 * stated, measured == 0 ? 0 : 100 * (stated / real - 1));
+    EXPECT_NEAR(stated, real, tolerance * real) << what;
+}
+
+class DistPlan : public testing::TestWithParam<Case> {};
+
+TEST_P(DistPlan, AgreesWithTheCountersOfAStep) {
+    if (!test::in_group(GetParam().replicate * GetParam().shard)) {
+        return;
+    }
+    CountingAllocator::install();
+    PlanSettings settings = settings_of(GetParam());
+    dist::Store meeting(dist::process_place(), 30s);
+    dist::Mesh mesh(meeting, settings.mesh, at::kCPU, 30s);
+    settings.store.mesh = &mesh;
+    const int64_t before = CountingAllocator::held();
+    CountingAllocator::begin();
+    model::Mmdit model(settings.model, settings.store, settings.recompute);
+    model.parameters().initialize(3);
+    optim::AdamW optimizer({}, model.parameters().shards());
+    int64_t sample = mesh.rank() * settings.batch_size;
+    dist::Traffic sent;
+    for (int step = 0; step < 2; ++step) {
+        const dist::Traffic at_start = mesh.traffic();
+        train_step(model, optimizer,
+                   {.global_batch_size = settings.batch_size * settings.micro_batches * mesh.size(),
+                    .micro_batches = settings.micro_batches},
+                   1e-3, [&] {
+                       sample += settings.batch_size * mesh.size();
+                       return micro_batch(settings, sample);
+                   });
+        sent = mesh.traffic();
+        sent.all_gather -= at_start.all_gather;
+        sent.reduce_scatter -= at_start.reduce_scatter;
+        sent.all_reduce -= at_start.all_reduce;
+    }
+    const dist::Traffic planned = plan_traffic(settings);
+    EXPECT_EQ(sent.all_gather, planned.all_gather);
+    EXPECT_EQ(sent.reduce_scatter, planned.reduce_scatter);
+    EXPECT_EQ(sent.all_reduce, planned.all_reduce);
+    expect_near("sent in a step", sent.total(), planned.total(), 0.0);
+    expect_near("memory", CountingAllocator::peak() - before, plan_memory(settings).device(), 0.02);
+    mesh.barrier();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Meshes, DistPlan,
+    testing::Values(Case{"Alone", 1, 1}, Case{"AloneKeepsGraphs", 1, 1, 0, 0.0},
+                    Case{"Fsdp2", 1, 2}, Case{"Fsdp2Selective", 1, 2, 3, 0.5},
+                    Case{"Fsdp2KeepsGraphs", 1, 2, 3, 0.0}, Case{"Fsdp2NeverReshards", 1, 2, 0},
+                    Case{"Fsdp2NoOverlap", 1, 2, 1, 1.0, 1, at::kFloat, false},
+                    Case{"Fsdp2Bfloat16Reduction", 1, 2, 3, 1.0, 2, at::kBFloat16},
+                    Case{"Replicated2", 2, 1, 0, 1.0}, Case{"Fsdp4Accumulates", 1, 4, 3, 1.0, 3},
+                    Case{"Hsdp2x2", 2, 2},
+                    Case{"Hsdp2x2Bfloat16Reduction", 2, 2, 3, 1.0, 2, at::kBFloat16}),
+    [](const auto& test_case) { return std::string(test_case.param.name); });
+
+PlanSettings schnell(dist::MeshShape mesh, int64_t batch) {
+    PlanSettings settings;
+    settings.model = model::flavor("flux-schnell");
+    settings.store = {.compute_dtype = at::kBFloat16,
+                      .device = at::Device(at::kCUDA, 0),
+                      .slabs = 3,
+                      .prefetch = 2};
+    settings.recompute = units::RecomputePolicy::full();
+    settings.mesh = mesh;
+    settings.batch_size = batch;
+    settings.image_tokens = 256;
+    settings.text_tokens = 256;
+    settings.text_dtype = at::kBFloat16;
+    return settings;
+}
+
+TEST(Plan, ShardsAreAsManyPartsAsProcesses) {
+    const MemoryPlan alone = plan_memory(schnell({1, 1}, 1));
+    const MemoryPlan eighth = plan_memory(schnell({1, 8}, 1));
+    const auto whole = static_cast<double>(alone.parameters);
+    EXPECT_NEAR(8 * static_cast<double>(eighth.parameters), whole, 1e-5 * whole);  // padding
+    EXPECT_GE(8 * eighth.parameters, alone.parameters);
+    EXPECT_EQ(eighth.optimizer, 2 * eighth.parameters);
+    EXPECT_EQ(alone.gradient_slabs, 0);
+    EXPECT_EQ(alone.activations, eighth.activations);
+    EXPECT_NEAR(whole, 4 * 11.891e9, 4 * 0.001e9);
+    const MemoryPlan copies = plan_memory(schnell({2, 8}, 1));
+    EXPECT_EQ(copies.device(), eighth.device());  // fp32 gradients need no room to travel
+}
+
+TEST(Plan, OffloadedShardsLieInHostMemory) {
+    PlanSettings settings = schnell({1, 8}, 1);
+    const MemoryPlan here = plan_memory(settings);
+    settings.store.host_shards = true;
+    const MemoryPlan away = plan_memory(settings);
+    EXPECT_EQ(away.parameters + away.gradients + away.optimizer, 0);
+    EXPECT_EQ(away.host_shards, 4 * here.parameters);
+    EXPECT_EQ(away.slabs, here.slabs);
+}
+
+TEST(Plan, LargestBatchIsTheLastThatFits) {
+    PlanSettings settings = schnell({1, 8}, 1);
+    const int64_t bytes = int64_t{60} << 30;
+    const int64_t largest = largest_batch(settings, bytes);
+    ASSERT_GE(largest, 1);
+    settings.batch_size = largest;
+    EXPECT_LE(plan_memory(settings).device(), bytes);
+    settings.batch_size = largest + 1;
+    EXPECT_GT(plan_memory(settings).device(), bytes);
+    EXPECT_EQ(largest_batch(settings, int64_t{20} << 30), 0);
+}
+
+TEST(Plan, EncodersArePublishedSizes) {
+    const encoders::Placement placement{.dtype = at::kBFloat16, .device = at::Device(at::kCUDA, 0)};
+    const auto t5 = encoders::t5_cost(4096, 256, placement);
+    const auto clip = encoders::clip_cost(768, placement);
+    ASSERT_TRUE(t5 && clip);
+    EXPECT_EQ(t5->name, "T5 v1.1 XXL");
+    EXPECT_EQ(t5->weights.parameters, 4762310656);
+    EXPECT_EQ(clip->weights.parameters, 123060480);
+    EXPECT_EQ(encoders::autoencoder_cost(256, placement).weights.parameters, 83819683);
+    EXPECT_FALSE(encoders::t5_cost(4000, 256, placement));
+    EXPECT_FALSE(encoders::clip_cost(512, placement));
+    encoders::Placement away = placement;
+    away.offload = true;
+    const auto offloaded = encoders::t5_cost(4096, 256, away);
+    EXPECT_EQ(offloaded->weights.host, t5->weights.device);
+    EXPECT_LT(offloaded->weights.device, t5->weights.device / 4);
+}
+
+TEST(Plan, TimeFollowsLinksAndPeak) {
+    const PlanSettings settings = schnell({2, 8}, 32);
+    const Links links{.intra_node_gbs = 360, .inter_node_gbs = 40, .gpus_per_node = 8};
+    const double flops = 4e14;
+    const TimePlan time = plan_time(settings, links, flops);
+    EXPECT_NEAR(time.model_flops, 32 * model::training_flops(settings.model, 256, 256),
+                1e-9 * time.model_flops);
+    EXPECT_NEAR(time.recompute, time.model_flops / 3 / flops, 1e-9 * time.recompute);
+    const dist::Traffic traffic = plan_traffic(settings);
+    EXPECT_NEAR(time.all_gather, static_cast<double>(traffic.all_gather) / 360e9, 1e-9);
+    EXPECT_NEAR(time.all_reduce, static_cast<double>(traffic.all_reduce) / 40e9, 1e-9);
+    EXPECT_NEAR(time.worst(), time.compute + time.exchange(), 1e-12);
+    // Sharding over both machines: their eight adapters serve the one ring.
+    const TimePlan across = plan_time(schnell({1, 16}, 32), links, flops);
+    const dist::Traffic more = plan_traffic(schnell({1, 16}, 32));
+    EXPECT_NEAR(across.all_gather, static_cast<double>(more.all_gather) / 320e9, 1e-9);
+    PlanSettings half = settings;
+    half.recompute = {0.5};
+    EXPECT_NEAR(plan_time(half, links, flops).recompute, time.recompute / 2, 0.05 * time.recompute);
+}
+
+TEST(Plan, KnowsGpusAndTheNearestName) {
+    for (const std::string& name : gpu_model_names()) {
+        const GpuModel gpu = gpu_model(name);
+        EXPECT_GT(gpu.tflops, 900);
+        EXPECT_GT(gpu.memory_gib, 79);
+        EXPECT_GT(gpu.intra_node_gbs, gpu.inter_node_gbs);
+    }
+    try {
+        gpu_model("h10");
+        FAIL() << "must throw";
+    } catch (const ConfigError& problem) {
+        EXPECT_NE(std::string(problem.what()).find("did you mean h100"), std::string::npos)
+            << problem.what();
+    }
+}
+
+}  // namespace
+}  // namespace flux::train
