@@ -12,9 +12,9 @@
 namespace flux {
 namespace {
 
-const std::vector<std::string> kOrder{"base",    "kernels", "config",   "units", "model",
-                                      "flow",    "data",    "encoders", "optim", "checkpoint",
-                                      "metrics", "sample",  "eval",     "train", "commands"};
+const std::vector<std::string> kOrder{
+    "base",     "kernels", "config",     "dist",    "units",  "model", "flow",  "data",
+    "encoders", "optim",   "checkpoint", "metrics", "sample", "eval",  "train", "commands"};
 
 size_t place(const std::string& folder) {
     return static_cast<size_t>(std::find(kOrder.begin(), kOrder.end(), folder) - kOrder.begin());
