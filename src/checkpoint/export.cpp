@@ -20,22 +20,21 @@ bool fits(const at::Tensor& value, at::ScalarType dtype) {
     return !finite || std::isfinite(value.to(dtype).to(at::kDouble).item<double>());
 }
 
-/// The tensor in another type; a finite value that would become infinite there is an error.
-at::Tensor converted(const at::Tensor& tensor, at::ScalarType dtype, const std::string& name) {
+}  // namespace
+
+at::Tensor converted(const at::Tensor& tensor, c10::ScalarType dtype, const std::string& name) {
     if (tensor.scalar_type() == dtype || tensor.numel() == 0) {
         return tensor.to(dtype);
     }
     const auto [low, high] = at::aminmax(tensor);
     for (const at::Tensor& value : {low, high}) {
         if (!fits(value, dtype)) {
-            fail("tensor {}: value {} does not fit into {}: export as bfloat16 or float32", name,
+            fail("tensor {}: value {} does not fit into {}: choose bfloat16 or float32", name,
                  value.item<double>(), long_name(dtype));
         }
     }
     return tensor.to(dtype);
 }
-
-}  // namespace
 
 void export_model(const std::filesystem::path& checkpoint, const std::filesystem::path& out_file,
                   c10::ScalarType dtype) {

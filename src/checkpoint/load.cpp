@@ -107,6 +107,14 @@ const TensorEntry* Checkpoint::find(const std::string& kind, const std::string& 
     return found == by_name_.end() ? nullptr : found->second;
 }
 
+const TensorEntry& Checkpoint::get(const std::string& kind, const std::string& name) const {
+    const TensorEntry* entry = find(kind, name);
+    if (entry == nullptr) {
+        fail("{}: has no tensor {} of kind {}", folder_.string(), name, kind);
+    }
+    return *entry;
+}
+
 void Checkpoint::check_target(const Target& target) const {
     const TensorEntry* entry = find(target.kind, target.name);
     if (entry == nullptr && !has_kind(target.kind)) {
@@ -196,16 +204,34 @@ void Checkpoint::load_into(std::span<const Target> targets) {
 }
 
 at::Tensor Checkpoint::tensor(const std::string& kind, const std::string& name) {
-    const TensorEntry* entry = find(kind, name);
-    if (entry == nullptr) {
-        fail("{}: has no tensor {} of kind {}", folder_.string(), name, kind);
+    const TensorEntry& entry = get(kind, name);
+    const at::Tensor flat =
+        at::empty({checked_numel(entry.shape).value()}, at::TensorOptions().dtype(entry.dtype));
+    read(kind, name, 0, flat);
+    return flat.view(entry.shape);
+}
+
+void Checkpoint::read(const std::string& kind, const std::string& name, int64_t begin,
+                      const at::Tensor& into) {
+    const TensorEntry& entry = get(kind, name);
+    const Target target{.name = name,
+                        .kind = kind,
+                        .shape = entry.shape,
+                        .begin = begin,
+                        .end = begin + into.numel(),
+                        .data = into};
+    check_target(target);
+    fill(target, entry);
+}
+
+uint64_t Checkpoint::verify() {
+    uint64_t bytes = 0;
+    for (const TensorEntry& entry : manifest_.tensors) {
+        for (const Slice& slice : entry.slices) {
+            bytes += verified(entry, slice).size();
+        }
     }
-    const int64_t count = checked_numel(entry->shape).value();
-    const at::Tensor flat = at::empty({count}, at::TensorOptions().dtype(entry->dtype));
-    fill(
-        {.name = name, .kind = kind, .shape = entry->shape, .begin = 0, .end = count, .data = flat},
-        *entry);
-    return flat.view(entry->shape);
+    return bytes;
 }
 
 }  // namespace flux::checkpoint

@@ -24,8 +24,7 @@ constexpr std::array<Command, 7> kCommands{{
     {"sample", "draw pictures with a checkpoint", sample},
     {"preprocess", "encode a data set of pictures once, for training without encoders", preprocess},
     {"data", "make, clean and look at data sets", data},
-    {"checkpoint", "checkpoint export: write a checkpoint's weights as one safetensors file",
-     checkpoint},
+    {"checkpoint", "write a checkpoint's weights for other programs; look at one", checkpoint},
     {"plan", "what a job needs of memory, links and time on GPUs that need not be here", plan},
     {"bench", "measure how fast the data path is here", bench},
 }};

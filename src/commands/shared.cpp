@@ -41,7 +41,8 @@ void refuse_configuration(const config::CommandLine& command_line, std::string_v
 
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& path) {
     if (!std::filesystem::is_directory(path)) {
-        fail("--checkpoint {}: no such folder", path.string());
+        fail("{}: no such folder: name a run's folder, its checkpoint folder, or one step-N",
+             path.string());
     }
     const std::filesystem::path bare = path.has_filename() ? path : path.parent_path();  // step-4/
     if (checkpoint::step_of(bare)) {
@@ -54,7 +55,7 @@ std::filesystem::path resolve_checkpoint(const std::filesystem::path& path) {
         return *newest;
     }
     fail(
-        "--checkpoint {}: neither it nor a folder in it holds a complete checkpoint (step-N with "
+        "{}: neither it nor a folder in it holds a complete checkpoint (step-N with "
         "checkpoint.json)",
         path.string());
 }

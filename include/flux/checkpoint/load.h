@@ -47,9 +47,17 @@ public:
 
     /// A whole tensor, on the CPU.
     at::Tensor tensor(const std::string& kind, const std::string& name);
+    /// Fills `into` (flat, contiguous) with the elements of a tensor from `begin` on.
+    void read(const std::string& kind, const std::string& name, int64_t begin,
+              const at::Tensor& into);
+
+    /// Reads everything and compares every checksum. Returns the bytes it has read.
+    uint64_t verify();
 
 private:
     const TensorEntry* find(const std::string& kind, const std::string& name) const;
+    /// Throws Error for an unknown one.
+    const TensorEntry& get(const std::string& kind, const std::string& name) const;
     void check_names(std::span<const Target> targets) const;
     void check_target(const Target& target) const;
     void fill(const Target& target, const TensorEntry& entry);

@@ -21,7 +21,7 @@ int data(const Words& words);
 int plan(const Words& words);
 /// `bench ...`: how fast parts of the program are here.
 int bench(const Words& words);
-/// `checkpoint export`: writes the weights as one safetensors file.
+/// `checkpoint ...`: writes the weights for other programs, tells what a checkpoint holds.
 int checkpoint(const Words& words);
 
 /// Finds the subcommand in `words` (without the program's name) and runs it.
