@@ -96,6 +96,10 @@ void describe_objective(Section<Training>& s) {
           {.help = "Guidance strength fed to a model with guidance_embed, while it trains, is "
                    "validated and draws",
            .range = not_negative()});
+    s.row(&Training::init_from, "init_from",
+          {.help = "Published weights that a new run begins with: a safetensors file, the "
+                   ".index.json of its shards, or a folder of the diffusers library; empty: "
+                   "drawn from training.seed"});
 }
 
 void describe_execution(Section<Training>& s) {

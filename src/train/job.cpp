@@ -15,6 +15,7 @@
 #include "flux/config/validate.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
+#include "flux/train/init_from.h"
 #include "flux/units/precision.h"
 
 namespace flux::train {
@@ -261,6 +262,9 @@ ResolvedJob resolve_job(const config::LoadedConfig& loaded, dist::World& world) 
     job.dtype = units::compute_dtype(training.mixed_precision_param, job.device);
     if (!job.config.job.restart) {
         job.resume = find_resume_point(job, world);
+    }
+    if (!job.resume && !training.init_from.empty()) {
+        InitialWeights(training.init_from, job.model);  // refused before the run's folder is touched
     }
     job.global_batch_size = config::global_batch_size(training, world.size());
     if (job.resume) {

@@ -6,9 +6,11 @@
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"
+#include "flux/checkpoint/export.h"
 #include "flux/checkpoint/folder.h"
 #include "flux/config/print.h"
 #include "flux/sample/sampler.h"
+#include "flux/train/init_from.h"
 #include "flux/train/train_state.h"
 #include "train/inputs.h"
 
@@ -79,6 +81,8 @@ void Trainer::begin() {
     open_folder();
     if (job_.resume) {
         resume();
+    } else if (!job_.config.training.init_from.empty()) {
+        InitialWeights(job_.config.training.init_from, job_.model).load_into(model_.parameters());
     } else {
         model_.parameters().initialize(job_.seed);
     }
@@ -310,7 +314,8 @@ void Trainer::save(Save occasion) {
     auto pieces = checkpoint_pieces(model_.parameters(), weights_only ? nullptr : &optimizer_);
     if (weights_only) {
         for (checkpoint::Piece& piece : pieces) {
-            piece.data = piece.data.to(export_dtype(settings.export_dtype));
+            piece.data = checkpoint::converted(piece.data, export_dtype(settings.export_dtype),
+                                               piece.name);
         }
     }
     const checkpoint::RunState run{.step = figures_.step,

@@ -125,6 +125,7 @@ struct Training {
     double timestep_logit_std = 1.0;
     double timestep_shift = 1.0;
     double guidance = 1.0;
+    std::string init_from;
     std::optional<uint64_t> seed;
     Device device = Device::kAuto;
     Precision mixed_precision_param = Precision::kAuto;
