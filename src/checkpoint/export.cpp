@@ -41,10 +41,8 @@ void export_model(const std::filesystem::path& checkpoint, const std::filesystem
     TORCH_CHECK(at::isFloatingType(dtype), "weights cannot be exported as ", dtype);
     Checkpoint source(checkpoint);
     std::vector<TensorSpec> specs;
-    for (const TensorEntry& entry : source.tensors()) {
-        if (entry.kind == kParam) {
-            specs.push_back({.name = entry.name, .dtype = dtype, .shape = entry.shape});
-        }
+    for (const TensorEntry* entry : source.weights()) {
+        specs.push_back({.name = entry->name, .dtype = dtype, .shape = entry->shape});
     }
     if (specs.empty()) {
         fail("{}: holds no model weights to export", checkpoint.string());

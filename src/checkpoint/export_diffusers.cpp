@@ -43,18 +43,15 @@ std::vector<Shard> plan_shards(const Checkpoint& source, const model::FluxConfig
                                const DiffusersExport& settings) {
     const auto element_bytes = static_cast<int64_t>(c10::elementSize(settings.dtype));
     std::vector<Shard> shards(1);
-    for (const TensorEntry& entry : source.tensors()) {
-        if (entry.kind != kParam) {
-            continue;
-        }
+    for (const TensorEntry* entry : source.weights()) {
         for (model::StoredTensor& tensor : model::stored_tensors(
-                 model::WeightLayout::kDiffusers, entry.name, entry.shape, model.hidden_size)) {
+                 model::WeightLayout::kDiffusers, entry->name, entry->shape, model.hidden_size)) {
             const int64_t bytes = element_count(tensor) * element_bytes;
             if (shards.back().bytes + bytes > settings.most_shard_bytes &&
                 !shards.back().tensors.empty()) {
                 shards.emplace_back();
             }
-            shards.back().tensors.push_back({&entry, std::move(tensor)});
+            shards.back().tensors.push_back({entry, std::move(tensor)});
             shards.back().bytes += bytes;
         }
     }

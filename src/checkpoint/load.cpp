@@ -102,6 +102,16 @@ bool Checkpoint::has_kind(const std::string& kind) const {
                        [&](const TensorEntry& entry) { return entry.kind == kind; });
 }
 
+std::vector<const TensorEntry*> Checkpoint::weights() const {
+    std::vector<const TensorEntry*> found;
+    for (const auto& [key, entry] : by_name_) {  // sorted
+        if (entry->kind == kParam) {
+            found.push_back(entry);
+        }
+    }
+    return found;
+}
+
 const TensorEntry* Checkpoint::find(const std::string& kind, const std::string& name) const {
     const auto found = by_name_.find({kind, name});
     return found == by_name_.end() ? nullptr : found->second;

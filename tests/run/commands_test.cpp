@@ -173,6 +173,14 @@ TEST_F(RunCommands, ExportWritesPublishedNames) {
                               path("x"), "--dtype", "int8"})
                   .exit_code,
               2);
+    for (const std::pair<const char*, const char*>& flag :
+         {std::pair("--format", "gguf"), std::pair("--shard-gb", "0"), std::pair("--shard-gb", "x")}) {
+        const ProcessResult refused =
+            run_flux_train({"checkpoint", "export", "--checkpoint", trained_path("run"), "--out",
+                            path("x"), flag.first, flag.second});
+        EXPECT_EQ(refused.exit_code, 2);
+        EXPECT_THAT(refused.err, HasSubstr(std::string(flag.first) + " " + flag.second));
+    }
 }
 
 // The newest of all folders in the run's folder is taken, whatever their names; what a former run
@@ -217,6 +225,7 @@ TEST_F(RunCommands, ShapesCanBeTrainedOn) {
 
 TEST_F(RunCommands, RefuseAConfigurationWhereNoneIsRead) {
     const std::vector<std::vector<std::string>> commands{
+        {"checkpoint", "inspect", trained_path("run")},
         {"data", "shapes", "--out", path("shards"), "--samples", "2"},
         {"checkpoint", "export", "--checkpoint", trained_path("run"), "--out", path("x")}};
     for (std::vector<std::string> words : commands) {
