@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <charconv>
 #include <memory>
 #include <mutex>
 
@@ -19,6 +20,7 @@ struct State {
         std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
     spdlog::logger logger{"flux", terminal};
     std::shared_ptr<spdlog::logger> file;  // none before add_file()
+    spdlog::level::level_enum file_level = spdlog::level::info;
     std::function<void()> before_line;
 
     State() { logger.set_pattern("%Y-%m-%d %H:%M:%S %^%l%$ %v"); }
@@ -54,12 +56,38 @@ std::string without_colors(std::string_view line) {
     return plain;
 }
 
+/// Whether `rank` is in a list such as "0,3".
+bool is_listed(std::string_view list, int rank) {
+    bool found = false;
+    for (std::string_view rest = list; !rest.empty();) {
+        const std::string_view word = rest.substr(0, rest.find(','));
+        int value = -1;
+        const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+        if (error != std::errc() || end != word.data() + word.size() || value < 0 ||
+            word.size() + 1 == rest.size()) {
+            fail_config("environment: LOG_RANK={}: must be ranks such as 0 or 0,3, or \"all\"",
+                        list);
+        }
+        found = found || value == rank;
+        rest.remove_prefix(std::min(word.size() + 1, rest.size()));
+    }
+    return found;
+}
+
+spdlog::level::level_enum level_if(bool shown) {
+    return shown ? spdlog::level::info : spdlog::level::warn;
+}
+
 }  // namespace
 
 void configure(const Settings& settings) {
+    const std::string& ranks = settings.shown_ranks;
+    const bool shown =
+        ranks.empty() ? settings.rank == 0 : ranks == "all" || is_listed(ranks, settings.rank);
     State& s = state();
     const std::lock_guard lock(s.mutex);
-    s.logger.set_level(settings.rank == 0 ? spdlog::level::info : spdlog::level::warn);
+    s.logger.set_level(level_if(shown));
+    s.file_level = level_if(settings.rank == 0);
     s.terminal->set_color_mode(settings.color ? spdlog::color_mode::automatic
                                               : spdlog::color_mode::never);
 }
@@ -71,7 +99,7 @@ void add_file(const std::filesystem::path& path) {
         s.file = std::make_shared<spdlog::logger>(
             "file", std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string()));
         s.file->set_pattern("%Y-%m-%d %H:%M:%S %l %v");
-        s.file->set_level(s.logger.level());
+        s.file->set_level(s.file_level);
         s.file->flush_on(spdlog::level::info);
     } catch (const spdlog::spdlog_ex& problem) {
         fail("{}: cannot open the log file: {}", path.string(), problem.what());

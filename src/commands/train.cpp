@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "commands/shared.h"
 #include "flux/base/log.h"
@@ -52,7 +53,10 @@ int train(const Words& words) {
     }
     const config::LoadedConfig loaded = config::load_config(command_line);
     const dist::ProcessPlace place = dist::process_place();
-    log::configure({.rank = place.rank, .color = !loaded.config.metrics.disable_color_printing});
+    const char* const shown_ranks = std::getenv("LOG_RANK");
+    log::configure({.rank = place.rank,
+                    .color = !loaded.config.metrics.disable_color_printing,
+                    .shown_ranks = shown_ranks == nullptr ? "" : shown_ranks});
     if (place.is_first()) {
         show_notices(loaded);
     }

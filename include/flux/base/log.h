@@ -1,11 +1,13 @@
-// Log lines for people: to stderr and, once a run has a folder, to train.log. Rank 0 logs from
-// `info`, others from `warning`. Numbers for machines go through metrics/ instead.
+// Log lines for people: to stderr and, once a run has a folder, to train.log. Chosen ranks (0
+// unless told otherwise) log from `info`, others from `warning`. Numbers for machines go through
+// metrics/ instead.
 #pragma once
 
 #include <fmt/core.h>
 
 #include <filesystem>
 #include <functional>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -16,8 +18,12 @@ enum class Level { kInfo, kWarning, kError };
 struct Settings {
     int rank = 0;
     bool color = true;  // colour on a terminal; never in the file
+    /// LOG_RANK: the ranks whose info lines the terminal shows, "0,3" or "all"; empty: 0. The file
+    /// is rank 0's.
+    std::string shown_ranks{};
 };
 
+/// Throws ConfigError if LOG_RANK is neither a list of ranks nor "all".
 void configure(const Settings& settings);
 
 /// Also appends every following line, without terminal colours, to `path`. Throws Error if it
