@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 packages=(git g++ cmake ninja-build ccache python3-venv pkg-config curl clang-format clang libclang-rt-14-dev
     libspdlog-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev
     libjpeg62-turbo-dev libpng-dev libwebp-dev libgif-dev libexif-dev libzstd-dev zlib1g-dev
-    libicu-dev libsentencepiece-dev libcurl4-openssl-dev libgloo-dev openmpi-bin libgtest-dev libgmock-dev)
+    libicu-dev libsentencepiece-dev libcurl4-openssl-dev libgloo-dev openmpi-bin libgtest-dev libgmock-dev
+    procps patchelf xz-utils slurm-wlm munge)
 wheels=(torch==2.11.0 pyarrow==26.0.1)
 nvcc_wheels=('cuda-toolkit[nvcc,crt,nvvm,cccl,cudart]==13.0.2')
 

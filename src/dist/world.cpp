@@ -33,8 +33,13 @@ World::~World() {
         return;
     }
     try {
-        // The store goes with rank 0, so that leaves last; the others need no answer.
-        if (place_.is_first()) {
+        // The store goes with rank 0, so that leaves last; the others need no answer. They stay
+        // until rank 0 has finished its files: a launcher that sees a process leave with an exit
+        // code other than 0 gives the rest a second or two.
+        if (!place_.is_first()) {
+            store_->get("leaving", train_timeout_);
+        } else {
+            store_->set("leaving", "");
             for (int rank = 1; rank < size(); ++rank) {
                 store_->get(fmt::format("left/{}", rank), train_timeout_);
             }
