@@ -25,6 +25,9 @@ if [ -n "$alone" ] && [[ ! $log_rank =~ ^(0|all)$ ]]; then
     exit 2
 fi
 program=${FLUX_TRAIN:-}
+if [ -z "$program" ] && [ -x "$top/flux_train" ]; then  # of scripts/bundle.sh
+    program=$top/flux_train
+fi
 if [ -z "$program" ]; then
     "$top/scripts/setup.sh"
     TARGETS=flux_train "$top/scripts/build.sh" >&2
