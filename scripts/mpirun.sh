@@ -6,6 +6,7 @@
 #   HOSTFILE                  machines, one a line, as Open MPI has it; without: this machine
 #   MASTER_ADDR, MASTER_PORT  where the processes meet (default: found out)
 #   LOG_RANK                  ranks whose information shows: 0,3 or all (default 0); errors of any rank show
+#   GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME   the network between machines, if not that of their names
 #   OMP_NUM_THREADS           threads of each process (default: cores / NGPU)
 #   GRACE_SECONDS             how long the others may go on after one has ended with an error (default 2)
 # When one process fails, all end, and the exit code is its own. SIGTERM, SIGUSR1, SIGHUP and Ctrl-C make the
@@ -44,15 +45,23 @@ find_port() {
 options=(--bind-to none --tag-output --mca odls_base_sigkill_timeout "$(((grace + 1) / 2))")
 [ "$(id -u)" -ne 0 ] || options+=(--allow-run-as-root)
 if [ -n "$hostfile" ]; then
-    hosts=$(sed 's/#.*//' "$hostfile" | awk 'NF && !seen[$1]++ { ++count } END { print count + 0 }')
-    [ "$hosts" -gt 0 ] || fail "HOSTFILE=$hostfile: names no machine"
-    options+=(--hostfile "$hostfile" --map-by "ppr:$ngpu:node" --oversubscribe -np "$((hosts * ngpu))")
+    mapfile -t hosts < <(sed 's/#.*//' "$hostfile" | awk 'NF && !seen[$1]++ { print $1 }')
+    [ "${#hosts[@]}" -gt 0 ] || fail "HOSTFILE=$hostfile: names no machine"
+    options+=(--hostfile "$hostfile" --map-by "ppr:$ngpu:node" --oversubscribe -np "$((${#hosts[@]} * ngpu))")
     if [ -z "${MASTER_ADDR:-}" ]; then
         # Which machine gets rank 0 is for mpirun to say; this also shows whether all can be reached.
         # shellcheck disable=SC2016  # for the remote shell
-        MASTER_ADDR=$(mpirun "${options[@]}" sh -c \
-            '[ "$OMPI_COMM_WORLD_RANK" != 0 ] || hostname' </dev/null | sed 's/^[^>]*>://') ||
-            fail "HOSTFILE=$hostfile: mpirun does not reach all its machines"
+        names=$(mpirun "${options[@]}" sh -c \
+            '[ "$OMPI_COMM_WORLD_RANK" != 0 ] || echo $(hostname) $(hostname -s) $(hostname -I)' \
+            </dev/null | sed 's/^[^>]*>: *//') || fail "HOSTFILE=$hostfile: mpirun does not reach all its machines"
+        # As the hostfile has it: what a machine calls itself may be known to itself alone.
+        for host in "${hosts[@]}"; do
+            if [[ " $names " = *" $host "* || " $names " = *" ${host%%.*} "* ]]; then
+                MASTER_ADDR=$host
+                break
+            fi
+        done
+        MASTER_ADDR=${MASTER_ADDR:-${names%% *}}
     fi
 else
     options+=(--oversubscribe -np "$ngpu")

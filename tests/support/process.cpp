@@ -14,9 +14,10 @@
 namespace flux::test {
 namespace {
 
-pid_t start(const std::vector<std::string>& arguments, const std::filesystem::path& out,
-            const std::filesystem::path& err, const Environment& environment = {}) {
-    std::vector<std::string> words{FLUX_TRAIN_BINARY};
+pid_t start(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+            const std::filesystem::path& out, const std::filesystem::path& err,
+            const Environment& environment = {}) {
+    std::vector<std::string> words{program.string()};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;
     for (std::string& word : words) {
@@ -32,11 +33,11 @@ pid_t start(const std::vector<std::string>& arguments, const std::filesystem::pa
         ::dup2(::open("/dev/null", O_RDONLY), STDIN_FILENO);
         ::dup2(::open(out.c_str(), flags, 0644), STDOUT_FILENO);
         ::dup2(::open(err.c_str(), flags, 0644), STDERR_FILENO);
-        ::execv(FLUX_TRAIN_BINARY, argv.data());
+        ::execv(program.c_str(), argv.data());
         ::_exit(127);
     }
     if (child < 0) {
-        fail("cannot start {}", FLUX_TRAIN_BINARY);
+        fail("cannot start {}", program.string());
     }
     return child;
 }
@@ -47,7 +48,7 @@ ProcessResult run_flux_train(const std::vector<std::string>& arguments) {
     const TemporaryFolder folder;
     const auto out = folder.path() / "out", err = folder.path() / "err";
     ProcessResult result;
-    result.exit_code = wait_for(start(arguments, out, err));
+    result.exit_code = wait_for(start(FLUX_TRAIN_BINARY, arguments, out, err));
     result.out = read_text(out);
     result.err = read_text(err);
     return result;
@@ -55,8 +56,15 @@ ProcessResult run_flux_train(const std::vector<std::string>& arguments) {
 
 pid_t start_flux_train(const std::vector<std::string>& arguments, const std::filesystem::path& log,
                        const Environment& environment) {
-    return start(arguments, log, log, environment);
+    return start(FLUX_TRAIN_BINARY, arguments, log, log, environment);
 }
+
+pid_t start_program(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+                    const std::filesystem::path& log, const Environment& environment) {
+    return start(program, arguments, log, log, environment);
+}
+
+std::filesystem::path flux_train_binary() { return FLUX_TRAIN_BINARY; }
 
 int wait_for(pid_t process) {
     int status = 0;

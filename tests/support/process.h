@@ -25,6 +25,13 @@ using Environment = std::vector<std::pair<std::string, std::string>>;
 pid_t start_flux_train(const std::vector<std::string>& arguments, const std::filesystem::path& log,
                        const Environment& environment = {});
 
+/// The same for another program, such as a launcher.
+pid_t start_program(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+                    const std::filesystem::path& log, const Environment& environment = {});
+
+/// build/flux_train.
+std::filesystem::path flux_train_binary();
+
 /// Waits for a started process; exit code as in ProcessResult.
 int wait_for(pid_t process);
 
