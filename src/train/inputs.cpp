@@ -41,7 +41,8 @@ void check_datasets(const ResolvedJob& job, const encoders::Conditioning& condit
     }
     if (dataset.size() < job.mesh.size()) {
         fail(
-            "training.dataset = \"{}\": has {} samples for {} processes: there must be one for each",
+            "training.dataset = \"{}\": has {} samples for {} processes: there must be one for "
+            "each",
             job.config.training.dataset, dataset.size(), job.mesh.size());
     }
 }

@@ -264,7 +264,8 @@ ResolvedJob resolve_job(const config::LoadedConfig& loaded, dist::World& world) 
         job.resume = find_resume_point(job, world);
     }
     if (!job.resume && !training.init_from.empty()) {
-        InitialWeights(training.init_from, job.model);  // refused before the run's folder is touched
+        InitialWeights(training.init_from,
+                       job.model);  // refused before the run's folder is touched
     }
     job.global_batch_size = config::global_batch_size(training, world.size());
     if (job.resume) {

@@ -314,8 +314,8 @@ void Trainer::save(Save occasion) {
     auto pieces = checkpoint_pieces(model_.parameters(), weights_only ? nullptr : &optimizer_);
     if (weights_only) {
         for (checkpoint::Piece& piece : pieces) {
-            piece.data = checkpoint::converted(piece.data, export_dtype(settings.export_dtype),
-                                               piece.name);
+            piece.data =
+                checkpoint::converted(piece.data, export_dtype(settings.export_dtype), piece.name);
         }
     }
     const checkpoint::RunState run{.step = figures_.step,

@@ -174,7 +174,8 @@ TEST_F(RunCommands, ExportWritesPublishedNames) {
                   .exit_code,
               2);
     for (const std::pair<const char*, const char*>& flag :
-         {std::pair("--format", "gguf"), std::pair("--shard-gb", "0"), std::pair("--shard-gb", "x")}) {
+         {std::pair("--format", "gguf"), std::pair("--shard-gb", "0"),
+          std::pair("--shard-gb", "x")}) {
         const ProcessResult refused =
             run_flux_train({"checkpoint", "export", "--checkpoint", trained_path("run"), "--out",
                             path("x"), flag.first, flag.second});

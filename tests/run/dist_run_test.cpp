@@ -356,6 +356,8 @@ TEST(DistRunBadInput, IsRefusedByName) {
         AllOf(HasSubstr("data_parallel_shard_degree = 3"), HasSubstr("processes, 2")));
     EXPECT_THAT(refusal(2, {"--training.global_batch_size=7", "--training.batch_size=1"}),
                 HasSubstr("training.global_batch_size = 7"));
+    EXPECT_THAT(refusal(2, {"--training.batch_size=2", "--training.gradient_accumulation_steps=3"}),
+                AllOf(HasSubstr("gradient_accumulation_steps = 3"), HasSubstr("make it 2")));
     EXPECT_THAT(refusal(2, {"--training.batch_size=8"}),
                 AllOf(HasSubstr("training.batch_size = 8"), HasSubstr("at most 4 fit")));
     EXPECT_THAT(refusal(2, {"--training.batch_size=4", "--parallelism.tensor_parallel_degree=2"}),
