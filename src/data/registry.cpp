@@ -192,6 +192,8 @@ std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& set
 
 }  // namespace
 
+void check_dataset_name(const DatasetSettings& settings) { find_entry(settings); }
+
 std::unique_ptr<Dataset> make_dataset(const DatasetSettings& wanted) {
     DatasetSettings settings = wanted;
     settings.buckets.least_rows = std::max(settings.buckets.least_rows, kFewestBucketRows);

@@ -257,6 +257,12 @@ ResolvedJob resolve_job(const config::LoadedConfig& loaded, dist::World& world) 
     config::Training& training = job.config.training;
     job.model = model_dimensions(job.config);
     model::check(job.model);
+    // What costs nothing to look at comes first: encoders and data take their time.
+    for (const bool validation : {false, true}) {
+        if (!validation || job.validates()) {
+            data::check_dataset_name(dataset_settings(job.config, 0, validation));
+        }
+    }
     job.device = prepare_device(training, job.place.local_rank);
     check_memory(job);
     job.dtype = units::compute_dtype(training.mixed_precision_param, job.device);

@@ -112,25 +112,29 @@ TEST_F(ImageFolderTest, EachPictureGoesToItsBucket) {
                 Image{width, height, std::vector<uint8_t>(size_t(3) * width * height, 5)}.view()));
         write(stem + ".txt", stem);
     };
-    write_sized("lying", 100, 60);
+    constexpr int64_t kEach = 8;  // a bucket of fewer is none
+    for (int64_t i = 0; i < kEach; ++i) {
+        write_sized("lying" + std::to_string(i), 100, 60);
+        write_sized("square" + std::to_string(i), 64, 64);
+        write_sized("standing" + std::to_string(i), 60, 100);
+    }
     write_sized("small", 40, 20);
-    write_sized("square", 64, 64);
-    write_sized("standing", 60, 100);
     write("unknown.png", "no picture");
     const auto dataset = make_dataset({.name = "image_folder",
                                        .path = folder_.path().string(),
                                        .img_size = 64,
                                        .buckets = {.step = 16}});
-    ASSERT_EQ(dataset->size(), 4);
+    ASSERT_EQ(dataset->size(), 3 * kEach + 1);
     const std::vector<PictureShape> shapes{{80, 48}, {64, 64}, {48, 80}};
-    for (int64_t row = 0; row < 3; ++row) {
+    for (int64_t row = 0; row < 3 * kEach; ++row) {
+        const PictureShape& shape = shapes[static_cast<size_t>(row / kEach)];
         const Sample sample = dataset->read(row, 0);
-        EXPECT_EQ(PictureShape(sample.image.width, sample.image.height),
-                  shapes[static_cast<size_t>(row)]);
-        EXPECT_EQ(dataset->buckets()->shape(row), shapes[static_cast<size_t>(row)]);
+        EXPECT_EQ(PictureShape(sample.image.width, sample.image.height), shape);
+        EXPECT_EQ(dataset->buckets()->shape(row), shape);
     }
-    EXPECT_EQ(dataset->caption(2), "standing");
-    EXPECT_THAT([&] { dataset->read(3, 0); }, ThrowsMessage<Error>(HasSubstr("unknown.png")));
+    EXPECT_EQ(dataset->caption(2 * kEach), "standing0");
+    EXPECT_THAT([&] { dataset->read(3 * kEach, 0); },
+                ThrowsMessage<Error>(HasSubstr("unknown.png")));
     EXPECT_NE(
         dataset->fingerprint(),
         make_dataset({.name = "image_folder", .path = folder_.path().string(), .img_size = 64})

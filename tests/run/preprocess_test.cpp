@@ -205,7 +205,7 @@ TEST(RunPreprocess, ABadPlaceIsNamed) {
     ::unsetenv("RANK");
     ::unsetenv("WORLD_SIZE");
     EXPECT_EQ(result.exit_code, 2);
-    EXPECT_THAT(result.err, testing::HasSubstr("RANK=3, WORLD_SIZE=3"));
+    EXPECT_THAT(result.err, testing::HasSubstr("RANK=3 and WORLD_SIZE=3"));
 }
 
 /// FLUX_PYTHON names the interpreter that has `datasets`.

@@ -34,6 +34,10 @@ struct DatasetSettings {
 /// names nothing, Error for a data set without a usable sample, or storage that cannot be read.
 std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings);
 
+/// Throws ConfigError naming option and value if make_dataset() knows no set of this name; opens
+/// nothing.
+void check_dataset_name(const DatasetSettings& settings);
+
 /// Whether a name is that of a validation set, whatever it is opened for: its samples have
 /// timesteps, and small pictures are enlarged.
 bool is_validation_set(std::string_view name);
