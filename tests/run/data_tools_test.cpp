@@ -7,6 +7,7 @@
 
 #include "flux/base/file.h"
 #include "flux/base/png.h"
+#include "run/job_words.h"
 #include "support/process.h"
 #include "support/reference.h"
 
@@ -16,7 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
-using Words = std::vector<std::string>;
 
 class RunDataTools : public testing::Test {
 protected:

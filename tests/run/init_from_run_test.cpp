@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "flux/base/file.h"
+#include "run/job_words.h"
 #include "run/process_group.h"
 #include "support/process.h"
 #include "support/reference.h"
@@ -15,13 +16,6 @@ namespace {
 using testing::AllOf;
 using testing::Each;
 using testing::HasSubstr;
-
-using Words = std::vector<std::string>;
-
-Words operator+(Words words, const Words& more) {
-    words.insert(words.end(), more.begin(), more.end());
-    return words;
-}
 
 /// A small model on generated pictures, in the sum of all processes the same.
 Words job(const std::filesystem::path& folder, const Words& options) {

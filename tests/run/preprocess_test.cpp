@@ -3,15 +3,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <map>
 #include <random>
 #include <thread>
 
 #include "flux/base/file.h"
 #include "flux/data/encoding_dataset.h"
+#include "run/job_words.h"
 #include "support/process.h"
 #include "support/reference.h"
 
@@ -19,14 +22,7 @@ namespace flux::test {
 namespace {
 
 namespace fs = std::filesystem;
-using Words = std::vector<std::string>;
-
 constexpr int kSamples = 48;
-
-Words operator+(Words words, const Words& more) {
-    words.insert(words.end(), more.begin(), more.end());
-    return words;
-}
 
 /// A small job on the drawn shapes.
 Words job(int samples) {
@@ -46,16 +42,10 @@ Words preprocess(int samples, const fs::path& out, const Words& more = {}) {
            Words{"--preprocessing.output_dataset_path=" + out.string()} + more;
 }
 
-/// Options that train on `folder` without any encoder.
+/// Trains on encodings of the built-in autoencoder, whose latents are standardised as they are.
 Words encoded(const fs::path& folder) {
-    return {"--training.dataset=cc12m_preprocessed",
-            "--training.dataset_path=" + folder.string(),
-            "--encoder.empty_encodings_path=" + (folder / "empty_encodings").string(),
-            "--encoder.t5_encoder=",
-            "--encoder.clip_encoder=",
-            "--encoder.autoencoder_path=",
-            "--encoder.autoencoder_shift=0",
-            "--encoder.autoencoder_scale=1"};
+    return stored_encodings(folder) +
+           Words{"--encoder.autoencoder_shift=0", "--encoder.autoencoder_scale=1"};
 }
 
 std::vector<std::pair<int64_t, std::string>> losses_of(const fs::path& run, const Words& options) {
@@ -127,19 +117,52 @@ void expect_every_row_once(const fs::path& out, int rows) {
     }
 }
 
+using Identity = std::pair<ino_t, fs::file_time_type>;
+
+/// The finished data files: a file written again has another inode or time.
+std::map<fs::path, Identity> finished_files(const fs::path& out) {
+    std::map<fs::path, Identity> found;
+    std::error_code none_yet;
+    for (const auto& entry : fs::directory_iterator(out, none_yet)) {
+        struct stat status {};
+        if (entry.path().extension() == ".arrow" && ::stat(entry.path().c_str(), &status) == 0) {
+            found[entry.path()] = {status.st_ino, entry.last_write_time()};
+        }
+    }
+    return found;
+}
+
 TEST(RunPreprocess, KilledAtTenMomentsItHoldsEveryRowOnce) {
-    constexpr int kRows = 2000;  // some ten files of 1 MB
+    constexpr int kRows = 6000;  // some thirty files
     const TemporaryFolder folder;
     const fs::path out = folder.path() / "out";
     const Words words = preprocess(kRows, out, {"--preprocessing.file_size_mb=1"});
-    for (int i = 1; i <= 10; ++i) {
+    std::mt19937 random(2);
+    std::map<fs::path, Identity> finished;
+    for (int kill = 0; kill < 10; ++kill) {
         const pid_t process = start_flux_train(words, folder.path() / "log");
-        std::this_thread::sleep_for(std::chrono::milliseconds(90 * i + 37 * (i % 3)));
+        // The first three anywhere in the start, the others once another file is finished.
+        const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(2);
+        while (kill >= 3 && finished_files(out).size() == finished.size() &&
+               std::chrono::steady_clock::now() < give_up) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(random() % (kill < 3 ? 400 : 40)));
         ::kill(process, SIGKILL);
-        wait_for(process);
+        ASSERT_EQ(wait_for(process), 128 + SIGKILL) << "it ended before it was killed";
+        const auto left = finished_files(out);
+        for (const auto& [path, identity] : finished) {
+            ASSERT_TRUE(left.contains(path) && left.at(path) == identity) << path;
+        }
+        finished = left;
     }
+    EXPECT_GE(finished.size(), 7u);
     const ProcessResult result = run_flux_train(words);
     ASSERT_EQ(result.exit_code, 0) << result.err;
+    const auto all = finished_files(out);
+    for (const auto& [path, identity] : finished) {
+        EXPECT_TRUE(all.at(path) == identity) << path << " was written again";
+    }
     expect_every_row_once(out, kRows);
     const ProcessResult again = run_flux_train(words);
     EXPECT_EQ(again.exit_code, 0);
