@@ -101,7 +101,7 @@ CONF
         slurmd -D -N "$node" >/dev/null 2>&1 &
         daemons+=($!)
     done
-    until_true 30 "two idle nodes" two_idle
+    until_true 120 "two idle nodes" two_idle
 }
 
 two_idle() { [ "$(sinfo --noheader --Node --partition=low --format=%t 2>/dev/null | grep -c '^idle$')" = 2 ]; }

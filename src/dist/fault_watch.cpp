@@ -22,6 +22,20 @@ std::string describe(int rank, const std::string& beat) {
 
 }  // namespace
 
+/// The connection to the store, for one thread at a time. Throws LostPeer where the store keeps
+/// the other thread waiting.
+class FaultWatch::StoreLock {
+public:
+    explicit StoreLock(FaultWatch& watch) : lock_(watch.store_mutex_, watch.limits_.silence) {
+        if (!lock_.owns_lock()) {
+            throw LostPeer("the store on the host of rank 0 does not answer");
+        }
+    }
+
+private:
+    std::unique_lock<std::timed_mutex> lock_;
+};
+
 FaultWatch::FaultWatch(std::unique_ptr<Store> store, const WatchLimits& limits,
                        std::function<void(const std::string&)> on_failure)
     : store_(std::move(store)),
@@ -29,7 +43,9 @@ FaultWatch::FaultWatch(std::unique_ptr<Store> store, const WatchLimits& limits,
       on_failure_(std::move(on_failure)),
       beats_(static_cast<size_t>(store_->place().world_size), Beat{{}, Clock::now()}),
       parent_(::getppid()),
-      thread_([this] { run(); }) {}
+      last_answer_(Clock::now()),
+      thread_([this] { run(); }),
+      sentinel_([this] { guard(); }) {}
 
 FaultWatch::~FaultWatch() {
     {
@@ -38,23 +54,34 @@ FaultWatch::~FaultWatch() {
     }
     wake_.notify_all();
     thread_.join();
+    sentinel_.join();
 }
 
-void FaultWatch::at(const std::string& place) {
+void FaultWatch::at(const std::string& place, std::optional<std::chrono::milliseconds> limit) {
     const std::lock_guard lock(mutex_);
     place_ = place;
+    deadline_ = limit ? std::optional(Clock::now() + *limit) : std::nullopt;
 }
 
 bool FaultWatch::report(const std::string& reason) {
-    const std::lock_guard lock(store_mutex_);
+    speaking_ = true;
+    speaking_ = is_first_failure(reason);
+    if (speaking_ && store_->place().is_first()) {
+        // The store goes with this process: the others are to read there what has happened.
+        std::this_thread::sleep_for(2 * limits_.period);
+    }
+    return speaking_;
+}
+
+bool FaultWatch::is_first_failure(const std::string& reason) {
     try {
+        const StoreLock lock(*this);
         if (store_->add(kFailures, 1) != 1) {
             return false;
         }
         store_->set(kFailure, fmt::format("{}: {}", store_->place().name(), reason));
     } catch (const LostPeer&) {
-        // Rank 0 is gone and the store with it. One process a machine says so.
-        return store_->place().local_rank == 0 || store_->place().rank == 1;
+        return speaks_for_lost_store();
     }
     return true;
 }
@@ -62,21 +89,17 @@ bool FaultWatch::report(const std::string& reason) {
 std::string FaultWatch::explain(const LostPeer& problem) {
     const auto give_up = Clock::now() + limits_.silence + 2 * limits_.period;
     while (Clock::now() < give_up) {
-        {
-            const std::lock_guard lock(store_mutex_);
-            try {
-                if (store_->find(kFailure)) {
-                    break;  // somebody has said it; run() ends this process
-                }
-                if (const auto silent = silent_rank(limits_.silence_after_failure)) {
-                    return *silent;
-                }
-            } catch (const LostPeer&) {
-                return fmt::format("rank 0, which hosts the store of the job{}, is gone",
-                                   store_->place().master_address
-                                       ? " (MASTER_ADDR=" + *store_->place().master_address + ")"
-                                       : "");
+        try {
+            const StoreLock lock(*this);
+            if (store_->find(kFailure)) {
+                break;  // somebody has said it; run() ends this process
             }
+            if (const auto silent =
+                    watches_others() ? silent_rank(limits_.silence_after_failure) : std::nullopt) {
+                return *silent;
+            }
+        } catch (const LostPeer&) {
+            return store_is_gone("is gone");
         }
         std::this_thread::sleep_for(limits_.period / 2);
     }
@@ -84,32 +107,67 @@ std::string FaultWatch::explain(const LostPeer& problem) {
 }
 
 void FaultWatch::run() {
-    std::unique_lock lock(mutex_);
-    while (!stop_) {
-        lock.unlock();
+    do {
         std::string failure;
         try {
-            const std::lock_guard store_lock(store_mutex_);
+            const StoreLock lock(*this);
             beat();
             if (store_->find(kFailure)) {
-                end_process("");
+                return end_process("");
             }
             if (::getppid() != parent_) {
                 failure = "the launcher that started it is gone";
             } else if (const auto late = overdue()) {
                 failure = *late;
-            } else if (store_->place().rank <= 1) {  // 0 watches all, 1 watches 0
+            } else if (watches_others()) {
                 failure = silent_rank(limits_.silence).value_or("");
             }
+            last_answer_ = Clock::now();
         } catch (const LostPeer&) {
-            // Rank 0 and its store are gone. Whoever waits for it learns so; who does not is done.
+            // Whoever waits for a peer learns of it at once and speaks; a wait on a GPU does not.
+            if (!stopped_within(limits_.silence_after_failure)) {
+                end_process(speaks_for_lost_store() ? store_is_gone("is gone") : "");
+            }
+            return;
         }
         if (!failure.empty()) {
-            end_process(report(failure) ? failure : "");
+            return end_process(is_first_failure(failure) ? failure : "");
         }
-        lock.lock();
-        wake_.wait_for(lock, limits_.period, [this] { return stop_; });
+    } while (!stopped_within(limits_.period));
+}
+
+/// Never asks the store: a store that accepts questions and does not answer holds up run().
+void FaultWatch::guard() {
+    const auto limit = limits_.silence + limits_.silence_after_failure;
+    while (!stopped_within(limits_.period)) {
+        const auto silence = Clock::now() - last_answer_.load();
+        if (silence > limit) {
+            const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(silence).count();
+            return end_process(speaks_for_lost_store() ? store_is_gone(fmt::format(
+                                                             "has not answered for {} s", seconds))
+                                                       : "");
+        }
     }
+}
+
+bool FaultWatch::stopped_within(std::chrono::milliseconds time) {
+    std::unique_lock lock(mutex_);
+    return wake_.wait_for(lock, time, [this] { return stop_; });
+}
+
+/// 0 watches all, 1 watches too in case it is 0; the others learn it from them.
+bool FaultWatch::watches_others() const { return store_->place().rank <= 1; }
+
+/// With the store the place is gone where the first one to notice is found out: one process a
+/// machine speaks, and on the machine of rank 0 the next one.
+bool FaultWatch::speaks_for_lost_store() const {
+    return store_->place().local_rank == 0 || store_->place().rank == 1;
+}
+
+std::string FaultWatch::store_is_gone(const std::string& how) const {
+    const auto& address = store_->place().master_address;
+    return fmt::format("rank 0, which hosts the store of the job{}, {}",
+                       address ? " (MASTER_ADDR=" + *address + ")" : "", how);
 }
 
 void FaultWatch::beat() {
@@ -161,18 +219,15 @@ std::optional<std::string> FaultWatch::overdue() {
 }
 
 void FaultWatch::end_process(const std::string& message) {
-    on_failure_(message);
+    if (speaking_) {
+        // The failure is this process's own: it speaks, and ends in its own time if it can.
+        if (stopped_within(limits_.silence)) {
+            return;
+        }
+    } else {
+        on_failure_(message);
+    }
     std::_Exit(1);
-}
-
-FaultWatch::Waiting::Waiting(FaultWatch& watch, std::chrono::milliseconds limit) : watch_(watch) {
-    const std::lock_guard lock(watch_.mutex_);
-    watch_.deadline_ = Clock::now() + limit;
-}
-
-FaultWatch::Waiting::~Waiting() {
-    const std::lock_guard lock(watch_.mutex_);
-    watch_.deadline_.reset();
 }
 
 }  // namespace flux::dist

@@ -14,6 +14,7 @@
 #include <dlfcn.h>
 #include <nccl.h>
 
+#include <cstdlib>
 #include <cstring>
 #endif
 
@@ -43,6 +44,9 @@ void look_up(void* library, const char* name, Function& function) {
 
 const Nccl& nccl() {
     static const Nccl functions = [] {
+        // Several communicators run side by side on one device: all ranks start them in one order,
+        // and NCCL is to keep it, or two could wait for each other's place on the device.
+        ::setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", /*overwrite=*/0);
         void* const library = ::dlopen("libnccl.so.2", RTLD_NOW);
         if (library == nullptr) {
             fail("NCCL cannot be loaded: {}", ::dlerror());
@@ -102,7 +106,8 @@ public:
                    "ncclCommInitRank");
     }
 
-    /// Not ncclCommDestroy: that waits for the other ranks, which may be gone.
+    /// Not ncclCommDestroy: that waits for the other ranks, which may be gone. After a good run all
+    /// have met (Trainer::finish()), so that nobody waits for this one any more.
     ~NcclCommunicator() override {
         c10::cuda::CUDAGuard guard(device());
         nccl().abort(communicator_);

@@ -8,6 +8,9 @@
 namespace flux::dist {
 namespace {
 
+/// The watch ends the job when a process is lost.
+constexpr std::chrono::hours kAsLongAsAllLive(24);
+
 void say(const std::string& message) {
     if (!message.empty()) {
         log::error("{}", message);
@@ -33,24 +36,28 @@ World::~World() {
         return;
     }
     try {
-        // The store goes with rank 0, so that leaves last; the others need no answer. They stay
-        // until rank 0 has finished its files: a launcher that sees a process leave with an exit
-        // code other than 0 gives the rest a second or two.
-        if (!place_.is_first()) {
-            store_->get("leaving", train_timeout_);
-        } else {
-            store_->set("leaving", "");
-            for (int rank = 1; rank < size(); ++rank) {
-                store_->get(fmt::format("left/{}", rank), train_timeout_);
-            }
-        }
+        finish();
+        // The store goes with rank 0, so that leaves last; the others need no answer.
         watch_.reset();
         if (!place_.is_first()) {
             store_->set(fmt::format("left/{}", rank()), "");
+            return;
+        }
+        for (int rank = 1; rank < size(); ++rank) {
+            store_->get(fmt::format("left/{}", rank), train_timeout_);
         }
     } catch (const LostPeer& problem) {
         log::warning("at the end of the job: {}", problem.what());
     }
+}
+
+void World::finish() {
+    if (!store_ || finished_) {
+        return;
+    }
+    at_leisure("the end");
+    store_->exchange("end", "", kAsLongAsAllLive);
+    finished_ = true;
 }
 
 std::vector<std::string> World::exchange(const std::string& topic, std::string_view value) {
@@ -64,15 +71,14 @@ World::Exchange World::make_exchange(const std::string& name) {
     if (place_.is_alone()) {
         return {};
     }
-    constexpr std::chrono::hours kLong(24);  // the watch ends the job when a process is lost
     struct State {
         std::unique_ptr<Store> store;
         int64_t round = 0;
     };
     const auto state = std::make_shared<State>(State{store_->clone()});
-    return [state, name, kLong](const std::string& topic, const std::string& text) {
+    return [state, name](const std::string& topic, const std::string& text) {
         return state->store->exchange(fmt::format("{}/{}/{}", name, topic, state->round++), text,
-                                      kLong);
+                                      kAsLongAsAllLive);
     };
 }
 
@@ -81,7 +87,12 @@ std::string World::from_first(const std::string& topic, std::string_view value) 
 }
 
 Mesh World::make_mesh(const MeshShape& shape, c10::Device device) {
-    return place_.is_alone() ? Mesh() : Mesh(*store_, shape, device, timeout_);
+    if (place_.is_alone()) {
+        return {};
+    }
+    limits_waits_ = device.is_cuda();
+    at("the first meeting");
+    return {*store_, shape, device, timeout_};
 }
 
 void World::training_begins(Mesh& mesh) {
@@ -91,12 +102,14 @@ void World::training_begins(Mesh& mesh) {
 
 void World::at(const std::string& place) {
     if (watch_) {
-        watch_->at(place);
+        watch_->at(place, limits_waits_ ? std::optional(timeout_) : std::nullopt);
     }
 }
 
-std::unique_ptr<FaultWatch::Waiting> World::waiting() {
-    return watch_ ? std::make_unique<FaultWatch::Waiting>(*watch_, timeout_) : nullptr;
+void World::at_leisure(const std::string& place) {
+    if (watch_) {
+        watch_->at(place, {});
+    }
 }
 
 void World::run(const std::function<void()>& body) {

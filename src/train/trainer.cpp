@@ -141,6 +141,7 @@ int Trainer::loop() {
     if (job_.config.checkpoint.create_seed_checkpoint && !job_.resume) {
         save(Save::kStopping);
         log_->finish();
+        world_.finish();
         return 0;
     }
     while (true) {
@@ -174,6 +175,7 @@ encoders::MicroBatch Trainer::next_micro_batch() {
         const auto waiting = log_->meter().data_wait();
         return *loader_->next();  // endless
     }();
+    world_.at(fmt::format("step {}", figures_.step));
     const config::Training& training = job_.config.training;
     const at::Tensor samples =
         at::arange(batch.first_sample, batch.first_sample + batch.size(), at::kLong)
@@ -206,6 +208,10 @@ void Trainer::step() {
         figures_.samples += job_.global_batch_size;
         read_figures();
     }
+    if (!trained_) {  // the first step of a process takes longer than the others
+        world_.training_begins(mesh_);
+        trained_ = true;
+    }
     log_->meter().add_samples(job_.global_batch_size);
     const int64_t log_freq = job_.config.metrics.log_freq;
     if (figures_.step == 1 || figures_.step % log_freq == 0 ||
@@ -216,7 +222,6 @@ void Trainer::step() {
 }
 
 void Trainer::read_figures() {
-    const auto waiting = world_.waiting();
     stopping_ = result_.stop.item<double>() > 0;
     figures_.loss = result_.loss.item<double>();
     figures_.grad_norm = result_.grad_norm.item<double>();
@@ -245,7 +250,6 @@ bool Trainer::stop_agreed() {
         at::Tensor count = at::full({1}, stop_.received() != nullptr ? 1.0 : 0.0,
                                     at::TensorOptions(job_.device).dtype(at::kFloat));
         mesh_.world().all_reduce(count).wait();
-        const auto waiting = world_.waiting();
         stopping_ = count.item<double>() > 0;
     }
     return stopping_;
@@ -264,7 +268,10 @@ bool Trainer::validation_due() const {
 
 Trainer::Outcome Trainer::validate() {
     const bool last = figures_.step >= job_.config.training.steps;
-    const auto result = validator_->run(model_, [&] { return !last && stop_agreed(); });
+    const auto result = validator_->run(model_, [&] {
+        world_.at(fmt::format("validation at step {}", figures_.step));
+        return !last && stop_agreed();
+    });
     if (!result || !draw_pictures()) {
         return Outcome::kStopped;  // done again when the run goes on
     }
@@ -301,7 +308,11 @@ bool Trainer::draw_pictures() {
     return sample::draw_pictures(
         model_, conditioning_, sample::training_pictures(job_.config, job_.seed), requests,
         {.path_of = [&](size_t i) { return folder / fmt::format("{:02}.png", i); },
-         .should_stop = [&] { return !last && stop_agreed(); }});
+         .should_stop =
+             [&] {
+                 world_.at(fmt::format("pictures at step {}", figures_.step));
+                 return !last && stop_agreed();
+             }});
 }
 
 void Trainer::save(Save occasion) {
@@ -311,6 +322,7 @@ void Trainer::save(Save occasion) {
     if (saved_step_ == figures_.step && !last) {
         return;
     }
+    world_.at_leisure(fmt::format("the checkpoint of step {}", figures_.step));
     auto pieces = checkpoint_pieces(model_.parameters(), weights_only ? nullptr : &optimizer_);
     if (weights_only) {
         for (checkpoint::Piece& piece : pieces) {
@@ -345,6 +357,7 @@ int Trainer::finish(const char* status) {
     if (loader_->bad_samples() > 0) {
         log::warning("{} samples were bad and replaced", loader_->bad_samples());
     }
+    world_.finish();
     return 0;
 }
 
@@ -357,6 +370,7 @@ int Trainer::leave() {
         "{}: saved at step {}; the same command (without --job.restart) goes on from there",
         stop_.received() != nullptr ? stop_.received() : "another process was asked to stop",
         figures_.step);
+    world_.finish();
     return kExitSavedUnfinished;
 }
 

@@ -41,8 +41,9 @@ public:
     FaultWatch(const FaultWatch&) = delete;
     FaultWatch& operator=(const FaultWatch&) = delete;
 
-    /// Where this process is, for messages of others: "step 12".
-    void at(const std::string& place);
+    /// Where this process is, for messages of others: "step 12". When it has not come to another
+    /// place within `limit` the job ends: waits for others on a GPU cannot tell by themselves.
+    void at(const std::string& place, std::optional<std::chrono::milliseconds> limit);
 
     /// This process fails with `reason`. Returns whether it is the first of the job and so the one
     /// to speak.
@@ -52,19 +53,6 @@ public:
     /// LibTorch said.
     std::string explain(const LostPeer& problem);
 
-    /// While it lives, the process waits for others on a device that cannot tell; after `limit`
-    /// the job ends.
-    class Waiting {
-    public:
-        Waiting(FaultWatch& watch, std::chrono::milliseconds limit);
-        ~Waiting();
-        Waiting(const Waiting&) = delete;
-        Waiting& operator=(const Waiting&) = delete;
-
-    private:
-        FaultWatch& watch_;
-    };
-
 private:
     using Clock = std::chrono::steady_clock;
     struct Beat {
@@ -72,16 +60,24 @@ private:
         Clock::time_point changed;
     };
 
+    class StoreLock;
+
     void run();
+    void guard();
+    bool stopped_within(std::chrono::milliseconds time);
+    bool watches_others() const;
+    bool speaks_for_lost_store() const;
+    std::string store_is_gone(const std::string& how) const;
     void beat();
     std::optional<std::string> silent_rank(std::chrono::milliseconds limit);
     std::optional<std::string> overdue();
-    [[noreturn]] void end_process(const std::string& message);
+    bool is_first_failure(const std::string& reason);
+    void end_process(const std::string& message);
 
     std::unique_ptr<Store> store_;
     WatchLimits limits_;
     std::function<void(const std::string&)> on_failure_;
-    std::mutex store_mutex_;  // the thread and report() share the connection
+    std::timed_mutex store_mutex_;  // the thread and report() share the connection
     std::mutex mutex_;
     std::condition_variable wake_;
     bool stop_ = false;
@@ -90,7 +86,10 @@ private:
     std::vector<Beat> beats_;
     int64_t count_ = 0;
     pid_t parent_;
+    std::atomic<bool> speaking_ = false;          // report() says why the job ends
+    std::atomic<Clock::time_point> last_answer_;  // of the store
     std::thread thread_;
+    std::thread sentinel_;
 };
 
 }  // namespace flux::dist

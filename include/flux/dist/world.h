@@ -46,15 +46,20 @@ public:
 
     /// From the first step on comm.train_timeout_seconds count.
     void training_begins(Mesh& mesh);
-    /// For messages of others: "step 12".
+    /// Where this process is, for messages of others: "step 12". On a GPU it must come to another
+    /// place within the time-out of exchanges, or the job ends; on a CPU each exchange has it.
     void at(const std::string& place);
+    /// The same for work that takes as long as it takes, such as writing files.
+    void at_leisure(const std::string& place);
+
+    /// Waits until all processes have come here, at the end of all work: a launcher that sees a
+    /// process leave with an exit code other than 0 gives the rest a second or two, and a GPU's
+    /// last exchanges are over only then.
+    void finish();
 
     /// Runs `body`; a failure in it ends all processes, with one message. Throws EndedByPeer where
     /// this process is not the one to speak, else Error (ConfigError) that names rank and host.
     void run(const std::function<void()>& body);
-
-    /// A guard for a wait on a GPU, which itself waits for the other processes; null alone.
-    std::unique_ptr<FaultWatch::Waiting> waiting();
 
     /// exchange() for another thread, over a connection of its own; it waits as long as no
     /// process is lost. Empty for one process.
@@ -69,6 +74,8 @@ private:
     std::unique_ptr<Store> store_;  // null for one process, like the watch
     std::unique_ptr<FaultWatch> watch_;
     std::map<std::string, int64_t> rounds_;
+    bool limits_waits_ = false;
+    bool finished_ = false;
     bool failed_ = false;
 };
 

@@ -77,6 +77,7 @@ private:
     int64_t skipped_in_a_row_ = 0;
     int64_t lr_begin_ = 0;  // step at which the learning rate's course began
     int64_t saved_step_ = -1;
+    bool trained_ = false;  // this process has done a step
     int64_t validated_step_ = -1;
     bool target_reached_ = false;
 };
