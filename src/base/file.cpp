@@ -5,9 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <random>
 #include <utility>
 
 #include "flux/base/error.h"
@@ -58,6 +61,9 @@ int rename_to(const std::filesystem::path& from, const std::filesystem::path& to
     return ::rename(from.c_str(), to.c_str());
 }
 
+constexpr std::string_view kUnfinished = ".tmp";
+constexpr size_t kTagDigits = 8;
+
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
@@ -100,7 +106,7 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 AtomicFile::AtomicFile(std::filesystem::path path, Existing existing)
-    : path_(std::move(path)), temporary_(path_.string() + ".tmp"), existing_(existing) {
+    : path_(std::move(path)), existing_(existing) {
     struct stat info {};
     if (::lstat(path_.c_str(), &info) == 0) {
         if (existing_ == Existing::kRefuse) {
@@ -111,7 +117,17 @@ AtomicFile::AtomicFile(std::filesystem::path path, Existing existing)
                  path_.string());
         }
     }
-    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    create();
+}
+
+/// Processes of several hosts and containers may share a process id, hence a drawn name.
+void AtomicFile::create() {
+    std::random_device entropy;
+    do {
+        temporary_ = path_.string() + fmt::format(".{:0{}x}{}", static_cast<uint32_t>(entropy()),
+                                                  kTagDigits, kUnfinished);
+        descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    } while (descriptor_ < 0 && errno == EEXIST);
     if (descriptor_ < 0 && errno == ENOENT) {
         fail("{}: cannot create: the folder does not exist: create it, or choose another place",
              path_.string());
@@ -149,6 +165,27 @@ void AtomicFile::commit() {
     sync_folder(path_.parent_path());
 }
 
+std::string_view unfinished_name(std::string_view temporary) {
+    constexpr size_t kAdded = 1 + kTagDigits + kUnfinished.size();
+    if (temporary.size() <= kAdded || !temporary.ends_with(kUnfinished)) {
+        return {};
+    }
+    const std::string_view tag = temporary.substr(temporary.size() - kAdded, 1 + kTagDigits);
+    const bool drawn =
+        tag[0] == '.' && std::all_of(tag.begin() + 1, tag.end(),
+                                     [](unsigned char c) { return std::isxdigit(c) != 0; });
+    return drawn ? temporary.substr(0, temporary.size() - kAdded) : std::string_view();
+}
+
+void remove_unfinished(const std::filesystem::path& path) {
+    for (const auto& entry : list_folder(path.has_parent_path() ? path.parent_path() : ".")) {
+        if (unfinished_name(entry.filename().native()) == path.filename().native() &&
+            ::unlink(entry.c_str()) != 0 && errno != ENOENT) {
+            fail_errno(entry, "cannot remove");
+        }
+    }
+}
+
 std::string read_text(const std::filesystem::path& path) {
     const MappedFile file(path);
     const auto bytes = file.bytes();
@@ -172,6 +209,26 @@ AppendFile::~AppendFile() { ::close(descriptor_); }
 
 void AppendFile::write(std::string_view text) {
     write_all(descriptor_, text.data(), text.size(), path_);
+}
+
+std::vector<std::filesystem::path> list_folder(const std::filesystem::path& folder,
+                                               std::error_code& problem) {
+    std::vector<std::filesystem::path> entries;
+    for (std::filesystem::directory_iterator entry(folder, problem), end; !problem && entry != end;
+         entry.increment(problem)) {
+        entries.push_back(entry->path());
+    }
+    std::sort(entries.begin(), entries.end());
+    return entries;
+}
+
+std::vector<std::filesystem::path> list_folder(const std::filesystem::path& folder) {
+    std::error_code problem;
+    std::vector<std::filesystem::path> entries = list_folder(folder, problem);
+    if (problem) {
+        fail("{}: the folder cannot be read: {}", folder.string(), problem.message());
+    }
+    return entries;
 }
 
 void sync_folder(const std::filesystem::path& folder) {

@@ -35,12 +35,8 @@ std::optional<int64_t> step_in(std::string_view name, std::string_view suffix) {
 }
 
 std::vector<fs::path> entries(const fs::path& folder) {
-    std::vector<fs::path> paths;
     std::error_code code;
-    for (fs::directory_iterator entry(folder, code), end; !code && entry != end;
-         entry.increment(code)) {
-        paths.push_back(entry->path());
-    }
+    std::vector<fs::path> paths = list_folder(folder, code);
     const bool absent =
         code == std::errc::no_such_file_or_directory || code == std::errc::not_a_directory;
     if (code && !absent) {

@@ -39,7 +39,7 @@ namespace fs = std::filesystem;
 constexpr int64_t kBatch = 16;
 
 struct Options {
-    std::string tar, clip, t5, json;
+    std::string tar, cache_dir, clip, t5, json;
     int64_t repeats = 5;
     int64_t samples = 256;
     int64_t img_size = 256;
@@ -80,8 +80,13 @@ void add_shard(const fs::path& path, const Options& options, Samples& samples) {
 
 Samples load_samples(const Options& options) {
     Samples samples;
-    for (const fs::path& path : data::find_shards(options.tar)) {
-        add_shard(path, options, samples);
+    const data::RemoteSettings remote = remote_settings(options.cache_dir);
+    for (const std::string& name : data::name_shards(options.tar, remote)) {
+        if (static_cast<int64_t>(samples.files.size()) == options.samples) {
+            break;
+        }
+        add_shard(data::is_remote(name) ? data::fetch_shard(name, remote) : fs::path(name), options,
+                  samples);
     }
     if (samples.files.empty()) {
         fail("{}: no picture of at least {} x {} pixels can be read", options.tar, options.img_size,
@@ -250,7 +255,8 @@ std::vector<Figure> bench_loader(const Options& options) {
     const data::WebDataset dataset({.path = options.tar,
                                     .img_size = static_cast<int>(options.img_size),
                                     .subset_size = options.samples,
-                                    .max_image_pixels = data::kMaxImagePixels});
+                                    .max_image_pixels = data::kMaxImagePixels,
+                                    .remote = remote_settings(options.cache_dir)});
     const auto run = [&](int64_t workers, const std::function<void(const at::Tensor&)>& take) {
         data::Loader loader(dataset,
                             {.batch_size = kBatch, .num_workers = static_cast<int>(workers)});
@@ -308,6 +314,7 @@ int bench_data(const Words& words) {
     Options options;
     const std::vector<config::Flag> flags{
         {"tar", "PATH", "tar shards with pictures and captions", &options.tar},
+        cache_flag(options.cache_dir),
         {"clip", "DIR", "CLIP's tokenizer", &options.clip},
         {"t5", "DIR", "T5's tokenizer", &options.t5},
         {"repeats", "N", "of each stage; the median is shown (default 5)", &options.repeats},

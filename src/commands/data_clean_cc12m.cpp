@@ -11,21 +11,23 @@ namespace flux::commands {
 namespace {
 
 struct Options {
-    std::string input, output, filter = "configs/cc12m_problematic_indices.txt";
+    std::string input, output, cache_dir, filter = "configs/cc12m_problematic_indices.txt";
     int64_t size = 256, subset = 1'099'776, workers = 16, batch = 1000;
 };
 
 std::vector<config::Flag> flags_of(Options& options) {
-    return {{"input_dir", "DIR", "the tar shards of CC12M", &options.input},
-            {"output_dir", "DIR", "where the Arrow files go", &options.output},
-            {"filter_file", "FILE",
-             "numbers of rows to leave out (default configs/cc12m_problematic_indices.txt)",
-             &options.filter},
-            {"output_size", "N", "side of the pictures in pixels (default 256)", &options.size},
-            {"subset_size", "N", "pictures to keep (default 1099776)", &options.subset},
-            {"num_workers", "N", "threads; the result is the same (default 16)", &options.workers},
-            {"batch_size", "N", "accepted as in the reference; the result is the same",
-             &options.batch}};
+    return {
+        {"input_dir", "DIR", "the tar shards of CC12M: folder, file, pattern, list or address",
+         &options.input},
+        {"output_dir", "DIR", "where the Arrow files go", &options.output},
+        {"filter_file", "FILE",
+         "numbers of rows to leave out (default configs/cc12m_problematic_indices.txt)",
+         &options.filter},
+        {"output_size", "N", "side of the pictures in pixels (default 256)", &options.size},
+        {"subset_size", "N", "pictures to keep (default 1099776)", &options.subset},
+        {"num_workers", "N", "threads; the result is the same (default 16)", &options.workers},
+        {"batch_size", "N", "accepted as in the reference; the result is the same", &options.batch},
+        cache_flag(options.cache_dir)};
 }
 
 void check(const Options& options) {
@@ -58,7 +60,8 @@ int data_clean_cc12m(const Words& words) {
                                  .left_out = data::read_row_numbers(options.filter),
                                  .output_size = static_cast<int>(options.size),
                                  .subset_size = options.subset,
-                                 .num_workers = static_cast<int>(options.workers)},
+                                 .num_workers = static_cast<int>(options.workers),
+                                 .remote = remote_settings(options.cache_dir)},
                                 options.output);
     log::info("{} pictures in {}", rows, options.output);
     return 0;

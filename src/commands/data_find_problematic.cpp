@@ -14,16 +14,17 @@
 namespace flux::commands {
 
 int data_find_problematic(const Words& words) {
-    std::string input, output = "problematic_indices.txt";
+    std::string input, cache_dir, output = "problematic_indices.txt";
     int64_t workers = 16, batch_size = 1000;
     const std::vector<config::Flag> flags{
-        {"input_dir", "DIR", "the tar shards: folder, file, pattern or list", &input},
+        {"input_dir", "DIR", "the tar shards: folder, file, pattern, list or address", &input},
         {"output_file", "FILE",
          "where the row numbers go, for clean-cc12m --filter_file (default "
          "problematic_indices.txt)",
          &output},
         {"num_workers", "N", "threads (default 16)", &workers},
-        {"batch_size", "N", "accepted as in the reference; the result is the same", &batch_size}};
+        {"batch_size", "N", "accepted as in the reference; the result is the same", &batch_size},
+        cache_flag(cache_dir)};
     const config::CommandLine command_line = config::parse_command_line(words, flags);
     if (command_line.help) {
         fmt::print("Usage: flux_train data find-problematic --input_dir DIR\n\n{}",
@@ -40,7 +41,7 @@ int data_find_problematic(const Words& words) {
         fail("{}: exists already: remove it, or choose another with --output_file", output);
     }
     const std::vector<data::ProblematicRow> rows =
-        data::find_problematic(input, static_cast<int>(workers));
+        data::find_problematic(input, static_cast<int>(workers), remote_settings(cache_dir));
     std::string text;
     for (const data::ProblematicRow& row : rows) {
         log::warning("row {}: {}", row.index, row.reason);

@@ -13,11 +13,12 @@ namespace flux::commands {
 
 int data_inspect(const Words& words) {
     constexpr size_t kThumbnails = 64;
-    std::string sheet;
+    std::string sheet, cache_dir;
     int64_t workers = 8;
     const std::vector<config::Flag> flags{
         {"contact-sheet", "FILE.png", "also draws the first 64 pictures", &sheet},
-        {"num-workers", "N", "threads (default 8)", &workers}};
+        {"num-workers", "N", "threads (default 8)", &workers},
+        cache_flag(cache_dir)};
     const config::CommandLine command_line = config::parse_command_line(words, flags, 1);
     if (command_line.help) {
         fmt::print("Usage: flux_train data inspect PATH\n\n{}", config::flags_help(flags));
@@ -27,15 +28,14 @@ int data_inspect(const Words& words) {
     if (command_line.words.empty() || workers < 1 || workers > 1024) {
         fail_config(
             "command line: data inspect: give tar shards, a save_to_disk folder, Parquet files or "
-            "a "
-            "folder of pictures; "
-            "--num-workers must be 1 .. 1024");
+            "a folder of pictures; --num-workers must be 1 .. 1024");
     }
     if (!sheet.empty() && std::filesystem::exists(sheet)) {
         fail("{}: exists already: remove it, or choose another with --contact-sheet", sheet);
     }
-    const data::Inspection inspection = data::inspect(
-        command_line.words.front(), static_cast<int>(workers), sheet.empty() ? 0 : kThumbnails);
+    const data::Inspection inspection =
+        data::inspect(command_line.words.front(), static_cast<int>(workers),
+                      sheet.empty() ? 0 : kThumbnails, remote_settings(cache_dir));
     fmt::print("{}", data::inspection_text(inspection));
     if (!sheet.empty() && inspection.thumbnails.empty()) {
         fail("{}: not written: no picture can be read", sheet);

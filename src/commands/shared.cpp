@@ -1,9 +1,11 @@
 #include "commands/shared.h"
 
+#include <limits>
 #include <map>
 #include <optional>
 
 #include "flux/base/error.h"
+#include "flux/base/file.h"
 #include "flux/base/log.h"
 #include "flux/checkpoint/folder.h"
 
@@ -14,8 +16,8 @@ namespace {
 /// (earlier-N/) lie deeper.
 std::optional<std::filesystem::path> newest_of_run(const std::filesystem::path& run) {
     std::map<int64_t, std::filesystem::path> found;
-    for (const auto& entry : std::filesystem::directory_iterator(run)) {
-        found.merge(checkpoint::committed(entry.path()));
+    for (const std::filesystem::path& entry : list_folder(run)) {
+        found.merge(checkpoint::committed(entry));
     }
     return found.empty() ? std::nullopt : std::optional(found.rbegin()->second);
 }
@@ -26,6 +28,23 @@ void show_notices(const config::LoadedConfig& loaded) {
     for (const std::string& notice : loaded.notices) {
         log::warning("{}", notice);
     }
+}
+
+config::Flag cache_flag(std::string& cache_dir) {
+    return {"cache_dir", "DIR",
+            "keeps shards fetched over the network (default FLUX_CACHE_DIR, else "
+            "~/.cache/flux_train)",
+            &cache_dir};
+}
+
+data::RemoteSettings remote_settings(const std::string& cache_dir) {
+    data::RemoteSettings settings = data::remote_settings_from_environment();
+    if (!cache_dir.empty()) {
+        settings.cache_dir = cache_dir;
+    }
+    settings.cache_option = "--cache_dir";
+    settings.cache_bytes = std::numeric_limits<uint64_t>::max();
+    return settings;
 }
 
 void refuse_configuration(const config::CommandLine& command_line, std::string_view command) {

@@ -7,7 +7,9 @@
 #include <string_view>
 
 #include "flux/commands/commands.h"
+#include "flux/config/command_line.h"
 #include "flux/config/load_config.h"
+#include "flux/data/object_store.h"
 
 namespace flux::commands {
 
@@ -20,6 +22,13 @@ void show_notices(const config::LoadedConfig& loaded);
 /// For commands that read no configuration. Throws ConfigError naming the first word that is meant
 /// for one: --section.key or --print-config.
 void refuse_configuration(const config::CommandLine& command_line, std::string_view command);
+
+/// --cache_dir of tools that read tar shards, which may lie on the network.
+config::Flag cache_flag(std::string& cache_dir);
+
+/// For shards from the network; `cache_dir`: the value of that option. A tool fetches what it was
+/// asked for, without a limit of its own.
+data::RemoteSettings remote_settings(const std::string& cache_dir);
 
 /// The checkpoint that a path means: a step-N folder, the newest in a folder of them, or the newest
 /// in any folder of a run's folder (checkpoint.folder is an option). Throws Error naming what was

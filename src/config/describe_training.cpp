@@ -150,8 +150,9 @@ void describe_dataloader(std::vector<Option>& table) {
           {.help = "Keep the readers between epochs",
            .status = no_meaning("the reader threads always live as long as the run")});
     s.row(&Dataloader::cache_dir, "cache_dir",
-          {.help = "Folder that keeps shards fetched over the network; empty: cache in "
-                   "job.dump_folder"});
+          {.help = "Folder that keeps shards fetched over the network; empty: one for all runs "
+                   "(FLUX_CACHE_DIR of the environment, else flux_train in XDG_CACHE_HOME or "
+                   "~/.cache), with training.shuffle = shards cache in job.dump_folder"});
     s.row(&Dataloader::cache_size_gb, "cache_size_gb",
           {.help = "Most that this folder may hold; with training.shuffle = shards the shards "
                    "that are needed latest make room",

@@ -53,13 +53,15 @@ std::vector<std::string> choices_of(std::string_view inside, std::string_view it
 }  // namespace
 
 std::vector<std::string> split_list(std::string_view list) {
-    if (list.starts_with("pipe:")) {
-        return {std::string(list)};
-    }
     std::vector<std::string> items;
     std::string item;
     int depth = 0;
-    for (const char c : list) {
+    for (size_t at = 0; at < list.size(); ++at) {
+        if (item.empty() && list.substr(at).starts_with("pipe:")) {
+            item = list.substr(at);
+            break;
+        }
+        const char c = list[at];
         depth += c == '{' ? 1 : c == '}' && depth > 0 ? -1 : 0;
         if (c != ',' || depth > 0) {
             item += c;

@@ -7,7 +7,8 @@
 
 namespace flux::data {
 
-/// The items between commas, commas inside braces aside. A pipe: command is one item.
+/// The items between commas, commas inside braces aside. A pipe: command has all of the rest, with
+/// its commas.
 std::vector<std::string> split_list(std::string_view list);
 
 /// Every text that an item with braces stands for, the last brace counting fastest: {0008..0011}

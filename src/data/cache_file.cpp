@@ -5,12 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <sstream>
 #include <utility>
 
+#include "data/cache_space.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 
@@ -71,28 +71,13 @@ Origin read_origin(const fs::path& path) {
     return origin;
 }
 
-/// Bytes of all files below a folder.
-uint64_t folder_bytes(const fs::path& folder) {
-    uint64_t total = 0;
-    std::error_code error;
-    for (const auto& entry : fs::recursive_directory_iterator(folder, error)) {
-        std::error_code gone;  // another process may rename files meanwhile
-        const uint64_t size = entry.is_regular_file(gone) ? entry.file_size(gone) : 0;
-        total += gone ? 0 : size;
-    }
-    return total;
-}
-
 }  // namespace
 
-CacheFile::CacheFile(fs::path path, fs::path folder, uint64_t most_bytes,
-                     std::function<bool()> evict)
+CacheFile::CacheFile(fs::path path, const RemoteSettings& settings)
     : path_(std::move(path)),
       part_(path_.string() + ".part"),
       origin_(path_.string() + ".from"),
-      folder_(std::move(folder)),
-      most_bytes_(most_bytes),
-      evict_(std::move(evict)) {
+      settings_(settings) {
     fs::create_directories(path_.parent_path());
     if (take_finished()) {
         return;
@@ -105,6 +90,9 @@ CacheFile::CacheFile(fs::path path, fs::path folder, uint64_t most_bytes,
     }
     size_ = static_cast<uint64_t>(::lseek(descriptor_, 0, SEEK_END));
     validator_ = read_origin(origin_).validator;
+    if (validator_.empty() && size_ > 0) {
+        restart({});
+    }
 }
 
 CacheFile::~CacheFile() {
@@ -131,33 +119,14 @@ void CacheFile::restart(const std::string& validator) {
     if (::ftruncate(descriptor_, 0) != 0 || ::lseek(descriptor_, 0, SEEK_SET) != 0) {
         fail_errno(part_, "cannot be emptied");
     }
+    CacheSpace::of(settings_.cache_dir).give_back(size_);
     size_ = 0;
     validator_ = validator;
     write_origin(0);
 }
 
-/// Others fill the folder too, so that it is measured time and again.
-void CacheFile::make_room(uint64_t bytes) {
-    constexpr uint64_t kMeasureEvery = uint64_t{16} << 20;
-    if (bytes > room_) {
-        uint64_t held = folder_bytes(folder_);
-        while (held > most_bytes_ || bytes > most_bytes_ - held) {
-            if (evict_ && evict_()) {
-                held = folder_bytes(folder_);
-                continue;
-            }
-            fail(
-                "{}: remote shards would take more than {} bytes: allow more with "
-                "dataloader.cache_size_gb, name fewer shards, or put them on a local disk",
-                folder_.string(), most_bytes_);
-        }
-        room_ = std::min(most_bytes_ - held, std::max(kMeasureEvery, bytes));
-    }
-    room_ -= bytes;
-}
-
 void CacheFile::append(std::span<const char> bytes) {
-    make_room(bytes.size());
+    CacheSpace::of(settings_.cache_dir).take(bytes.size(), settings_);
     while (!bytes.empty()) {
         const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
         if (written < 0 && errno != EINTR) {
@@ -199,15 +168,16 @@ CacheLease::~CacheLease() {
     }
 }
 
-bool evict_cached(const fs::path& path) {
+uint64_t evict_cached(const fs::path& path) {
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) {
-        return false;
+        return 0;
     }
+    struct stat info {};
     const bool free = ::flock(descriptor, LOCK_EX | LOCK_NB) == 0 && is_named(descriptor, path) &&
-                      ::unlink(path.c_str()) == 0;
+                      ::fstat(descriptor, &info) == 0 && ::unlink(path.c_str()) == 0;
     ::close(descriptor);
-    return free;
+    return free ? static_cast<uint64_t>(info.st_size) : 0;
 }
 
 }  // namespace flux::data

@@ -4,18 +4,19 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <span>
 #include <string>
+
+#include "flux/data/object_store.h"
 
 namespace flux::data {
 
 class CacheFile {
 public:
-    /// Waits for other processes that fetch the same file. `path` lies in `folder`, which may hold
-    /// `most_bytes` in all; when it is full, `evict` removes something of it, or says false.
-    CacheFile(std::filesystem::path path, std::filesystem::path folder, uint64_t most_bytes,
-              std::function<bool()> evict = {});
+    /// Waits for other processes that fetch the same file. `path` lies in settings.cache_dir. What
+    /// an earlier start left without a validator is dropped: nothing could show that the rest is of
+    /// the same version. `settings` must outlive it.
+    CacheFile(std::filesystem::path path, const RemoteSettings& settings);
     ~CacheFile();
     CacheFile(const CacheFile&) = delete;
     CacheFile& operator=(const CacheFile&) = delete;
@@ -34,13 +35,10 @@ public:
 
 private:
     bool take_finished();
-    void make_room(uint64_t bytes);
     void write_origin(uint64_t whole_size) const;
 
-    std::filesystem::path path_, part_, origin_, folder_;
-    uint64_t most_bytes_;
-    std::function<bool()> evict_;
-    uint64_t room_ = 0;  // what may come before the folder is measured again
+    std::filesystem::path path_, part_, origin_;
+    const RemoteSettings& settings_;
     int descriptor_ = -1;
     uint64_t size_ = 0;
     std::string validator_;
@@ -61,7 +59,8 @@ private:
     int descriptor_ = -1;
 };
 
-/// Takes a finished file out of the cache; false: it is not there, or somebody holds it.
-bool evict_cached(const std::filesystem::path& path);
+/// Takes a finished file out of the cache and returns its bytes; 0: it is not there, or somebody
+/// holds it.
+uint64_t evict_cached(const std::filesystem::path& path);
 
 }  // namespace flux::data

@@ -23,22 +23,22 @@ namespace {
 constexpr std::string_view kRemedy =
     "list the row in the filter file (`flux_train data find-problematic` finds such rows)";
 
-/// Indexes a folder's shards in name order, some at a time, until visit() returns false: an index
-/// of all of CC12M would take gigabytes.
-void each_shard(const std::string& input_dir, ShardCache& cache, int threads,
-                const std::function<bool(IndexedShard&)>& visit) {
-    const std::vector<std::filesystem::path> paths = find_shards(input_dir);
+/// Fetches and indexes a folder's shards in name order, some at a time, until visit() returns
+/// false: an index of all of CC12M would take gigabytes.
+void each_shard(const std::string& input_dir, const RemoteSettings& remote, ShardCache& cache,
+                int threads, const std::function<bool(IndexedShard&, const std::string&)>& visit) {
+    const std::vector<std::string> names = name_shards(input_dir, remote);
     const size_t chunk = 4 * static_cast<size_t>(std::max(threads, 1));
-    Progress progress({.label = "index", .unit = "shards", .total = std::ssize(paths)});
-    for (size_t first = 0; first < paths.size(); first += chunk) {
-        const std::span<const std::filesystem::path> part(paths.data() + first,
-                                                          std::min(chunk, paths.size() - first));
-        std::vector<IndexedShard> indexed = index_shards(part, cache, threads);
-        for (IndexedShard& shard : indexed) {
-            if (!shard.error.empty()) {  // row numbers would shift without it
-                fail("{}; repair or remove the shard", shard.error);
+    Progress progress({.label = "index", .unit = "shards", .total = std::ssize(names)});
+    for (size_t first = 0; first < names.size(); first += chunk) {
+        const auto part = std::span(names).subspan(first, std::min(chunk, names.size() - first));
+        std::vector<IndexedShard> indexed =
+            index_shards(bring_shards(part, remote), cache, threads);
+        for (size_t i = 0; i < indexed.size(); ++i) {
+            if (!indexed[i].error.empty()) {  // row numbers would shift without it
+                fail("{}; repair or remove the shard", indexed[i].error);
             }
-            if (!visit(shard)) {
+            if (!visit(indexed[i], part[i])) {
                 return;
             }
         }
@@ -96,13 +96,15 @@ CleanCc12m::CleanCc12m(const CleanSettings& settings) : settings_(settings), cac
                     settings_.output_size, settings_.subset_size, settings_.num_workers);
     }
     std::sort(settings_.left_out.begin(), settings_.left_out.end());
-    each_shard(settings_.input_dir, cache_, settings_.num_workers, [&](IndexedShard& shard) {
-        shards_.push_back(std::move(*shard.shard));
-        for (const IndexedSample& sample : shard.index.samples) {
-            choose(sample, shards_.size() - 1);
-        }
-        return size() < settings_.subset_size;
-    });
+    each_shard(settings_.input_dir, settings_.remote, cache_, settings_.num_workers,
+               [&](IndexedShard& shard, const std::string& name) {
+                   shards_.push_back(std::move(*shard.shard));
+                   names_.push_back(name);
+                   for (const IndexedSample& sample : shard.index.samples) {
+                       choose(sample, shards_.size() - 1);
+                   }
+                   return size() < settings_.subset_size;
+               });
     if (size() < settings_.subset_size) {
         fail("{}: {} of {} rows remain, fewer than --subset_size {}", settings_.input_dir, size(),
              seen_, settings_.subset_size);
@@ -126,8 +128,7 @@ void CleanCc12m::choose(const IndexedSample& sample, size_t shard) {
 }
 
 std::string CleanCc12m::describe(const Row& row) const {
-    return fmt::format("{}: {} (row {})", shards_[row.shard].path().string(), row.sample.key,
-                       row.index);
+    return fmt::format("{}: {} (row {})", names_[row.shard], row.sample.key, row.index);
 }
 
 CleanRow CleanCc12m::read(int64_t row_number) const {
@@ -135,7 +136,7 @@ CleanRow CleanCc12m::read(int64_t row_number) const {
     try {
         CleanRow clean;
         clean.key = row.sample.key;
-        clean.url = shards_[row.shard].path().string();
+        clean.url = names_[row.shard];
         {
             const auto reader = cache_.open(shards_[row.shard]);
             clean.jpg = read_picture(row.sample, *reader);
@@ -174,11 +175,12 @@ std::vector<int64_t> read_row_numbers(const std::filesystem::path& path) {
     return numbers;
 }
 
-std::vector<ProblematicRow> find_problematic(const std::string& input_dir, int num_workers) {
+std::vector<ProblematicRow> find_problematic(const std::string& input_dir, int num_workers,
+                                             const RemoteSettings& remote) {
     ShardCache cache{ShardLimits{}};
     std::vector<ProblematicRow> found;
     int64_t first_row = 0;
-    each_shard(input_dir, cache, num_workers, [&](IndexedShard& shard) {
+    const auto look_through = [&](IndexedShard& shard, const std::string& name) {
         const std::vector<IndexedSample>& samples = shard.index.samples;
         std::vector<std::string> problems(samples.size());
         const auto reader = cache.open(*shard.shard);
@@ -193,13 +195,13 @@ std::vector<ProblematicRow> find_problematic(const std::string& input_dir, int n
         for (size_t i = 0; i < problems.size(); ++i) {
             if (!problems[i].empty()) {
                 found.push_back({first_row + static_cast<int64_t>(i),
-                                 fmt::format("{}: {}: {}", shard.shard->path().string(),
-                                             samples[i].key, problems[i])});
+                                 fmt::format("{}: {}: {}", name, samples[i].key, problems[i])});
             }
         }
         first_row += std::ssize(samples);
         return true;
-    });
+    };
+    each_shard(input_dir, remote, cache, num_workers, look_through);
     return found;
 }
 

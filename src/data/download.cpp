@@ -1,6 +1,5 @@
 #include "data/download.h"
 
-#include "data/http_client.h"
 #include "data/retries.h"
 #include "flux/base/error.h"
 
@@ -24,10 +23,11 @@ std::string remedy_for(int status) {
     }
 }
 
-/// Takes the body of one reply into the file.
+/// Takes the body of one reply into the file. `total`: of the resource that the file begins, as far
+/// as it is known.
 class BodyWriter {
 public:
-    explicit BodyWriter(CacheFile& file) : file_(file) {}
+    BodyWriter(CacheFile& file, std::optional<uint64_t>& total) : file_(file), total_(total) {}
 
     void take(const HttpReply& reply, std::span<const char> bytes) {
         if (!begun_) {
@@ -43,50 +43,42 @@ public:
 
 private:
     bool begin(const HttpReply& reply) {
-        if (reply.status == 200) {
+        if (reply.status == 200 || (reply.start == 0 && file_.size() == 0)) {
             file_.restart(reply.validator);
+            total_ = reply.total;
             return true;
         }
-        if (reply.start == 0 && file_.size() == 0) {
-            file_.restart(reply.validator);
-            return true;
-        }
-        if (reply.start == file_.size() && reply.validator == file_.validator()) {
+        const bool same_size = !total_ || !reply.total || *total_ == *reply.total;
+        if (reply.start == file_.size() && reply.validator == file_.validator() && same_size) {
             return true;
         }
         file_.restart({});
+        total_.reset();
         return false;
     }
 
     CacheFile& file_;
+    std::optional<uint64_t>& total_;
     bool begun_ = false;
     bool fits_ = true;
 };
 
-/// Why the file is not whole yet; empty: it is.
-std::string what_is_missing(const HttpReply& reply, const BodyWriter& body, CacheFile& file) {
+}  // namespace
+
+std::string what_is_missing(const HttpReply& reply, uint64_t size) {
     if (!reply.has_body()) {
         return reply.status == 0 ? reply.failure : fmt::format("HTTP status {}", reply.status);
-    }
-    if (!body.fits()) {
-        return "the file has changed on the server";
     }
     if (!reply.failure.empty()) {
         return reply.failure;
     }
     if (!reply.total) {
-        return reply.chunked ? "" : "the server tells no size, so that nothing shows a cut file";
+        return reply.marks_end && reply.status == 200
+                   ? ""
+                   : "the server tells no size, so that nothing shows a cut file";
     }
-    if (file.size() > *reply.total) {
-        file.restart({});
-        return "more bytes have come than the file has";
-    }
-    return file.size() == *reply.total
-               ? ""
-               : fmt::format("{} of {} bytes have come", file.size(), *reply.total);
+    return size == *reply.total ? "" : fmt::format("{} of {} bytes have come", size, *reply.total);
 }
-
-}  // namespace
 
 void download(const std::string& url, CacheFile& file, const RemoteSettings& settings) {
     const HttpSettings http{.token = settings.token,
@@ -94,21 +86,26 @@ void download(const std::string& url, CacheFile& file, const RemoteSettings& set
                             .stall_timeout_s = settings.stall_timeout_s,
                             .stop = settings.stop};
     Retries retries(url, file, settings);
+    std::optional<uint64_t> total;
     for (;;) {
         retries.begin();
-        BodyWriter body(file);
+        BodyWriter body(file, total);
         const HttpReply reply = http_get(
             url, file.size(), file.validator(), http,
             [&](const HttpReply& head, std::span<const char> bytes) { body.take(head, bytes); });
-        const std::string problem = what_is_missing(reply, body, file);
+        if (reply.has_body()) {
+            body.take(reply, {});  // an empty body replaces what was there, too
+        }
+        const std::string problem = body.fits() ? what_is_missing(reply, file.size())
+                                                : "the file has changed on the server";
         if (problem.empty()) {
             return file.commit();
         }
         if (!reply.has_body() && !may_get_better(reply.status)) {
             fail("{}: {}{}", url, problem, remedy_for(reply.status));
         }
-        if (reply.status == 416) {  // the file here is no beginning of that on the server
-            file.restart({});
+        if (reply.status == 416 || (reply.total && file.size() > *reply.total)) {
+            file.restart({});  // it is no beginning of the one on the server
         }
         retries.after_failure(problem, reply.retry_after_s);
     }

@@ -100,6 +100,9 @@ public:
         if (code != CURLE_OK) {
             reply_.failure = error_[0] != '\0' ? error_ : curl_easy_strerror(code);
         }
+        long version = CURL_HTTP_VERSION_NONE;
+        curl_easy_getinfo(curl, CURLINFO_HTTP_VERSION, &version);
+        reply_.marks_end = reply_.marks_end || version >= CURL_HTTP_VERSION_2_0;
         char* target = nullptr;
         curl_easy_getinfo(curl, CURLINFO_REDIRECT_URL, &target);
         return target == nullptr ? std::string() : std::string(target);
@@ -156,7 +159,7 @@ private:
             reply_.start = number(value.substr(6, dash - 6)).value_or(~uint64_t{0});
             reply_.total = slash < value.size() ? number(value.substr(slash + 1)) : std::nullopt;
         } else if (name == "transfer-encoding") {
-            reply_.chunked = value.find("chunked") != std::string_view::npos;
+            reply_.marks_end = value.find("chunked") != std::string_view::npos;
         } else if (name == "etag" && !value.starts_with("W/")) {
             reply_.validator = value;
         } else if (name == "last-modified" && reply_.validator.empty()) {

@@ -23,7 +23,7 @@ struct HttpReply {
     int status = 0;                   // of the last redirect's target; 0: no reply at all
     uint64_t start = 0;               // where in the resource the body begins
     std::optional<uint64_t> total{};  // size of the whole resource, if told
-    bool chunked = false;             // the body marks its end itself
+    bool marks_end = false;           // the body tells where it ends: chunks, frames
     std::string validator{};          // strong ETag, else Last-Modified
     double retry_after_s = 0;
     std::string failure{};  // why the body did not come whole; empty: it did

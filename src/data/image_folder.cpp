@@ -47,21 +47,19 @@ private:
         if (!entered_.insert(fs::canonical(folder, error)).second) {
             return;
         }
-        for (const auto& entry : fs::directory_iterator(folder, error)) {
-            const std::string name = entry.path().filename().string();
+        // In name order: of several links to one folder the same one counts on every machine.
+        for (const fs::path& entry : list_folder(folder)) {
+            const std::string name = entry.filename().string();
             std::error_code broken_link;
             if (name.starts_with('.')) {
                 continue;
             }
-            if (entry.is_directory(broken_link)) {
-                visit(entry.path(), prefix + name + "/");
-            } else if (entry.is_regular_file(broken_link) &&
-                       lower_extension(entry.path()) != ".txt") {
+            if (fs::is_directory(entry, broken_link)) {
+                visit(entry, prefix + name + "/");
+            } else if (fs::is_regular_file(entry, broken_link) &&
+                       lower_extension(entry) != ".txt") {
                 files.push_back(prefix + name);
             }
-        }
-        if (error) {
-            fail("{}: the folder cannot be read: {}", folder.string(), error.message());
         }
     }
 
@@ -206,7 +204,11 @@ fs::path ImageFolder::path_of(int64_t row) const {
 
 std::string ImageFolder::read_caption(int64_t row) const {
     const fs::path file = path_of(row).replace_extension(".txt");
-    if (!fs::exists(file)) {
+    std::error_code problem;
+    if (!fs::exists(file, problem)) {
+        if (problem) {
+            fail("{}: {}", file.filename().string(), problem.message());
+        }
         fail("has no caption: there is no {} beside it", file.filename().string());
     }
     std::string text = read_file(file, kMaxTextBytes);

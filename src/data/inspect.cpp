@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "data/brace_expand.h"
 #include "data/inspect_finding.h"
 #include "data/path_list.h"
 #include "data/shard_names.h"
 #include "flux/base/error.h"
+#include "flux/base/file.h"
 #include "flux/data/image_decode.h"
 #include "flux/data/image_transform.h"
 #include "flux/data/object_store.h"
@@ -51,19 +53,27 @@ bool is_table_name(const fs::path& path) {
 }
 
 bool has_table(const fs::path& folder) {
-    const auto is_saved = [](const fs::path& path) { return fs::exists(path / "state.json"); };
-    if (is_saved(folder)) {
-        return true;
-    }
-    return std::any_of(fs::directory_iterator(folder), {}, [&](const auto& entry) {
-        return is_table_name(entry.path()) || (entry.is_directory() && is_saved(entry.path()));
-    });
+    const auto is_saved = [](const fs::path& path) {
+        return is_existing_path(path / "state.json");
+    };
+    const std::vector<fs::path> entries = list_folder(folder);
+    return is_saved(folder) || std::any_of(entries.begin(), entries.end(), [&](const auto& entry) {
+               std::error_code broken_link;
+               return is_table_name(entry) ||
+                      (fs::is_directory(entry, broken_link) && is_saved(entry));
+           });
 }
 
 bool has_shards(const fs::path& folder) {
-    return std::any_of(fs::directory_iterator(folder), {}, [](const auto& entry) {
-        return is_shard_name(entry.path().filename().string());
-    });
+    const std::vector<fs::path> entries = list_folder(folder);
+    return std::any_of(entries.begin(), entries.end(),
+                       [](const auto& entry) { return is_shard_name(entry.filename().string()); });
+}
+
+/// One of the items, or all.
+bool names_remote(const std::string& path) {
+    const std::vector<std::string> items = split_list(path);
+    return std::any_of(items.begin(), items.end(), is_remote);
 }
 
 }  // namespace
@@ -108,9 +118,10 @@ void add_finding(Finding& finding, Inspection& result) {
     }
 }
 
-Inspection inspect(const std::string& path, int threads, size_t thumbnails) {
-    if (is_remote(path)) {
-        return inspect_tar(path, threads, thumbnails);
+Inspection inspect(const std::string& path, int threads, size_t thumbnails,
+                   const RemoteSettings& remote) {
+    if (names_remote(path)) {
+        return inspect_tar(path, threads, thumbnails, remote);
     }
     const fs::path first = expand_path_list(path,
                                             "give tar shards, a save_to_disk folder, Parquet files "
@@ -122,7 +133,7 @@ Inspection inspect(const std::string& path, int threads, size_t thumbnails) {
     if (fs::is_directory(first) && !has_shards(first)) {
         return inspect_image_folder(path, threads, thumbnails);
     }
-    return inspect_tar(path, threads, thumbnails);
+    return inspect_tar(path, threads, thumbnails, remote);
 }
 
 std::string inspection_text(const Inspection& inspection) {

@@ -24,7 +24,8 @@ void look_at_picture(std::span<const uint8_t> file, bool with_thumbnail, Finding
 void add_finding(Finding& finding, Inspection& result);
 
 /// The parts for each kind; see inspect().
-Inspection inspect_tar(const std::string& path, int threads, size_t thumbnails);
+Inspection inspect_tar(const std::string& path, int threads, size_t thumbnails,
+                       const RemoteSettings& remote);
 Inspection inspect_image_folder(const std::string& path, int threads, size_t thumbnails);
 Inspection inspect_table(const std::string& path, int threads, size_t thumbnails);
 

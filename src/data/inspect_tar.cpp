@@ -34,10 +34,11 @@ Finding look_at(const IndexedSample& sample, const ShardReader& reader, bool wit
 
 }  // namespace
 
-Inspection inspect_tar(const std::string& path, int threads, size_t thumbnails) {
+Inspection inspect_tar(const std::string& path, int threads, size_t thumbnails,
+                       const RemoteSettings& remote) {
     Inspection result{.kind = "tar shards"};
     ShardCache cache{ShardLimits{}};
-    for (const std::filesystem::path& file : find_shards(path)) {
+    for (const std::filesystem::path& file : find_shards(path, remote)) {
         ++result.files;
         IndexedShard shard = index_shards({&file, 1}, cache, 1).front();
         if (!shard.error.empty()) {

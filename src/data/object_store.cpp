@@ -14,6 +14,7 @@
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/hash.h"
+#include "flux/base/hub_name.h"
 #include "flux/base/log.h"
 #include "flux/base/progress.h"
 
@@ -37,9 +38,10 @@ std::string base_name(std::string_view item) {
 
 void check_cache_dir(const std::string& item, const RemoteSettings& settings) {
     if (settings.cache_dir.empty()) {
-        fail("{}: no folder is set that could keep shards from the network", item);
+        fail("{}: no folder is set that could keep shards from the network: choose one with {}",
+             item, settings.cache_option);
     }
-    make_writable_folder(settings.cache_dir, "choose another with dataloader.cache_dir");
+    make_writable_folder(settings.cache_dir, "choose another with " + settings.cache_option);
 }
 
 /// The URLs of a repository's tar shards in name order. The list is kept like a shard: later starts
@@ -47,6 +49,9 @@ void check_cache_dir(const std::string& item, const RemoteSettings& settings) {
 std::vector<std::string> shards_of_repository(const std::string& item,
                                               const RemoteSettings& settings) {
     const std::string name = item.substr(kRepository.size());
+    if (!is_hub_name(name)) {
+        fail_config("{}: no name of a repository: must be hf://owner/name", item);
+    }
     const std::string list_url = fmt::format("{}/api/datasets/{}", settings.endpoint, name);
     std::vector<std::string> urls;
     try {
@@ -74,10 +79,22 @@ std::string environment(const char* name) {
     return value == nullptr ? std::string() : std::string(value);
 }
 
+fs::path default_cache_dir() {
+    if (const std::string folder = environment("FLUX_CACHE_DIR"); !folder.empty()) {
+        return folder;
+    }
+    if (const fs::path caches = environment("XDG_CACHE_HOME"); caches.is_absolute()) {
+        return caches / "flux_train";
+    }
+    const fs::path home = environment("HOME");
+    return home.empty() ? home : home / ".cache" / "flux_train";
+}
+
 }  // namespace
 
 RemoteSettings remote_settings_from_environment() {
     RemoteSettings settings;
+    settings.cache_dir = default_cache_dir();
     settings.token = environment("HF_TOKEN");
     if (std::string endpoint = environment("HF_ENDPOINT"); !endpoint.empty()) {
         while (endpoint.ends_with('/')) {
@@ -125,7 +142,7 @@ fs::path cached_path(const std::string& item, const RemoteSettings& settings) {
 fs::path fetch_shard(const std::string& item, const RemoteSettings& settings) {
     check_cache_dir(item, settings);
     fs::path path = cached_path(item, settings);
-    CacheFile file(path, settings.cache_dir, settings.cache_bytes, settings.make_room);
+    CacheFile file(path, settings);
     if (!file.finished()) {
         if (item.starts_with(kPipe)) {
             spool(item.substr(kPipe.size()), file, settings);

@@ -30,7 +30,7 @@ std::vector<fs::path> glob_paths(const std::string& pattern) {
 }
 
 std::vector<fs::path> expand_item(const std::string& item, std::string_view remedy) {
-    if (fs::exists(item)) {
+    if (is_existing_path(item)) {
         return {item};
     }
     if (item.find_first_of("*?[") == std::string::npos) {
@@ -41,13 +41,23 @@ std::vector<fs::path> expand_item(const std::string& item, std::string_view reme
 
 }  // namespace
 
+bool is_existing_path(const std::string& item) {
+    std::error_code problem;
+    const bool there = fs::exists(item, problem);
+    if (problem && problem != std::errc::filename_too_long) {
+        fail_config("{}: cannot be looked at: {}; allow it to this user, or choose another path",
+                    item, problem.message());
+    }
+    return there;
+}
+
 std::vector<fs::path> expand_path_list(const std::string& path, std::string_view remedy) {
     std::vector<fs::path> found;
-    if (fs::exists(path)) {
+    if (is_existing_path(path)) {
         found.emplace_back(path);
     } else {
         for (const std::string& item : split_list(path)) {
-            const auto names = fs::exists(item) ? std::vector{item} : expand_braces(item);
+            const auto names = is_existing_path(item) ? std::vector{item} : expand_braces(item);
             for (const std::string& name : names) {
                 const auto more = expand_item(name, remedy);
                 found.insert(found.end(), more.begin(), more.end());

@@ -9,6 +9,10 @@
 
 namespace flux::data {
 
+/// Whether an item is the path of something that exists. One too long for a path is none. Throws
+/// ConfigError naming it where that cannot be told, as behind a folder that may not be entered.
+bool is_existing_path(const std::string& item);
+
 /// The existing files and folders that `path` names, those of a pattern in name order, each once. A
 /// path that exists is taken as it is, since a name may hold commas. Throws Error, which ends with
 /// `remedy`, for an item that names nothing.

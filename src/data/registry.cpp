@@ -3,11 +3,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <thread>
 #include <vector>
 
+#include "data/path_list.h"
 #include "flux/base/error.h"
+#include "flux/base/hub_name.h"
 #include "flux/base/log.h"
 #include "flux/base/nearest.h"
 #include "flux/data/encoding_dataset.h"
@@ -97,12 +98,7 @@ void check_buckets(const Entry& entry, const DatasetSettings& settings) {
 }
 
 /// "owner/name", as the reference names repositories, and no folder here.
-bool is_repository(const std::string& path) {
-    const bool plain = path.find_first_of(":*?[{,") == std::string::npos && path[0] != '.';
-    const size_t slash = path.find('/');
-    return plain && slash != std::string::npos && slash > 0 && slash + 1 < path.size() &&
-           path.find('/', slash + 1) == std::string::npos && !std::filesystem::exists(path);
-}
+bool is_repository(const std::string& path) { return is_hub_name(path) && !is_existing_path(path); }
 
 /// A stream of shards is never known as a whole.
 void check_by_shards(const Entry& entry, const DatasetSettings& settings) {

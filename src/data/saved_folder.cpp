@@ -65,9 +65,9 @@ void check_same(const fs::path& folder, const std::string& option, const Facts& 
 
 /// What a kill before the plan was written may leave; anything else is not ours.
 void check_unused(const fs::path& folder, const std::string& option) {
-    for (const auto& entry : fs::directory_iterator(folder)) {
-        const std::string name = entry.path().filename().string();
-        if (name != ".lock" && name != std::string(kPlanFile) + ".tmp" &&
+    for (const fs::path& entry : list_folder(folder)) {
+        const std::string name = entry.filename().string();
+        if (name != ".lock" && unfinished_name(name) != kPlanFile &&
             !name.starts_with(".write_probe.")) {
             fail("{}: holds {}, and no such work was begun there; choose another {}",
                  folder.string(), name, option);
@@ -107,6 +107,7 @@ bool SavedFolder::is_written(int64_t file) const { return fs::exists(path_of(fil
 bool SavedFolder::is_finished() const { return fs::exists(folder_ / "state.json"); }
 
 std::unique_ptr<ArrowWriter> SavedFolder::writer(int64_t file) const {
+    remove_unfinished(path_of(file));
     return std::make_unique<ArrowWriter>(path_of(file), plan_.columns, plan_.compression);
 }
 
@@ -141,6 +142,11 @@ int64_t SavedFolder::finish(int64_t least_rows) const {
     }
     for (const auto& [name, value] : facts_of(plan_)) {
         fingerprint.add(name).add(value);
+    }
+    for (const fs::path& entry : list_folder(folder_)) {  // all is written, and by nobody else now
+        if (!unfinished_name(entry.filename().native()).empty()) {
+            fs::remove(entry);
+        }
     }
     write_saved_index(folder_, plan_.columns, written, fingerprint.value());
     return table.rows();

@@ -8,6 +8,7 @@
 #include "data/path_list.h"
 #include "data/shard_names.h"
 #include "flux/base/error.h"
+#include "flux/base/file.h"
 #include "flux/data/webdataset.h"
 
 namespace flux::data {
@@ -16,21 +17,19 @@ namespace {
 namespace fs = std::filesystem;
 
 std::vector<fs::path> shards_in_folder(const fs::path& folder) {
-    std::vector<fs::path> found;
-    std::error_code error;
-    for (const auto& entry : fs::directory_iterator(folder, error)) {
-        if (is_shard_name(entry.path().filename().string()) && entry.is_regular_file()) {
-            found.push_back(entry.path());
-        }
+    std::error_code problem;
+    std::vector<fs::path> found = list_folder(folder, problem);
+    if (problem) {
+        fail_config("{}: the folder cannot be read: {}", folder.string(), problem.message());
     }
-    if (error) {
-        fail_config("{}: the folder cannot be read: {}", folder.string(), error.message());
-    }
+    std::erase_if(found, [](const fs::path& path) {
+        std::error_code broken_link;
+        return !is_shard_name(path.filename().string()) || !fs::is_regular_file(path, broken_link);
+    });
     if (found.empty()) {
         fail_config("{}: the folder holds no tar shard (*.tar, *.tar.gz, *.tgz or *.tar.zst)",
                     folder.string());
     }
-    std::sort(found.begin(), found.end());
     return found;
 }
 
@@ -53,7 +52,8 @@ void add_local(const std::string& items, std::vector<fs::path>& found) {
 
 std::vector<std::string> name_shards(const std::string& path, const RemoteSettings& remote) {
     std::vector<fs::path> local;
-    const std::vector<std::string> items = fs::exists(path) ? std::vector{path} : split_list(path);
+    const std::vector<std::string> items =
+        !is_remote(path) && is_existing_path(path) ? std::vector{path} : split_list(path);
     std::vector<std::string> named;
     const auto take_local = [&] {
         for (const fs::path& shard : std::exchange(local, {})) {

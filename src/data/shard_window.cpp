@@ -124,8 +124,8 @@ std::unordered_set<size_t> ShardWindow::wanted() const {
     return shards;
 }
 
-/// Takes one shard out of the cache; false: all that are there come soon.
-bool ShardWindow::evict_one() {
+/// Takes one shard out of the cache and returns its bytes; 0: all that are there come soon.
+uint64_t ShardWindow::evict_one() {
     std::vector<size_t> by_next_use;
     {
         const std::lock_guard lock(mutex_);
@@ -141,10 +141,15 @@ bool ShardWindow::evict_one() {
             }
         }
     }
-    return std::any_of(by_next_use.rbegin(), by_next_use.rend(), [&](size_t shard) {
-        return is_remote(names_[shard]) &&
-               evict_cached(cached_path(names_[shard], settings_.remote));
-    });
+    for (auto shard = by_next_use.rbegin(); shard != by_next_use.rend(); ++shard) {
+        const std::string& name = names_[*shard];
+        const uint64_t freed =
+            is_remote(name) ? evict_cached(cached_path(name, settings_.remote)) : 0;
+        if (freed > 0) {
+            return freed;
+        }
+    }
+    return 0;
 }
 
 }  // namespace flux::data

@@ -59,7 +59,7 @@ private:
     std::optional<size_t> next_to_open();
     std::shared_ptr<const OpenShard> open(size_t shard) const;
     std::unordered_set<size_t> wanted() const;
-    bool evict_one();
+    uint64_t evict_one();
 
     const std::vector<std::string>& names_;
     WebDatasetSettings settings_;

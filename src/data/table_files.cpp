@@ -21,7 +21,7 @@ constexpr const char* kRemedy =
     "give the folder that save_to_disk or `flux_train preprocess` wrote, a pattern of such "
     "folders, .arrow files, or .parquet files and folders of them as the data set's path";
 
-bool is_saved(const fs::path& folder) { return fs::exists(folder / "state.json"); }
+bool is_saved(const fs::path& folder) { return is_existing_path(folder / "state.json"); }
 
 nlohmann::json read_json(const fs::path& path) {
     try {
@@ -70,26 +70,13 @@ std::vector<fs::path> files_of_saved(const fs::path& folder) {
     return files;
 }
 
-std::vector<fs::path> list(const fs::path& folder) {
-    std::vector<fs::path> entries;
-    std::error_code error;
-    for (const auto& entry : fs::directory_iterator(folder, error)) {
-        entries.push_back(entry.path());
-    }
-    if (error) {
-        fail("{}: the folder cannot be read: {}", folder.string(), error.message());
-    }
-    std::sort(entries.begin(), entries.end());
-    return entries;
-}
-
 /// Training and test data of one set must not become one.
 void refuse_splits(const fs::path& folder) {
     if (!fs::exists(folder / "dataset_dict.json")) {
         return;
     }
     std::vector<std::string> splits;
-    for (const fs::path& entry : list(folder)) {
+    for (const fs::path& entry : list_folder(folder)) {
         if (fs::is_directory(entry) && is_saved(entry)) {
             splits.push_back(entry.filename().string());
         }
@@ -107,7 +94,7 @@ std::vector<fs::path> files_in(const fs::path& folder) {
     refuse_splits(folder);
     std::vector<fs::path> files;
     bool has_arrow = false;
-    for (const fs::path& entry : list(folder)) {
+    for (const fs::path& entry : list_folder(folder)) {
         if (entry.extension() == ".parquet") {
             files.push_back(entry);
         }

@@ -2,12 +2,11 @@
 // snapshots/.
 #include "encoders/hub_cache.h"
 
-#include <algorithm>
 #include <cstdlib>
-#include <string_view>
 
 #include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "flux/base/hub_name.h"
 #include "flux/encoders/model_files.h"
 
 namespace flux::encoders {
@@ -17,15 +16,6 @@ namespace {
 std::filesystem::path variable(const char* name) {
     const char* value = std::getenv(name);
     return value == nullptr ? "" : value;
-}
-
-bool is_name(std::string_view text) {
-    const bool plain = std::all_of(text.begin(), text.end(), [](char c) {
-        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-               c == '-' || c == '_' || c == '.';
-    });
-    return plain && !text.empty() && text.front() != '.' && text.front() != '-' &&
-           text.find("..") == text.npos;
 }
 
 }  // namespace
@@ -43,12 +33,6 @@ std::filesystem::path hub_cache() {
     return (cache.empty() ? variable("HOME") / ".cache" : cache) / "huggingface" / "hub";
 }
 
-bool is_repository(std::string_view value) {
-    const size_t slash = value.find('/');
-    return slash != value.npos && is_name(value.substr(0, slash)) &&
-           is_name(value.substr(slash + 1));
-}
-
 std::filesystem::path cached_snapshot(const std::string& repository) {
     std::string name = repository;
     name.replace(name.find('/'), 1, "--");
@@ -61,7 +45,8 @@ std::filesystem::path cached_snapshot(const std::string& repository) {
     while (!snapshot.empty() && (snapshot.back() == '\n' || snapshot.back() == '\r')) {
         snapshot.pop_back();
     }
-    if (!is_name(snapshot) || !std::filesystem::is_directory(folder / "snapshots" / snapshot)) {
+    if (!is_hub_name_part(snapshot) ||
+        !std::filesystem::is_directory(folder / "snapshots" / snapshot)) {
         fail("{}: names no folder in {}: download {} again", reference.string(),
              (folder / "snapshots").string(), repository);
     }

@@ -8,6 +8,8 @@
 #include "encoders/config_file.h"
 #include "encoders/hub_cache.h"
 #include "flux/base/error.h"
+#include "flux/base/file.h"
+#include "flux/base/hub_name.h"
 
 namespace flux::encoders {
 namespace {
@@ -35,10 +37,14 @@ Names names_of(ModelKind kind) {
 
 /// What an option's value names on this machine.
 fs::path locate(const EncoderOption& option) {
-    if (!option.value.empty() && fs::exists(option.value)) {
+    std::error_code problem;
+    if (!option.value.empty() && fs::exists(option.value, problem)) {
         return option.value;
     }
-    if (!is_repository(option.value)) {
+    if (problem && problem != std::errc::filename_too_long) {
+        fail_config("{}: cannot be looked at: {}", option.place(), problem.message());
+    }
+    if (!is_hub_name(option.value)) {
         fail_config("{}: no such folder or file: scripts/download_encoders.sh fetches the encoders",
                     option.place());
     }
@@ -54,12 +60,11 @@ fs::path locate(const EncoderOption& option) {
 
 std::vector<fs::path> files_ending_in(const fs::path& folder, std::string_view ending) {
     std::vector<fs::path> found;
-    for (const auto& entry : fs::directory_iterator(folder)) {
-        if (entry.path().filename().string().ends_with(ending)) {
-            found.push_back(entry.path());
+    for (const fs::path& entry : list_folder(folder)) {
+        if (entry.filename().string().ends_with(ending)) {
+            found.push_back(entry);
         }
     }
-    std::sort(found.begin(), found.end());
     return found;
 }
 

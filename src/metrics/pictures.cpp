@@ -154,12 +154,11 @@ std::optional<int64_t> step_of(const fs::path& folder) {
 PictureStep list_step(int64_t step, const fs::path& folder) {
     PictureStep result{.step = step};
     std::error_code gone;  // a folder may be removed while it is listed
-    for (const auto& entry : fs::directory_iterator(folder, gone)) {
-        if (entry.path().extension() == ".png") {
-            result.files.push_back(entry.path());
+    for (const fs::path& entry : list_folder(folder, gone)) {
+        if (entry.extension() == ".png") {
+            result.files.push_back(entry);
         }
     }
-    std::sort(result.files.begin(), result.files.end());
     if (result.files.size() > kShownPerStep) {
         result.left_out = result.files.size() - kShownPerStep;
         result.files.resize(kShownPerStep);
@@ -186,9 +185,9 @@ bool is_shown(size_t index, size_t count) {
 Pictures::Selection Pictures::select(const fs::path& folder) {
     std::vector<std::pair<int64_t, fs::path>> folders;
     std::error_code missing;
-    for (const auto& entry : fs::directory_iterator(folder, missing)) {
-        if (const auto step = step_of(entry.path())) {
-            folders.emplace_back(*step, entry.path());
+    for (const fs::path& entry : list_folder(folder, missing)) {
+        if (const auto step = step_of(entry)) {
+            folders.emplace_back(*step, entry);
         }
     }
     std::sort(folders.begin(), folders.end());

@@ -354,9 +354,13 @@ data::DatasetSettings dataset_settings(const config::JobConfig& config, uint64_t
                             .least_rows = config::global_batch_size(config.training, 1)};
     }
     settings.remote = data::remote_settings_from_environment();
-    settings.remote.cache_dir = config.dataloader.cache_dir.empty()
-                                    ? std::filesystem::path(config.job.dump_folder) / "cache"
-                                    : std::filesystem::path(config.dataloader.cache_dir);
+    if (!config.dataloader.cache_dir.empty()) {
+        settings.remote.cache_dir = config.dataloader.cache_dir;
+    } else if (config.training.shuffle == config::Shuffle::kShards ||
+               settings.remote.cache_dir.empty()) {
+        // Shards that make room for the next ones are this run's: another may read the same.
+        settings.remote.cache_dir = std::filesystem::path(config.job.dump_folder) / "cache";
+    }
     settings.remote.cache_bytes =
         static_cast<uint64_t>(config.dataloader.cache_size_gb) * 1'000'000'000;
     return settings;

@@ -41,7 +41,39 @@ TEST(AtomicFile, AppearsOnlyWithCommit) {
     EXPECT_EQ(read_text(path), "old");
     file.commit();
     EXPECT_EQ(read_text(path), "new text");
-    EXPECT_FALSE(std::filesystem::exists(folder.path() / "x.txt.tmp"));
+    EXPECT_EQ(list_folder(folder.path()), std::vector{path});
+}
+
+TEST(AtomicFile, SeveralWritersOfOnePathDoNotMix) {
+    const test::TemporaryFolder folder;
+    const auto path = folder.path() / "x.txt";
+    AtomicFile first(path);
+    first.write("the first ");
+    AtomicFile second(path);
+    second.write("second");
+    first.write("one");
+    first.commit();
+    EXPECT_EQ(read_text(path), "the first one");
+    second.commit();
+    EXPECT_EQ(read_text(path), "second");
+    EXPECT_EQ(list_folder(folder.path()), std::vector{path});
+}
+
+TEST(AtomicFile, WhatAKilledProcessLeftCanBeRemoved) {
+    const test::TemporaryFolder folder;
+    const auto path = folder.path() / "x.txt";
+    const AtomicFile killed(path);  // and its file is still there
+    const auto left = list_folder(folder.path());
+    ASSERT_EQ(left.size(), 1u);
+    EXPECT_EQ(unfinished_name(left[0].filename().native()), "x.txt");
+    write_text(folder.path() / "x.txt.tmp", "");
+    write_text(folder.path() / "y.x.txt.0123abcd.tmp", "");
+    remove_unfinished(path);
+    EXPECT_EQ(list_folder(folder.path()),
+              (std::vector{folder.path() / "x.txt.tmp", folder.path() / "y.x.txt.0123abcd.tmp"}));
+    EXPECT_EQ(unfinished_name(".0123abcd.tmp"), "");
+    EXPECT_EQ(unfinished_name("x-0123abcd.tmp"), "");
+    EXPECT_EQ(unfinished_name("x.0123wxyz.tmp"), "");
 }
 
 TEST(AtomicFile, NamesPathAndReason) {
@@ -104,6 +136,17 @@ TEST(MappedFile, DoesNotWaitForAPipe) {
     const auto pipe = folder.path() / "pipe";
     ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
     EXPECT_THAT(problem_of([&] { MappedFile file(pipe); }), HasSubstr("regular file"));
+}
+
+TEST(ListFolder, SortsAndNamesTheReason) {
+    const test::TemporaryFolder folder;
+    for (const char* name : {"b", "a", "c"}) {
+        write_text(folder.path() / name, "");
+    }
+    EXPECT_EQ(list_folder(folder.path()),
+              (std::vector{folder.path() / "a", folder.path() / "b", folder.path() / "c"}));
+    EXPECT_THAT(problem_of([&] { list_folder(folder.path() / "a"); }),
+                HasSubstr("a: the folder cannot be read: Not a directory"));
 }
 
 TEST(WritableFolder, IsCreatedAndProbed) {

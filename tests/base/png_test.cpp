@@ -59,7 +59,7 @@ TEST(WritePng, KeepsEveryPixel) {
         EXPECT_EQ(image.width, width);
         EXPECT_EQ(image.height, height);
     }
-    EXPECT_FALSE(std::filesystem::exists(folder.path() / "a.png.tmp"));
+    EXPECT_EQ(list_folder(folder.path()), std::vector{folder.path() / "a.png"});
 }
 
 TEST(WritePng, KeepsTextsInAnyScript) {
@@ -117,7 +117,7 @@ TEST(WritePng, KeepsTheOldFileWhenTheDiskIsFull) {
     EXPECT_THAT(message, HasSubstr("cannot write"));
     png_image image;
     EXPECT_EQ(read_rgb(path, image), small);
-    EXPECT_FALSE(std::filesystem::exists(folder.path() / "a.png.tmp"));
+    EXPECT_EQ(list_folder(folder.path()), std::vector{folder.path() / "a.png"});
 }
 
 TEST(ReadPngText, RefusesWhatIsNoWholePng) {

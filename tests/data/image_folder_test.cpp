@@ -69,6 +69,16 @@ TEST_F(ImageFolderTest, ReadsSubFoldersInTheOrderOfPaths) {
     EXPECT_EQ(dataset->caption(4), "no extension");
 }
 
+TEST_F(ImageFolderTest, OfSeveralLinksToAFolderTheFirstNameCounts) {
+    write_pair("m/x", 1);
+    for (const char* link : {"z", "b", "k"}) {
+        fs::create_directory_symlink(folder_.path() / "m", folder_.path() / link);
+    }
+    const auto dataset = open();
+    ASSERT_EQ(dataset->size(), 1);
+    EXPECT_EQ(dataset->read(0, 0).key, "b/x.png");
+}
+
 TEST_F(ImageFolderTest, BadSamplesAreNamed) {
     write_pair("good", 1);
     write("broken.jpg", "no picture");

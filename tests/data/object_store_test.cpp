@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <set>
 
 #include "data/brace_expand.h"
+#include "data/download.h"
 #include "data/noise_shard.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
@@ -119,14 +121,96 @@ TEST_F(ObjectStore, AChangedShardIsFetchedAnew) {
     expect_same(fetch_one(server.url("a.tar")), "a.tar");
 }
 
+TEST_F(ObjectStore, WithoutAValidatorALaterStartBeginsAtTheFront) {
+    write_text(folder("served") / "a.tar", std::string(9000, 'x'));
+    remote_.attempts = 1;
+    const Server server = serve({"bare+drop:4000", "503", "bare+drop:5000", "bare+ok"});
+    EXPECT_THAT(error_of(server.url("a.tar")), HasSubstr("at byte 4000"));
+    write_text(folder("served") / "a.tar", std::string(9000, 'y'));
+    expect_same(fetch_one(server.url("a.tar")), "a.tar");
+    EXPECT_THAT(server.log(), HasSubstr("/a.tar bytes=5000-"));  // of one start the parts fit
+}
+
+TEST_F(ObjectStore, AnotherSizeIsAnotherShard) {
+    make_shard("a.tar", 0, 10);
+    const Server server = serve({"bare+drop:4000", "bare+longer", "bare+ok"});
+    expect_same(fetch_one(server.url("a.tar")), "a.tar");
+}
+
+TEST_F(ObjectStore, RepliesInChunksEndWhereTheySay) {
+    make_shard("a.tar", 0, 10);
+    make_shard("b.tar", 0, 10);
+    write_text(folder("served") / "empty.tar", "");
+    const Server server = serve({"chunked+drop:3000", "503", "chunked"});
+    expect_same(fetch_one(server.url("a.tar")), "a.tar");
+    EXPECT_THAT(server.log(), HasSubstr("/a.tar bytes=3000-"));
+    const Server once(folder("served"), folder("once_log"), {"chunked"});
+    expect_same(fetch_one(once.url("b.tar")), "b.tar");
+    expect_same(fetch_one(once.url("empty.tar")), "empty.tar");
+    const Server emptied(folder("served"), folder("emptied_log"), {"drop:3000", "chunked"});
+    fetch_one(emptied.url("b.tar"));
+    expect_same(fetch_one(emptied.url("b.tar")), "b.tar");
+    const Server sizeless(folder("served"), folder("sizeless_log"), Faults(9, "sizeless"));
+    EXPECT_THAT(error_of(sizeless.url("b.tar")), HasSubstr("tells no size"));
+}
+
 TEST_F(ObjectStore, GivesUpWithAReason) {
     make_shard("a.tar", 0, 2);
     const Server server = serve(Faults(20, "503"));
     EXPECT_THAT(error_of(server.url("a.tar")), HasSubstr("given up after 3 attempts"));
     EXPECT_THAT(error_of(server.url("none.tar")), HasSubstr("HTTP status 404"));
     EXPECT_THAT(error_of("http://127.0.0.1:1/a.tar"), HasSubstr("given up"));
+    EXPECT_THAT([&] { open("hf://a b/c"); },
+                testing::ThrowsMessage<ConfigError>(HasSubstr("must be hf://owner/name")));
+    {
+        const Server slow(folder("served"), folder("slow_log"), Faults(20, "short:100"));
+        remote_.most_attempts = 4;
+        EXPECT_THAT(error_of(slow.url("a.tar")), HasSubstr("given up after 4 attempts: 400 of"));
+    }
     remote_.cache_dir.clear();
     EXPECT_THAT(error_of(server.url("a.tar")), HasSubstr("no folder is set"));
+}
+
+TEST(WhatIsMissing, FollowsFromTheReply) {
+    const HttpReply ended{.status = 200, .marks_end = true};  // as over HTTP/2
+    EXPECT_EQ(what_is_missing(ended, 7), "");
+    EXPECT_THAT(what_is_missing({.status = 200}, 7), HasSubstr("tells no size"));
+    EXPECT_THAT(what_is_missing({.status = 206, .marks_end = true}, 7), HasSubstr("tells no size"));
+    EXPECT_EQ(what_is_missing({.status = 206, .total = 9}, 9), "");
+    EXPECT_EQ(what_is_missing({.status = 206, .total = 9}, 7), "7 of 9 bytes have come");
+    EXPECT_EQ(what_is_missing({.status = 200, .marks_end = true, .failure = "cut"}, 7), "cut");
+    EXPECT_EQ(what_is_missing({.status = 404}, 7), "HTTP status 404");
+}
+
+class CacheFolder : public testing::Test {
+protected:
+    CacheFolder() {
+        for (const char* name : kNames) {
+            const char* value = std::getenv(name);
+            before_.push_back(value == nullptr ? std::nullopt : std::optional<std::string>(value));
+            ::unsetenv(name);
+        }
+    }
+    ~CacheFolder() override {
+        for (size_t i = 0; i < kNames.size(); ++i) {
+            before_[i] ? ::setenv(kNames[i], before_[i]->c_str(), 1) : ::unsetenv(kNames[i]);
+        }
+    }
+    static constexpr std::array kNames{"FLUX_CACHE_DIR", "XDG_CACHE_HOME", "HOME"};
+    std::vector<std::optional<std::string>> before_;
+};
+
+TEST_F(CacheFolder, IsSharedByRuns) {
+    const auto folder = [] { return remote_settings_from_environment().cache_dir; };
+    EXPECT_EQ(folder(), "");
+    ::setenv("HOME", "/home/x", 1);
+    EXPECT_EQ(folder(), "/home/x/.cache/flux_train");
+    ::setenv("XDG_CACHE_HOME", "relative", 1);  // is to be ignored
+    EXPECT_EQ(folder(), "/home/x/.cache/flux_train");
+    ::setenv("XDG_CACHE_HOME", "/caches", 1);
+    EXPECT_EQ(folder(), "/caches/flux_train");
+    ::setenv("FLUX_CACHE_DIR", "/shared/shards", 1);
+    EXPECT_EQ(folder(), "/shared/shards");
 }
 
 TEST_F(ObjectStore, TheTokenStaysWithItsHost) {
@@ -183,6 +267,20 @@ TEST_F(ObjectStore, TheCacheIsBounded) {
     EXPECT_THAT(error_of(server.url("a.tar")), HasSubstr("more than 6000 bytes"));
     remote_.cache_bytes = 1 << 20;
     expect_same(fetch_one(server.url("a.tar")), "a.tar");
+    // what others put there since counts, and what they take away
+    remote_.cache_bytes = 3 * fs::file_size(folder("served") / "a.tar");
+    make_shard("b.tar", 0, 10);
+    write_text(folder("cache") / "other", std::string(remote_.cache_bytes, 'x'));
+    remote_.make_room = [&] {
+        const uint64_t bytes = fs::file_size(folder("cache") / "other");
+        return fs::remove(folder("cache") / "other") ? bytes : 0;
+    };
+    expect_same(fetch_one(server.url("b.tar")), "b.tar");
+    remote_.make_room = {};
+    make_shard("c.tar", 0, 20);
+    EXPECT_THAT(error_of(server.url("c.tar")), HasSubstr("remote shards would take more than"));
+    fs::remove_all(folder("cache"));
+    expect_same(fetch_one(server.url("c.tar")), "c.tar");
 }
 
 TEST_F(ObjectStore, CommandsAreShardsToo) {
@@ -207,6 +305,9 @@ TEST(BraceExpand, RangesAndLists) {
     EXPECT_THROW(expand_braces("{0..18446744073709551615}"), Error);
     EXPECT_THAT(split_list("a,{b,c}d,,e"), testing::ElementsAre("a", "{b,c}d", "e"));
     EXPECT_THAT(split_list("pipe:cut -d, x"), testing::ElementsAre("pipe:cut -d, x"));
+    EXPECT_THAT(split_list("a.tar,,pipe:cut -d, x"),
+                testing::ElementsAre("a.tar", "pipe:cut -d, x"));
+    EXPECT_THAT(split_list("a-pipe:b,c"), testing::ElementsAre("a-pipe:b", "c"));
 }
 
 }  // namespace

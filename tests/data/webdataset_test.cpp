@@ -14,8 +14,10 @@
 namespace flux::data {
 namespace {
 
+namespace fs = std::filesystem;
 using test::tar_end;
 using test::tar_member;
+using testing::AllOf;
 using testing::HasSubstr;
 
 std::string png(int width, int height, uint8_t value = 1) {
@@ -204,6 +206,20 @@ TEST_F(WebDatasetTest, ShardsAreFoundByFolderPatternAndList) {
     EXPECT_THROW(found(folder + "/no*.tar"), Error);
     EXPECT_THROW(found(folder + "/none"), Error);
     EXPECT_THROW(found(""), Error);
+
+    std::string many = folder + "/b.tar";
+    for (int i = 0; i < 200; ++i) {
+        many += "," + folder + "/a.tar";
+    }
+    EXPECT_EQ(found(many), "b.tar a.tar ");  // longer than a path may be
+    fs::create_directory(folder_.path() / "odd");
+    fs::create_symlink("circle", folder_.path() / "odd" / "circle");
+    EXPECT_THAT([&] { found(folder + "/odd/circle/a.tar"); },
+                testing::ThrowsMessage<ConfigError>(
+                    AllOf(HasSubstr("circle/a.tar: cannot be looked at"), HasSubstr("levels"))));
+    fs::create_symlink("circle", folder_.path() / "odd" / "circle.tar");
+    fs::copy_file(folder_.path() / "a.tar", folder_.path() / "odd" / "a.tar");
+    EXPECT_EQ(found(folder + "/odd"), "a.tar ");
 }
 
 /// Four shards of three samples.

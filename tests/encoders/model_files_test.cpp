@@ -69,6 +69,13 @@ TEST_F(ModelFilesTest, FoldersWithoutOneSetOfWeightsAreRefused) {
     EXPECT_THAT(problem(""), HasSubstr("encoder.x = \"\""));
 }
 
+TEST_F(ModelFilesTest, PathsThatCannotBeLookedAtAreNamed) {
+    EXPECT_THAT(problem(std::string(5000, 'x')), HasSubstr("no such folder or file"));
+    fs::create_symlink("circle", folder_.path() / "circle");
+    EXPECT_THAT(problem(folder_.path() / "circle/model"),
+                HasSubstr("circle/model\": cannot be looked at: Too many levels"));
+}
+
 TEST_F(ModelFilesTest, PipelinesHaveAFolderForEachPart) {
     touch("pipeline/model_index.json");
     touch("pipeline/flux1-schnell.safetensors");

@@ -8,6 +8,7 @@
 #include "flux/base/file.h"
 #include "flux/base/png.h"
 #include "run/job_words.h"
+#include "support/local_server.h"
 #include "support/process.h"
 #include "support/reference.h"
 
@@ -87,6 +88,34 @@ TEST_F(RunDataTools, CleanSetOfTheRowsThatCanBeRead) {
     EXPECT_EQ(other.exit_code, 1);
     EXPECT_THAT(other.err, AllOf(HasSubstr("was begun with output_size = 16, now it is 24"),
                                  HasSubstr("choose another --output_dir")));
+}
+
+TEST_F(RunDataTools, ReadShardsFromTheNetworkOnce) {
+    write_shards();
+    const LocalServer server("python3", "flaky_server.py", path("shards"), path("log"), {"503"});
+    const std::string url = server.url(first_shard().filename().string());
+    const Words cache{"--cache-dir", path("cache")};
+    const auto with_cache = [&](Words words) {
+        words.insert(words.end(), cache.begin(), cache.end());
+        return tool(words);
+    };
+    const ProcessResult seen = with_cache({"inspect", url});
+    ASSERT_EQ(seen.exit_code, 0) << seen.err;
+    EXPECT_THAT(seen.out, HasSubstr("kind       tar shards\nfiles      1\nsamples    12\n"));
+    const std::string requests = server.log();
+    const ProcessResult found =
+        with_cache({"find-problematic", "--input_dir", url, "--output_file", path("bad.txt")});
+    ASSERT_EQ(found.exit_code, 0) << found.err;
+    const ProcessResult cleaned = with_cache({"clean-cc12m", "--input_dir", url, "--output_dir",
+                                              path("clean"), "--filter_file", path("bad.txt"),
+                                              "--subset_size", "12", "--output_size", "16"});
+    ASSERT_EQ(cleaned.exit_code, 0) << cleaned.err;
+    EXPECT_THAT(read_text(path("clean/data-00000-of-00001.arrow")), HasSubstr(url));
+    EXPECT_EQ(server.log(), requests);  // all from the cache
+    write_text(path("file"), "");
+    const ProcessResult refused = tool({"inspect", url, "--cache-dir", path("file/cache")});
+    EXPECT_EQ(refused.exit_code, 1);
+    EXPECT_THAT(refused.err, HasSubstr("choose another with --cache_dir"));
 }
 
 TEST_F(RunDataTools, CocoWritesShardsThatCanBeInspected) {

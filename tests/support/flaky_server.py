@@ -2,8 +2,10 @@
 
 flaky_server.py FOLDER LOG [FAULT ...]: serves FOLDER on a free port of 127.0.0.1 and prints the port. The n-th request
 for a file suffers the n-th fault, later ones none: 503, 429 (busy), reset (no reply), drop:N (connection closed after N
-bytes), short:N (a well-formed reply of N bytes), whole (the range is ignored), ok. /to/PORT/NAME redirects to NAME on
-another port. Each request adds "PATH RANGE AUTHORIZATION" to LOG.
+bytes), short:N (a well-formed reply of N bytes), whole (the range is ignored), chunked (the same, in chunks), sizeless
+(the same, ended by closing the connection), longer (some bytes added at the end), ok. Before a fault, "bare+" leaves
+out the ETag, and "chunked+" makes a broken reply one in chunks. /to/PORT/NAME redirects to NAME on another port. Each
+request adds "PATH RANGE AUTHORIZATION" to LOG.
 """
 import collections
 import hashlib
@@ -27,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.empty(302, {"Location": f"http://127.0.0.1:{redirect[1]}/{redirect[2]}"})
         number = requests[self.path]
         requests[self.path] += 1
-        fault = faults[number] if number < len(faults) else "ok"
+        *how, fault = (faults[number] if number < len(faults) else "ok").split("+")
         path = os.path.join(folder, self.path.lstrip("/"))
         if not os.path.isfile(path):
             return self.empty(404, {})
@@ -36,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "reset":
             self.close_connection = True
             return None
-        return self.send(open(path, "rb").read(), fault)
+        return self.send(open(path, "rb").read(), fault, how)
 
     def empty(self, status, headers):
         self.send_response(status)
@@ -45,11 +47,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def send(self, data, fault):
+    def send(self, data, fault, how):
+        if fault == "longer":
+            data += b"more"
+        chunked = "chunked" in (fault, *how)
         tag = '"' + hashlib.md5(data).hexdigest() + '"'
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         same = self.headers.get("If-Range", tag) == tag
-        start = int(wanted[1]) if wanted and same and fault != "whole" else None
+        start = int(wanted[1]) if wanted and same and not chunked and fault not in ("whole", "sizeless") else None
         if start is not None and start >= len(data):
             return self.empty(416, {"Content-Range": f"bytes */{len(data)}"})
         body = data[start or 0:]
@@ -58,13 +63,24 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200 if start is None else 206)
         if start is not None:
             self.send_header("Content-Range", f"bytes {start}-{start + body_size - 1}/{len(data)}")
-        self.send_header("Content-Length", str(body_size))
-        self.send_header("ETag", tag)
+        if chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif fault != "sizeless":
+            self.send_header("Content-Length", str(body_size))
+        if "bare" not in how:
+            self.send_header("ETag", tag)
         self.end_headers()
-        self.wfile.write(body[:limit])
-        if fault.startswith("drop"):
+        self.wfile.write(self.in_chunks(body[:limit]) if chunked else body[:limit])
+        if fault.startswith("drop") or fault == "sizeless":
             self.close_connection = True
+        elif chunked:
+            self.wfile.write(b"0\r\n\r\n")
         return None
+
+    @staticmethod
+    def in_chunks(body, size=1000):
+        pieces = (body[at:at + size] for at in range(0, len(body), size))
+        return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
 
     def log_message(self, *_):
         pass

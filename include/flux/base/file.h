@@ -6,6 +6,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <vector>
 
 namespace flux {
 
@@ -32,9 +34,10 @@ private:
 /// What becomes of a file that has the name already. Only regular files are ever replaced.
 enum class Existing { kReplace, kRefuse };
 
-/// Writes to "<path>.tmp" and takes the final name in commit(): write, fsync, rename, fsync of the
-/// folder. Destroyed before commit(), it removes the temporary file. All failures throw Error
-/// naming path and reason.
+/// Writes to "<path>.<8 digits>.tmp", a name of its own, and takes the final one in commit():
+/// write, fsync, rename, fsync of the folder. So several may write one path at once; the last one
+/// to commit wins. Destroyed before commit(), it removes the temporary file. All failures throw
+/// Error naming path and reason.
 class AtomicFile {
 public:
     explicit AtomicFile(std::filesystem::path path, Existing existing = Existing::kReplace);
@@ -47,11 +50,20 @@ public:
     void commit();
 
 private:
+    void create();
+
     std::filesystem::path path_;
     std::filesystem::path temporary_;
     Existing existing_;
     int descriptor_ = -1;
 };
+
+/// Removes what killed processes left of their AtomicFiles of this path. Only for who alone writes
+/// it.
+void remove_unfinished(const std::filesystem::path& path);
+
+/// The name that an AtomicFile of this temporary name was to have; empty: it is no such name.
+std::string_view unfinished_name(std::string_view temporary);
 
 /// The whole file as a string. Throws Error naming the path and the reason.
 std::string read_text(const std::filesystem::path& path);
@@ -74,6 +86,13 @@ private:
     std::filesystem::path path_;
     int descriptor_ = -1;
 };
+
+/// The entries of a folder, sorted. What ends the listing early is in `problem`.
+std::vector<std::filesystem::path> list_folder(const std::filesystem::path& folder,
+                                               std::error_code& problem);
+
+/// The same. Throws Error naming the folder and the reason if it cannot be read.
+std::vector<std::filesystem::path> list_folder(const std::filesystem::path& folder);
 
 /// Makes names in `folder` (created or renamed entries) durable.
 void sync_folder(const std::filesystem::path& folder);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "flux/data/object_store.h"
 #include "flux/data/shard_cache.h"
 #include "flux/data/tar_index.h"
 
@@ -18,12 +19,13 @@ struct CleanSettings {
     int output_size = 256;            // side of the pictures
     int64_t subset_size = 1'099'776;  // rows to keep: there must be as many
     int num_workers = 16;             // threads
+    RemoteSettings remote{};          // for shards that are not local
 };
 
 /// One row of the cleaned set.
 struct CleanRow {
     std::string key;
-    std::string url;           // the shard's path
+    std::string url;           // the shard's path or address
     std::vector<uint8_t> jpg;  // the picture's file as it was
     std::string json;          // empty: the sample has none
     std::string txt;
@@ -58,6 +60,7 @@ private:
     CleanSettings settings_;
     mutable ShardCache cache_;  // reading opens shards; safe to share between threads
     std::vector<Shard> shards_;
+    std::vector<std::string> names_;  // of the shards, as they were given
     std::vector<Row> rows_;
     int64_t seen_ = 0;
 };
@@ -75,6 +78,7 @@ struct ProblematicRow {
 };
 
 /// The rows whose picture cannot be decoded, in order.
-std::vector<ProblematicRow> find_problematic(const std::string& input_dir, int num_workers);
+std::vector<ProblematicRow> find_problematic(const std::string& input_dir, int num_workers,
+                                             const RemoteSettings& remote = {});
 
 }  // namespace flux::data

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "flux/data/object_store.h"
 #include "flux/data/sample.h"
 
 namespace flux::data {
@@ -35,8 +36,10 @@ struct Inspection {
 };
 
 /// Reads every sample of what `path` names: tar shards, save_to_disk folders or Parquet files of
-/// pictures or encodings, or folders of pictures. Bad ones are listed, not refused.
-Inspection inspect(const std::string& path, int threads, size_t thumbnails);
+/// pictures or encodings, or folders of pictures. Bad ones are listed, not refused. `remote`: for
+/// tar shards that are not local.
+Inspection inspect(const std::string& path, int threads, size_t thumbnails,
+                   const RemoteSettings& remote = {});
 
 /// The lines that `data inspect` prints.
 std::string inspection_text(const Inspection& inspection);

@@ -16,24 +16,26 @@
 namespace flux::data {
 
 struct RemoteSettings {
-    std::filesystem::path cache_dir{};         // empty: remote shards are refused
-    uint64_t cache_bytes = 2'000'000'000'000;  // most that the folder may hold
-    int downloads = 4;                         // at a time
-    int attempts = 10;                         // in a row that bring nothing
-    int most_attempts = 1000;                  // for one shard
-    double first_delay_s = 1;                  // between attempts, doubled up to
+    std::filesystem::path cache_dir{};                    // empty: remote shards are refused
+    std::string cache_option = "--dataloader.cache_dir";  // that chooses it
+    uint64_t cache_bytes = 2'000'000'000'000;             // most that the folder may hold
+    int downloads = 4;                                    // at a time
+    int attempts = 10;                                    // in a row that bring nothing
+    int most_attempts = 1000;                             // for one shard
+    double first_delay_s = 1;                             // between attempts, doubled up to
     double most_delay_s = 60;
     double stall_timeout_s = 60;                      // without data: the connection is broken
     std::string endpoint = "https://huggingface.co";  // of hf:// repositories
     std::string token{};                              // sent to the endpoint's host only
     std::string s3_endpoint{};                        // "http://host:port"; empty: Amazon's
     std::string gs_endpoint{};                        // of an emulator; empty: Google's
-    std::function<bool()> make_room{};                // takes something out of a full cache
-    std::stop_token stop{};                           // ends fetching with an Error
+    std::function<uint64_t()> make_room{};  // takes something out of a full cache: its bytes, or 0
+    std::stop_token stop{};                 // ends fetching with an Error
 };
 
 /// With HF_ENDPOINT, HF_TOKEN, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL and STORAGE_EMULATOR_HOST of
-/// the environment.
+/// the environment. Runs share one cache folder: FLUX_CACHE_DIR, else flux_train in XDG_CACHE_HOME
+/// or in HOME/.cache; empty where none of the three is set.
 RemoteSettings remote_settings_from_environment();
 
 /// http://, https://, s3://, gs://, hf:// or pipe:

@@ -38,6 +38,7 @@ public:
     bool is_written(int64_t file) const;
     /// Whether the whole folder is written.
     bool is_finished() const;
+    /// Drops what a killed process left of the file. Only for who holds its lock.
     std::unique_ptr<ArrowWriter> writer(int64_t file) const;
 
     /// Opens all files, counts their rows, and writes the index. Returns the rows; fewer than the
