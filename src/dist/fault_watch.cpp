@@ -5,11 +5,14 @@
 
 #include <cstdlib>
 
+#include "flux/base/error.h"
+
 namespace flux::dist {
 namespace {
 
 constexpr const char* kFailure = "failure";
 constexpr const char* kFailures = "failures";
+constexpr const char* kSeen = "seen";  // how many know that the job has failed
 
 std::string beat_key(int rank) { return fmt::format("beat/{}", rank); }
 
@@ -19,6 +22,9 @@ std::string describe(int rank, const std::string& beat) {
     return fmt::format("rank {} on {}, last heard of at {}", rank,
                        beat.substr(host, place - 1 - host), beat.substr(place));
 }
+
+/// Of "2 rank 1 on node17: reason".
+int exit_code_of(const std::string& failure) { return std::atoi(failure.c_str()); }
 
 }  // namespace
 
@@ -45,18 +51,36 @@ void FaultWatch::at(const std::string& place) {
     place_ = place;
 }
 
-bool FaultWatch::report(const std::string& reason) {
+std::optional<int> FaultWatch::report(const std::string& reason, int exit_code) {
     const std::lock_guard lock(store_mutex_);
+    reported_ = true;
     try {
-        if (store_->add(kFailures, 1) != 1) {
-            return false;
+        const bool is_first = store_->add(kFailures, 1) == 1;
+        if (is_first) {
+            store_->set(kFailure,
+                        fmt::format("{} {}: {}", exit_code, store_->place().name(), reason));
         }
-        store_->set(kFailure, fmt::format("{}: {}", store_->place().name(), reason));
+        const int code = exit_code_of(store_->get(kFailure, limits_.silence));
+        let_others_see();
+        return is_first ? std::nullopt : std::optional(code);
     } catch (const LostPeer&) {
         // Rank 0 is gone and the store with it. One process a machine says so.
-        return store_->place().local_rank == 0 || store_->place().rank == 1;
+        const bool speaks = store_->place().local_rank == 0 || store_->place().rank == 1;
+        return speaks ? std::nullopt : std::optional(kExitFailure);
     }
-    return true;
+}
+
+/// Rank 0 takes the store with it, so that leaves last, unless others are too long in coming.
+void FaultWatch::let_others_see() {
+    const ProcessPlace& place = store_->place();
+    if (!place.is_first()) {
+        store_->add(kSeen, 1);
+        return;
+    }
+    const auto give_up = Clock::now() + 3 * limits_.period;
+    while (store_->add(kSeen, 0) < place.world_size - 1 && Clock::now() < give_up) {
+        std::this_thread::sleep_for(limits_.period / 25);
+    }
 }
 
 std::string FaultWatch::explain(const LostPeer& problem) {
@@ -91,8 +115,9 @@ void FaultWatch::run() {
         try {
             const std::lock_guard store_lock(store_mutex_);
             beat();
-            if (store_->find(kFailure)) {
-                end_process("");
+            if (const auto said = reported_ ? std::nullopt : store_->find(kFailure)) {
+                let_others_see();
+                end_process("", exit_code_of(*said));
             }
             if (::getppid() != parent_) {
                 failure = "the launcher that started it is gone";
@@ -105,7 +130,8 @@ void FaultWatch::run() {
             // Rank 0 and its store are gone. Whoever waits for it learns so; who does not is done.
         }
         if (!failure.empty()) {
-            end_process(report(failure) ? failure : "");
+            const auto said = report(failure, kExitFailure);
+            end_process(said ? "" : failure, said.value_or(kExitFailure));
         }
         lock.lock();
         wake_.wait_for(lock, limits_.period, [this] { return stop_; });
@@ -134,7 +160,8 @@ std::optional<std::string> FaultWatch::silent_rank(std::chrono::milliseconds lim
         }
         if (!beat.empty() && now - last.changed > limit) {
             return fmt::format(
-                "{}, has been silent for {} s: it was killed or its machine is lost",
+                "{}, has been silent for {} s: it was killed (as the system does when memory runs "
+                "out) or its machine is lost",
                 describe(rank, beat),
                 std::chrono::duration_cast<std::chrono::seconds>(now - last.changed).count());
         }
@@ -160,9 +187,9 @@ std::optional<std::string> FaultWatch::overdue() {
         place_, places);
 }
 
-void FaultWatch::end_process(const std::string& message) {
+void FaultWatch::end_process(const std::string& message, int exit_code) {
     on_failure_(message);
-    std::_Exit(1);
+    std::_Exit(exit_code);
 }
 
 FaultWatch::Waiting::Waiting(FaultWatch& watch, std::chrono::milliseconds limit) : watch_(watch) {

@@ -34,7 +34,7 @@ class FaultWatch {
 public:
     /// Watches from now on, over a connection of its own. When another process has failed, the
     /// watch calls `on_failure` with a message for people, empty if another process says it, and
-    /// ends the process with exit code 1.
+    /// ends the process with the exit code of the one that failed.
     FaultWatch(std::unique_ptr<Store> store, const WatchLimits& limits,
                std::function<void(const std::string&)> on_failure);
     ~FaultWatch();
@@ -44,9 +44,9 @@ public:
     /// Where this process is, for messages of others: "step 12".
     void at(const std::string& place);
 
-    /// This process fails with `reason`. Returns whether it is the first of the job and so the one
-    /// to speak.
-    bool report(const std::string& reason);
+    /// This process fails with `reason`. Returns nothing if it is the first of the job and so the
+    /// one to speak, else the exit code of the first.
+    std::optional<int> report(const std::string& reason, int exit_code);
 
     /// Why a peer was lost: waits until the watch knows of a silent process, else gives what
     /// LibTorch said.
@@ -76,12 +76,14 @@ private:
     void beat();
     std::optional<std::string> silent_rank(std::chrono::milliseconds limit);
     std::optional<std::string> overdue();
-    [[noreturn]] void end_process(const std::string& message);
+    void let_others_see();
+    [[noreturn]] void end_process(const std::string& message, int exit_code);
 
     std::unique_ptr<Store> store_;
     WatchLimits limits_;
     std::function<void(const std::string&)> on_failure_;
     std::mutex store_mutex_;  // the thread and report() share the connection
+    bool reported_ = false;   // report() has been called: its caller ends the process
     std::mutex mutex_;
     std::condition_variable wake_;
     bool stop_ = false;

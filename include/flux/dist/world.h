@@ -21,7 +21,13 @@ namespace flux::dist {
 /// This process ends because another one failed and has said so.
 class EndedByPeer : public std::exception {
 public:
+    explicit EndedByPeer(int exit_code) : exit_code_(exit_code) {}
     const char* what() const noexcept override { return "another process of the job failed"; }
+    /// That of the process that failed.
+    int exit_code() const { return exit_code_; }
+
+private:
+    int exit_code_;
 };
 
 class World {
@@ -49,8 +55,9 @@ public:
     /// For messages of others: "step 12".
     void at(const std::string& place);
 
-    /// Runs `body`; a failure in it ends all processes, with one message. Throws EndedByPeer where
-    /// this process is not the one to speak, else Error (ConfigError) that names rank and host.
+    /// Runs `body`; a failure in it, whatever it is, ends all processes with one message and one
+    /// exit code. Throws EndedByPeer where this process is not the one to speak, else Error
+    /// (ConfigError); the log names rank and host.
     void run(const std::function<void()>& body);
 
     /// A guard for a wait on a GPU, which itself waits for the other processes; null alone.
@@ -63,6 +70,8 @@ public:
     Exchange make_exchange(const std::string& name);
 
 private:
+    [[noreturn]] void end_job(const std::string& reason, int code);
+
     ProcessPlace place_;
     std::chrono::milliseconds timeout_;
     std::chrono::milliseconds train_timeout_;
