@@ -6,7 +6,7 @@
 #   HOSTFILE                  machines, one a line, as Open MPI has it; without: this machine
 #   MASTER_ADDR, MASTER_PORT  where the processes meet (default: found out)
 #   LOG_RANK                  ranks whose information shows: 0,3 or all (default 0); errors of any rank show
-#   GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME   the network between machines, if not that of their names
+#   GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME   the network between machines, if not that towards MASTER_ADDR
 #   OMP_NUM_THREADS           threads of each process (default: cores / NGPU)
 #   GRACE_SECONDS             how long the others may go on after one has ended with an error (default 2)
 # When one process fails, all end, and the exit code is its own. SIGTERM, SIGUSR1, SIGHUP and Ctrl-C make the

@@ -21,6 +21,7 @@ struct State {
     spdlog::logger logger{"flux", terminal};
     std::shared_ptr<spdlog::logger> file;  // none before add_file()
     spdlog::level::level_enum file_level = spdlog::level::info;
+    std::string origin;
     std::function<void()> before_line;
 
     State() { logger.set_pattern("%Y-%m-%d %H:%M:%S %^%l%$ %v"); }
@@ -86,6 +87,7 @@ void configure(const Settings& settings) {
         ranks.empty() ? settings.rank == 0 : ranks == "all" || is_listed(ranks, settings.rank);
     State& s = state();
     const std::lock_guard lock(s.mutex);
+    s.origin = settings.origin.empty() ? "" : settings.origin + ": ";
     s.logger.set_level(level_if(shown));
     s.file_level = level_if(settings.rank == 0);
     s.terminal->set_color_mode(settings.color ? spdlog::color_mode::automatic
@@ -118,9 +120,10 @@ void write(Level level, std::string_view line) {
     if (s.before_line && s.logger.should_log(to_spdlog(level))) {
         s.before_line();
     }
-    s.logger.log(to_spdlog(level), "{}", line);
+    const std::string_view origin = level == Level::kInfo ? std::string_view() : s.origin;
+    s.logger.log(to_spdlog(level), "{}{}", origin, line);
     if (s.file) {
-        s.file->log(to_spdlog(level), "{}", without_colors(line));
+        s.file->log(to_spdlog(level), "{}{}", origin, without_colors(line));
     }
 }
 

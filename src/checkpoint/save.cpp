@@ -91,10 +91,8 @@ int together(const SaveGroup& group, const std::string& topic, Part part) {
     std::string problem;
     try {
         part();
-    } catch (const Error& error) {
-        problem = error.what();
-    } catch (const fs::filesystem_error& error) {
-        problem = error.what();
+    } catch (const std::exception& error) {
+        problem = failure_text(error);
     }
     if (!group.exchange) {
         if (!problem.empty()) {

@@ -1,6 +1,5 @@
 #include "flux/commands/commands.h"
 
-#include <c10/util/Exception.h>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
@@ -29,14 +28,9 @@ constexpr std::array<Command, 7> kCommands{{
     {"bench", "measure how fast the data path is here", bench},
 }};
 
-/// LibTorch says "out of memory" in exceptions of its own.
-bool is_out_of_memory(const c10::Error& error) {
-    return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
-           std::string_view(error.what()).find("not enough memory") != std::string_view::npos ||
-           std::string_view(error.what()).find("can't allocate memory") != std::string_view::npos;
-}
+}  // namespace
 
-int dispatch(const Words& words) {
+int run(const Words& words) {
     if (words.size() == 1 && words.front() == "--version") {
         fmt::print("flux_train {}\n", FLUX_VERSION);
         return 0;
@@ -57,29 +51,12 @@ int dispatch(const Words& words) {
                 fmt::join(names, ", "));
 }
 
-}  // namespace
-
 std::string subcommands_help() {
     std::string text = "Subcommands (each has its own --help):\n";
     for (const Command& command : kCommands) {
         text += fmt::format("  {:<12}{}\n", command.name, command.help);
     }
     return text;
-}
-
-int run(const Words& words) {
-    try {
-        return dispatch(words);
-    } catch (const c10::Error& error) {
-        if (is_out_of_memory(error)) {
-            fail(
-                "out of memory: lower training.batch_size (training.global_batch_size keeps the "
-                "step's size) or set "
-                "activation_checkpoint.mode = \"full\": {}",
-                error.what_without_backtrace());
-        }
-        throw;
-    }
 }
 
 }  // namespace flux::commands

@@ -316,7 +316,9 @@ void preprocess(const config::LoadedConfig& loaded, const dist::ProcessPlace& pl
         log::info("{}: is complete already", out.string());
         return;
     }
-    log::configure({.rank = 0, .color = !config.metrics.disable_color_printing});  // all speak now
+    log::configure({.rank = 0,  // all speak now
+                    .origin = place.origin(),
+                    .color = !config.metrics.disable_color_printing});
     const Work work{config, conditioning, *input.dataset, *input.folder, locks, place};
     write_all(work);
     finish(work, input.validation);
@@ -337,7 +339,9 @@ int preprocess(const Words& words) {
     }
     const config::LoadedConfig loaded = config::load_config(command_line);
     const dist::ProcessPlace place = dist::process_place();
-    log::configure({.rank = place.rank, .color = !loaded.config.metrics.disable_color_printing});
+    log::configure({.rank = place.rank,
+                    .origin = place.origin(),
+                    .color = !loaded.config.metrics.disable_color_printing});
     if (place.rank == 0) {
         show_notices(loaded);
     }

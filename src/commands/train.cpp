@@ -55,6 +55,7 @@ int train(const Words& words) {
     const dist::ProcessPlace place = dist::process_place();
     const char* const shown_ranks = std::getenv("LOG_RANK");
     log::configure({.rank = place.rank,
+                    .origin = place.origin(),
                     .color = !loaded.config.metrics.disable_color_printing,
                     .shown_ranks = shown_ranks == nullptr ? "" : shown_ranks});
     if (place.is_first()) {

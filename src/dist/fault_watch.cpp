@@ -5,11 +5,14 @@
 
 #include <cstdlib>
 
+#include "flux/base/error.h"
+
 namespace flux::dist {
 namespace {
 
 constexpr const char* kFailure = "failure";
 constexpr const char* kFailures = "failures";
+constexpr const char* kSeen = "seen";  // how many know that the job has failed
 
 std::string beat_key(int rank) { return fmt::format("beat/{}", rank); }
 
@@ -19,6 +22,9 @@ std::string describe(int rank, const std::string& beat) {
     return fmt::format("rank {} on {}, last heard of at {}", rank,
                        beat.substr(host, place - 1 - host), beat.substr(place));
 }
+
+/// Of "2 rank 1 on node17: reason".
+int exit_code_of(const std::string& failure) { return std::atoi(failure.c_str()); }
 
 }  // namespace
 
@@ -63,27 +69,41 @@ void FaultWatch::at(const std::string& place, std::optional<std::chrono::millise
     deadline_ = limit ? std::optional(Clock::now() + *limit) : std::nullopt;
 }
 
-bool FaultWatch::report(const std::string& reason) {
+std::optional<int> FaultWatch::report(const std::string& reason, int exit_code) {
     speaking_ = true;
-    speaking_ = is_first_failure(reason);
-    if (speaking_ && store_->place().is_first()) {
-        // The store goes with this process: the others are to read there what has happened.
-        std::this_thread::sleep_for(2 * limits_.period);
-    }
-    return speaking_;
+    const auto said = failed_before(reason, exit_code);
+    speaking_ = !said;
+    return said;
 }
 
-bool FaultWatch::is_first_failure(const std::string& reason) {
+/// The exit code of the first failure of the job; nothing if it is this one.
+std::optional<int> FaultWatch::failed_before(const std::string& reason, int exit_code) {
     try {
         const StoreLock lock(*this);
-        if (store_->add(kFailures, 1) != 1) {
-            return false;
+        const bool is_first = store_->add(kFailures, 1) == 1;
+        if (is_first) {
+            store_->set(kFailure,
+                        fmt::format("{} {}: {}", exit_code, store_->place().name(), reason));
         }
-        store_->set(kFailure, fmt::format("{}: {}", store_->place().name(), reason));
+        const int code = exit_code_of(store_->get(kFailure, limits_.silence));
+        let_others_see();
+        return is_first ? std::nullopt : std::optional(code);
     } catch (const LostPeer&) {
-        return speaks_for_lost_store();
+        return speaks_for_lost_store() ? std::nullopt : std::optional(kExitFailure);
     }
-    return true;
+}
+
+/// Rank 0 takes the store with it, so that leaves last, unless others are too long in coming.
+void FaultWatch::let_others_see() {
+    const ProcessPlace& place = store_->place();
+    if (!place.is_first()) {
+        store_->add(kSeen, 1);
+        return;
+    }
+    const auto give_up = Clock::now() + 3 * limits_.period;
+    while (store_->add(kSeen, 0) < place.world_size - 1 && Clock::now() < give_up) {
+        std::this_thread::sleep_for(limits_.period / 25);
+    }
 }
 
 std::string FaultWatch::explain(const LostPeer& problem) {
@@ -112,8 +132,9 @@ void FaultWatch::run() {
         try {
             const StoreLock lock(*this);
             beat();
-            if (store_->find(kFailure)) {
-                return end_process("");
+            if (const auto said = speaking_ ? std::nullopt : store_->find(kFailure)) {
+                let_others_see();
+                return end_process("", exit_code_of(*said));
             }
             if (::getppid() != parent_) {
                 failure = "the launcher that started it is gone";
@@ -126,12 +147,13 @@ void FaultWatch::run() {
         } catch (const LostPeer&) {
             // Whoever waits for a peer learns of it at once and speaks; a wait on a GPU does not.
             if (!stopped_within(limits_.silence_after_failure)) {
-                end_process(speaks_for_lost_store() ? store_is_gone("is gone") : "");
+                end_process(speaks_for_lost_store() ? store_is_gone("is gone") : "", kExitFailure);
             }
             return;
         }
         if (!failure.empty()) {
-            return end_process(is_first_failure(failure) ? failure : "");
+            const auto said = failed_before(failure, kExitFailure);
+            return end_process(said ? "" : failure, said.value_or(kExitFailure));
         }
     } while (!stopped_within(limits_.period));
 }
@@ -143,9 +165,8 @@ void FaultWatch::guard() {
         const auto silence = Clock::now() - last_answer_.load();
         if (silence > limit) {
             const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(silence).count();
-            return end_process(speaks_for_lost_store() ? store_is_gone(fmt::format(
-                                                             "has not answered for {} s", seconds))
-                                                       : "");
+            const auto text = store_is_gone(fmt::format("has not answered for {} s", seconds));
+            return end_process(speaks_for_lost_store() ? text : "", kExitFailure);
         }
     }
 }
@@ -192,7 +213,8 @@ std::optional<std::string> FaultWatch::silent_rank(std::chrono::milliseconds lim
         }
         if (!beat.empty() && now - last.changed > limit) {
             return fmt::format(
-                "{}, has been silent for {} s: it was killed or its machine is lost",
+                "{}, has been silent for {} s: it was killed (as the system does when memory runs "
+                "out) or its machine is lost",
                 describe(rank, beat),
                 std::chrono::duration_cast<std::chrono::seconds>(now - last.changed).count());
         }
@@ -218,7 +240,7 @@ std::optional<std::string> FaultWatch::overdue() {
         place_, places);
 }
 
-void FaultWatch::end_process(const std::string& message) {
+void FaultWatch::end_process(const std::string& message, int exit_code) {
     if (speaking_) {
         // The failure is this process's own: it speaks, and ends in its own time if it can.
         if (stopped_within(limits_.silence)) {
@@ -227,7 +249,7 @@ void FaultWatch::end_process(const std::string& message) {
     } else {
         on_failure_(message);
     }
-    std::_Exit(1);
+    std::_Exit(exit_code);
 }
 
 }  // namespace flux::dist

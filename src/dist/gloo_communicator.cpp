@@ -7,8 +7,10 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
+#include "dist/local_address.h"
 #include "dist/store_handle.h"
 #include "flux/base/error.h"
+#include "flux/base/out_of_memory.h"
 
 namespace flux::dist {
 namespace {
@@ -20,6 +22,9 @@ auto reaching_peers(Action action) {
     try {
         return action();
     } catch (const std::exception& problem) {
+        if (is_out_of_memory(problem)) {
+            throw;  // here, not at a peer
+        }
         const auto* own = dynamic_cast<const c10::Error*>(&problem);
         const std::string text = own != nullptr ? own->what_without_backtrace() : problem.what();
         throw LostPeer(text.substr(0, text.find('\n')));
@@ -36,13 +41,18 @@ Pending pending(WorkPointer work, std::function<void()> then = {}) {
     });
 }
 
+/// Gloo by itself listens on what the machine's name stands for, on Debian loopback.
 c10::intrusive_ptr<c10d::ProcessGroupGloo::Options> make_options(
-    std::chrono::milliseconds timeout) {
-    auto options = c10d::ProcessGroupGloo::Options::create(timeout);
-    const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
-    options->devices.push_back(interface != nullptr
-                                   ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
-                                   : c10d::ProcessGroupGloo::createDefaultDevice());
+    Store& store, std::chrono::milliseconds timeout) {
+    using Group = c10d::ProcessGroupGloo;
+    auto options = Group::Options::create(timeout);
+    if (const char* interface = std::getenv("GLOO_SOCKET_IFNAME")) {
+        options->devices.push_back(Group::createDeviceForInterface(interface));
+    } else if (const auto address = listening_address(store, timeout)) {
+        options->devices.push_back(Group::createDeviceForHostname(*address));
+    } else {
+        options->devices.push_back(Group::createDefaultDevice());
+    }
     return options;
 }
 
@@ -53,7 +63,7 @@ public:
               const auto names =
                   c10::make_intrusive<c10d::PrefixStore>(settings.name, store.handle().store);
               return c10::make_intrusive<c10d::ProcessGroupGloo>(
-                  names, settings.rank, settings.size, make_options(settings.timeout));
+                  names, settings.rank, settings.size, make_options(store, settings.timeout));
           })) {}
 
     void set_timeout(std::chrono::milliseconds timeout) override { group_->setTimeout(timeout); }

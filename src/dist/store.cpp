@@ -1,11 +1,15 @@
 #include "flux/dist/store.h"
 
 #include <charconv>
+#include <future>
+#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include "dist/local_address.h"
 #include "dist/store_handle.h"
 #include "flux/base/error.h"
+#include "flux/base/out_of_memory.h"
 
 namespace flux::dist {
 namespace {
@@ -32,6 +36,28 @@ std::string master_address(const ProcessPlace& place) {
     return "127.0.0.1";
 }
 
+using StorePointer = c10::intrusive_ptr<c10d::TCPStore>;
+
+/// LibTorch waits twice its timeout for a port that is closed, and for ever for a program there
+/// that says nothing. So another thread connects; one that never comes back is left behind, for
+/// the process ends then.
+StorePointer connect(const std::string& address, const c10d::TCPStoreOptions& options) {
+    std::promise<StorePointer> promise;
+    auto result = promise.get_future();
+    std::thread([address, options, promise = std::move(promise)]() mutable {
+        try {
+            promise.set_value(c10::make_intrusive<c10d::TCPStore>(address, options));
+        } catch (...) {
+            promise.set_exception(std::current_exception());
+        }
+    }).detach();
+    if (result.wait_for(options.timeout) != std::future_status::ready) {
+        fail("{}", address_towards(address) ? "no store of a job answers there"
+                                            : "no address is known for that name");
+    }
+    return result.get();
+}
+
 /// Each text after its length and a space.
 std::string pack(const std::vector<std::string>& texts) {
     std::string packed;
@@ -55,12 +81,15 @@ std::vector<std::string> unpack(std::string_view packed) {
 }
 
 template <class Action>
-auto reaching(const ProcessPlace& place, Action action) {
+auto reaching(Action action) {
     try {
         return action();
     } catch (const std::exception& problem) {
-        throw LostPeer(fmt::format("{}: the store on the host of rank 0 does not answer: {}",
-                                   place.name(), reason_of(problem)));
+        if (is_out_of_memory(problem)) {
+            throw;  // here, not at a peer
+        }
+        throw LostPeer(
+            fmt::format("the store on the host of rank 0 does not answer: {}", reason_of(problem)));
     }
 }
 
@@ -74,21 +103,21 @@ Store::Store(const ProcessPlace& place, std::chrono::milliseconds timeout) : pla
     options.waitWorkers = false;
     options.timeout = timeout;
     try {
-        auto store = c10::make_intrusive<c10d::TCPStore>(address, options);
-        handle_ = std::make_unique<Handle>(
-            Handle{c10::make_intrusive<c10d::PrefixStore>("flux/" + place.store_prefix, store)});
+        handle_ = std::make_unique<Handle>(Handle{c10::make_intrusive<c10d::PrefixStore>(
+            "flux/" + place.store_prefix, connect(address, options))});
     } catch (const std::exception& problem) {
         const std::string reason = reason_of(problem);
         if (options.isServer && reason.find("EADDRINUSE") != std::string::npos) {
-            fail("{}: port {} is in use: set MASTER_PORT to a free one, the same on all ranks",
-                 place.name(), options.port);
+            fail("port {} is in use: set MASTER_PORT to a free one, the same on all ranks",
+                 options.port);
         }
         fail(
-            "{}: rank 0 cannot be reached at MASTER_ADDR={}, MASTER_PORT={} within {} s "
+            "rank 0 cannot be reached at MASTER_ADDR={}, MASTER_PORT={} within {} s "
             "(comm.init_timeout_seconds): {}",
-            place.name(), address, options.port,
+            address, options.port,
             std::chrono::duration_cast<std::chrono::seconds>(timeout).count(), reason);
     }
+    publish_address(*this, address);
 }
 
 Store::Store(ProcessPlace place, std::unique_ptr<Handle> handle)
@@ -97,29 +126,29 @@ Store::Store(ProcessPlace place, std::unique_ptr<Handle> handle)
 Store::~Store() = default;
 
 std::unique_ptr<Store> Store::clone() const {
-    return reaching(place_, [&] {
+    return reaching([&] {
         return std::unique_ptr<Store>(
             new Store(place_, std::make_unique<Handle>(Handle{handle_->store->clone()})));
     });
 }
 
 void Store::set(const std::string& key, std::string_view value) {
-    reaching(place_, [&] { handle_->store->set(key, std::string(value)); });
+    reaching([&] { handle_->store->set(key, std::string(value)); });
 }
 
 std::string Store::get(const std::string& key, std::chrono::milliseconds timeout) {
-    return reaching(place_, [&] {
+    return reaching([&] {
         handle_->store->wait({key}, timeout);
         return handle_->store->get_to_str(key);
     });
 }
 
 int64_t Store::add(const std::string& key, int64_t amount) {
-    return reaching(place_, [&] { return handle_->store->add(key, amount); });
+    return reaching([&] { return handle_->store->add(key, amount); });
 }
 
 std::optional<std::string> Store::find(const std::string& key) {
-    return reaching(place_, [&] {
+    return reaching([&] {
         return handle_->store->check({key}) ? std::optional(handle_->store->get_to_str(key))
                                             : std::nullopt;
     });
@@ -130,7 +159,8 @@ std::vector<std::string> Store::exchange(const std::string& topic, std::string_v
     const auto key = [&](int rank) { return fmt::format("{}/{}", topic, rank); };
     if (!place_.is_first()) {
         set(key(place_.rank), value);
-        return unpack(get(topic + "/all", timeout));
+        // Rank 0 knows who is missing, so it gives up first.
+        return unpack(get(topic + "/all", timeout + std::chrono::seconds(5)));
     }
     // Rank 0 collects, so that the store answers 2 N questions and not N * N.
     std::vector<std::string> values{std::string(value)};

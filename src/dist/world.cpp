@@ -1,7 +1,5 @@
 #include "flux/dist/world.h"
 
-#include <c10/util/Exception.h>
-
 #include "flux/base/error.h"
 #include "flux/base/log.h"
 
@@ -26,9 +24,20 @@ World::World(const ProcessPlace& place, const config::Comm& settings)
     if (place_.is_alone()) {
         return;
     }
-    store_ = std::make_unique<Store>(place_, timeout_);
-    watch_ = std::make_unique<FaultWatch>(store_->clone(), WatchLimits{}, say);
-    exchange("hosts", place_.host);
+    try {
+        store_ = std::make_unique<Store>(place_, timeout_);
+        watch_ = std::make_unique<FaultWatch>(store_->clone(), WatchLimits{}, say);
+        exchange("start", "");
+    } catch (const LostPeer& problem) {
+        const std::string reason = fmt::format(
+            "the {} processes of the job have not met within {} s "
+            "(comm.init_timeout_seconds): {}",
+            size(), settings.init_timeout_seconds, problem.what());
+        if (!watch_) {
+            throw Error(reason);
+        }
+        end_job(reason, kExitFailure);
+    }
 }
 
 World::~World() {
@@ -117,26 +126,24 @@ void World::run(const std::function<void()>& body) {
         body();
         return;
     }
-    const auto speak = [&](const std::string& reason) {
-        failed_ = true;
-        if (!watch_->report(reason)) {
-            throw EndedByPeer();
-        }
-        return fmt::format("{}: {}", place_.name(), reason);
-    };
     try {
         body();
     } catch (const LostPeer& problem) {
-        failed_ = true;
-        throw Error(speak(watch_->explain(problem)));
-    } catch (const ConfigError& problem) {
-        throw ConfigError(speak(problem.what()));
-    } catch (const c10::Error& problem) {
-        speak(problem.what_without_backtrace());
-        throw;
+        end_job(watch_->explain(problem), kExitFailure);
     } catch (const std::exception& problem) {
-        throw Error(speak(problem.what()));
+        end_job(failure_text(problem), exit_code(problem));
     }
+}
+
+void World::end_job(const std::string& reason, int code) {
+    failed_ = true;
+    if (const auto said = watch_->report(reason, code)) {
+        throw EndedByPeer(*said);
+    }
+    if (code == kExitConfiguration) {
+        throw ConfigError(reason);
+    }
+    throw Error(reason);
 }
 
 }  // namespace flux::dist

@@ -61,10 +61,13 @@ std::optional<ResumePoint> find_resume_point(const ResolvedJob& job, dist::World
     if (!folder) {
         return std::nullopt;
     }
-    for (const auto& path : checkpoint::without_manifest(job.checkpoint_folder())) {
-        log::warning(
-            "{}: is not used: it has no checkpoint.json, so it is not complete; going on from {}",
-            path.string(), folder->string());
+    if (world.is_first()) {
+        for (const auto& path : checkpoint::without_manifest(job.checkpoint_folder())) {
+            log::warning(
+                "{}: is not used: it has no checkpoint.json, so it is not complete; going on from "
+                "{}",
+                path.string(), folder->string());
+        }
     }
     ResumePoint point{*folder, checkpoint::Checkpoint(*folder).run()};
     if (checkpoint::step_of(*folder).value_or(point.run.step) != point.run.step) {
@@ -144,7 +147,7 @@ void check_changes(const ResolvedJob& job) {
             "--job.restart",
             *other_model, job.resume->folder.string());
     }
-    if (!changes.empty()) {
+    if (!changes.empty() && job.place.is_first()) {
         log::warning("changed since {} was saved: {}", job.resume->folder.string(),
                      fmt::join(changes, "; "));
     }
@@ -161,8 +164,14 @@ void check_same_everywhere(const config::LoadedConfig& loaded, dist::World& worl
     if (world.size() == 1) {
         return;
     }
-    const std::string own =
-        fmt::format("# program {:08x}\n{}", program_checksum(), config::to_toml(loaded.config));
+    const std::string program = fmt::format("{:08x}", program_checksum());
+    if (const auto other = world.from_first("program", program); other != program) {
+        fail_config(
+            "this process runs another build of flux_train than rank 0 (checksums {} and {}): "
+            "install the same one on all machines",
+            program, other);
+    }
+    const std::string own = config::to_toml(loaded.config);
     const std::string first = world.from_first("configuration", own);
     if (first == own) {
         return;
@@ -173,10 +182,12 @@ void check_same_everywhere(const config::LoadedConfig& loaded, dist::World& worl
     };
     const size_t at = static_cast<size_t>(
         std::mismatch(own.begin(), own.end(), first.begin(), first.end()).first - own.begin());
+    const size_t section = own.rfind("\n[", at);
     fail_config(
-        "this process has `{}` where rank 0 has `{}`: all processes of a job need the same "
-        "program and the same options",
-        line_of(own, at), line_of(first, std::min(at, first.size())));
+        "this process has `{}` where rank 0 has `{}`, in {}: all processes of a job need the same "
+        "options",
+        line_of(own, at), line_of(first, std::min(at, first.size())),
+        section == std::string::npos ? "the first section" : line_of(own, section + 1));
 }
 
 /// Better said at once than by the system that kills the process.

@@ -43,6 +43,14 @@ TEST_F(Log, WarningsAndErrorsOfAnyRankShow) {
                 AllOf(HasSubstr("a warning"), HasSubstr("an error")));
 }
 
+TEST_F(Log, WarningsAndErrorsSayWhichProcess) {
+    const std::string text = shown({.rank = 0, .origin = "rank 0 on node17"});
+    EXPECT_THAT(text, AllOf(HasSubstr("rank 0 on node17: a warning"),
+                            HasSubstr("rank 0 on node17: an error"),
+                            Not(HasSubstr("node17: for information"))));
+    EXPECT_THAT(shown({}), Not(HasSubstr("rank")));
+}
+
 TEST_F(Log, RefusesWhatIsNoListOfRanks) {
     for (const char* const ranks : {"first", "0,", ",0", "-1", "0;1", "1 2", "99999999999"}) {
         EXPECT_THROW(log::configure({.rank = 0, .shown_ranks = ranks}), ConfigError) << ranks;

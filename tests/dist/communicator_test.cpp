@@ -6,7 +6,10 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "flux/base/error.h"
 #include "flux/dist/mesh.h"
@@ -131,6 +134,45 @@ TEST(DistStore, NoAddressOnSeveralMachines) {
     place.world_size = 4;
     place.local_size = 2;
     EXPECT_THROW(Store(place, 1s), ConfigError);
+}
+
+TEST(DistStore, AProgramThatSaysNothingIsNotWaitedForForEver) {
+    const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    auto* const name = reinterpret_cast<sockaddr*>(&address);
+    ASSERT_EQ(::bind(listener, name, size), 0);
+    ASSERT_EQ(::listen(listener, 5), 0);
+    ASSERT_EQ(::getsockname(listener, name, &size), 0);
+    ProcessPlace place;
+    place.rank = 1;
+    place.world_size = 2;
+    place.local_size = 2;
+    place.master_port = ntohs(address.sin_port);
+    try {
+        const Store store(place, 1s);
+        FAIL() << "a store that does not speak";
+    } catch (const Error& error) {
+        EXPECT_NE(std::string(error.what()).find("no store of a job answers"), std::string::npos)
+            << error.what();
+    }
+    ::close(listener);
+}
+
+TEST(DistStore, AnUnknownNameIsSaid) {
+    ProcessPlace place;
+    place.rank = 1;
+    place.world_size = 2;
+    place.master_address = "no such host";
+    try {
+        const Store store(place, 1s);
+        FAIL() << "a store nowhere";
+    } catch (const Error& error) {
+        EXPECT_NE(std::string(error.what()).find("MASTER_ADDR=no such host"), std::string::npos)
+            << error.what();
+    }
 }
 
 TEST(DistStore, NobodyThere) {

@@ -1,6 +1,8 @@
 // Tests that run as several processes: the test starts itself again, once for each rank.
 #pragma once
 
+#include <string>
+
 namespace flux::test {
 
 /// In the test as it was started: runs it again in `count` processes, fails if one of them does,
@@ -15,5 +17,8 @@ bool in_group(int count);
 
 /// A TCP port that was free a moment ago.
 int free_port();
+
+/// An address of this machine that others could reach; empty without a network.
+std::string own_address();
 
 }  // namespace flux::test

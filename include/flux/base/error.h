@@ -5,6 +5,7 @@
 
 #include <fmt/core.h>
 
+#include <exception>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -21,6 +22,19 @@ class ConfigError : public Error {
 public:
     using Error::Error;
 };
+
+/// What any failure means, in words for people: an Error's message as it is, memory that ran out
+/// with its remedy, a bug as "internal error" with LibTorch's trace.
+std::string failure_text(const std::exception& problem);
+
+inline constexpr int kExitFailure = 1;
+inline constexpr int kExitConfiguration = 2;
+
+/// What the process ends with.
+inline int exit_code(const std::exception& problem) {
+    return dynamic_cast<const ConfigError*>(&problem) != nullptr ? kExitConfiguration
+                                                                 : kExitFailure;
+}
 
 /// Throws Error with the formatted message.
 template <class... Args>

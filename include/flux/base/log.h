@@ -17,6 +17,9 @@ enum class Level { kInfo, kWarning, kError };
 
 struct Settings {
     int rank = 0;
+    /// Which process this is, "rank 3 on node17": warnings and errors begin with it. Empty for the
+    /// only one.
+    std::string origin{};
     bool color = true;  // colour on a terminal; never in the file
     /// LOG_RANK: the ranks whose info lines the terminal shows, "0,3" or "all"; empty: 0. The file
     /// is rank 0's.

@@ -34,7 +34,7 @@ class FaultWatch {
 public:
     /// Watches from now on, over a connection of its own. When another process has failed, the
     /// watch calls `on_failure` with a message for people, empty if another process says it, and
-    /// ends the process with exit code 1.
+    /// ends the process with the exit code of the one that failed.
     FaultWatch(std::unique_ptr<Store> store, const WatchLimits& limits,
                std::function<void(const std::string&)> on_failure);
     ~FaultWatch();
@@ -45,9 +45,9 @@ public:
     /// place within `limit` the job ends: waits for others on a GPU cannot tell by themselves.
     void at(const std::string& place, std::optional<std::chrono::milliseconds> limit);
 
-    /// This process fails with `reason`. Returns whether it is the first of the job and so the one
-    /// to speak.
-    bool report(const std::string& reason);
+    /// This process fails with `reason`. Returns nothing if it is the first of the job and so the
+    /// one to speak, else the exit code of the first.
+    std::optional<int> report(const std::string& reason, int exit_code);
 
     /// Why a peer was lost: waits until the watch knows of a silent process, else gives what
     /// LibTorch said.
@@ -71,8 +71,9 @@ private:
     void beat();
     std::optional<std::string> silent_rank(std::chrono::milliseconds limit);
     std::optional<std::string> overdue();
-    bool is_first_failure(const std::string& reason);
-    void end_process(const std::string& message);
+    std::optional<int> failed_before(const std::string& reason, int exit_code);
+    void let_others_see();
+    void end_process(const std::string& message, int exit_code);
 
     std::unique_ptr<Store> store_;
     WatchLimits limits_;

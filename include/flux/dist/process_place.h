@@ -25,6 +25,8 @@ struct ProcessPlace {
     bool on_one_machine() const { return local_size == world_size; }
     /// "rank 3 on node17", for messages.
     std::string name() const;
+    /// The name where there are several processes, else empty: what log lines begin with.
+    std::string origin() const { return is_alone() ? "" : name(); }
 };
 
 /// The first family of variables that is set: torchrun (RANK, WORLD_SIZE, ...), Open MPI, PMI,

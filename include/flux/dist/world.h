@@ -21,7 +21,13 @@ namespace flux::dist {
 /// This process ends because another one failed and has said so.
 class EndedByPeer : public std::exception {
 public:
+    explicit EndedByPeer(int exit_code) : exit_code_(exit_code) {}
     const char* what() const noexcept override { return "another process of the job failed"; }
+    /// That of the process that failed.
+    int exit_code() const { return exit_code_; }
+
+private:
+    int exit_code_;
 };
 
 class World {
@@ -57,8 +63,9 @@ public:
     /// last exchanges are over only then.
     void finish();
 
-    /// Runs `body`; a failure in it ends all processes, with one message. Throws EndedByPeer where
-    /// this process is not the one to speak, else Error (ConfigError) that names rank and host.
+    /// Runs `body`; a failure in it, whatever it is, ends all processes with one message and one
+    /// exit code. Throws EndedByPeer where this process is not the one to speak, else Error
+    /// (ConfigError); the log names rank and host.
     void run(const std::function<void()>& body);
 
     /// exchange() for another thread, over a connection of its own; it waits as long as no
@@ -68,6 +75,8 @@ public:
     Exchange make_exchange(const std::string& name);
 
 private:
+    [[noreturn]] void end_job(const std::string& reason, int code);
+
     ProcessPlace place_;
     std::chrono::milliseconds timeout_;
     std::chrono::milliseconds train_timeout_;

@@ -1,0 +1,52 @@
+#include "flux/base/error.h"
+
+#include <ATen/ops/empty.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <functional>
+#include <new>
+#include <vector>
+
+namespace flux {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+std::string text_of(const std::function<void()>& action) {
+    try {
+        action();
+    } catch (const std::exception& problem) {
+        return failure_text(problem);
+    }
+    return "no failure";
+}
+
+TEST(FailureText, MemoryThatRanOutComesWithItsRemedy) {
+    EXPECT_THAT(text_of([] { throw std::bad_alloc(); }),
+                AllOf(StartsWith("out of memory"), HasSubstr("training.batch_size")));
+    // More than any machine has, asked of LibTorch.
+    EXPECT_THAT(text_of([] { at::empty({int64_t{1} << 60}); }),
+                AllOf(StartsWith("out of memory"), HasSubstr("training.batch_size"),
+                      Not(HasSubstr("frame #"))));
+}
+
+TEST(FailureText, OwnMessagesStayAndBugsAreCalledSo) {
+    EXPECT_EQ(text_of([] { fail("as it is"); }), "as it is");
+    EXPECT_THAT(text_of([] { std::filesystem::create_directory("/nowhere/new"); }),
+                AllOf(HasSubstr("/nowhere"), Not(HasSubstr("internal"))));
+    EXPECT_EQ(text_of([] { throw std::logic_error("a bug"); }), "internal error: a bug");
+}
+
+TEST(FailureText, ExitCodes) {
+    EXPECT_EQ(exit_code(ConfigError("")), 2);
+    EXPECT_EQ(exit_code(Error("")), 1);
+    EXPECT_EQ(exit_code(std::bad_alloc()), 1);
+}
+
+}  // namespace
+}  // namespace flux
