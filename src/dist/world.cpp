@@ -24,8 +24,9 @@ World::World(const ProcessPlace& place, const config::Comm& settings)
         return;
     }
     store_ = std::make_unique<Store>(place_, timeout_);
-    watch_ = std::make_unique<FaultWatch>(store_->clone(), WatchLimits{}, say);
-    exchange("hosts", place_.host);
+    watch_ = std::make_unique<FaultWatch>(store_->clone(),
+                                          WatchLimits{}, say);
+    place_ = placed_among(place_, exchange("hosts", place_.host));
 }
 
 World::~World() {
