@@ -94,7 +94,7 @@ void FaultWatch::run() {
             if (store_->find(kFailure)) {
                 end_process("");
             }
-            if (::getppid() != parent_) {
+            if (limits_.parent_stays && ::getppid() != parent_) {
                 failure = "the launcher that started it is gone";
             } else if (const auto late = overdue()) {
                 failure = *late;

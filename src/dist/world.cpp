@@ -25,7 +25,7 @@ World::World(const ProcessPlace& place, const config::Comm& settings)
     }
     store_ = std::make_unique<Store>(place_, timeout_);
     watch_ = std::make_unique<FaultWatch>(store_->clone(),
-                                          WatchLimits{}, say);
+                                          WatchLimits{.parent_stays = place_.launcher_stays}, say);
     place_ = placed_among(place_, exchange("hosts", place_.host));
 }
 
