@@ -163,22 +163,6 @@ std::vector<encoders::EncoderCost> encoders_of(const train::ResolvedJob& job) {
     return found;
 }
 
-train::PlanSettings plan_settings(const train::ResolvedJob& job) {
-    const config::JobConfig& config = job.config;
-    return {.model = job.model,
-            .store = job.store(nullptr),
-            .recompute = train::recompute_policy(config.activation_checkpoint),
-            .mesh = job.mesh,
-            .batch_size = config.training.batch_size,
-            .micro_batches = job.micro_batches(),
-            .image_tokens = job.image_tokens(),
-            .text_tokens = config.encoder.max_t5_encoding_len,
-            .text_dtype = units::compute_dtype(config.encoder.dtype, job.device),
-            .encoders = encoders_of(job),
-            .asynchronous_saves = config.checkpoint.enable_checkpoint &&
-                                  config.checkpoint.async_mode != config::AsyncMode::kDisabled};
-}
-
 const char* dtype_name(at::ScalarType dtype) { return dtype == at::kFloat ? "fp32" : "bf16"; }
 
 void print_job(const train::ResolvedJob& job, const train::PlanSettings& settings,
@@ -336,7 +320,8 @@ int plan(const Words& words) {
     const Assumptions assumed = assumptions_of(flags);
     config::with_places(loaded, [&] {
         const train::ResolvedJob job = planned_job(loaded, flags);
-        const train::PlanSettings settings = plan_settings(job);
+        train::PlanSettings settings = train::plan_settings(job);
+        settings.encoders = encoders_of(job);
         print_job(job, settings, assumed);
         print_memory(job, settings, assumed);
         print_modes(job, settings, assumed);

@@ -136,7 +136,7 @@ void FaultWatch::run() {
                 let_others_see();
                 return end_process("", exit_code_of(*said));
             }
-            if (::getppid() != parent_) {
+            if (limits_.parent_stays && ::getppid() != parent_) {
                 failure = "the launcher that started it is gone";
             } else if (const auto late = overdue()) {
                 failure = *late;

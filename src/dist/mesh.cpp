@@ -9,7 +9,7 @@ namespace flux::dist {
 MeshShape mesh_shape(const config::Parallelism& settings, bool degrees_given,
                      const ProcessPlace& place) {
     const int64_t world = place.world_size;
-    if (!degrees_given && world % place.local_size == 0) {
+    if (!degrees_given && place.even_machines && place.local_size > 1) {
         return {place.world_size / place.local_size, place.local_size};
     }
     const int64_t replicate = settings.data_parallel_replicate_degree;

@@ -26,8 +26,9 @@ World::World(const ProcessPlace& place, const config::Comm& settings)
     }
     try {
         store_ = std::make_unique<Store>(place_, timeout_);
-        watch_ = std::make_unique<FaultWatch>(store_->clone(), WatchLimits{}, say);
-        exchange("start", "");
+        watch_ = std::make_unique<FaultWatch>(
+            store_->clone(), WatchLimits{.parent_stays = place_.launcher_stays}, say);
+        place_ = placed_among(place_, exchange("hosts", place_.host));
     } catch (const LostPeer& problem) {
         const std::string reason = fmt::format(
             "the {} processes of the job have not met within {} s "

@@ -8,6 +8,7 @@
 #ifdef FLUX_WITH_CUDA
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <cuda_runtime_api.h>
+#include <fmt/core.h>
 #endif
 
 namespace flux::kernels {
@@ -29,6 +30,17 @@ std::string cuda_device_name(int index) {
     return cudaGetDeviceProperties(&properties, index) == cudaSuccess ? properties.name : "GPU";
 }
 
+std::string cuda_device_id(int index) {
+    cudaDeviceProp properties{};
+    std::string id;
+    if (cudaGetDeviceProperties(&properties, index) == cudaSuccess) {
+        for (const char byte : properties.uuid.bytes) {
+            id += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+        }
+    }
+    return id;
+}
+
 CudaMemory cuda_memory(int index) {
     const auto stats =
         c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(index));
@@ -44,6 +56,8 @@ CudaMemory cuda_memory(int index) {
 #else
 
 std::string cuda_device_name(int) { return "GPU"; }
+
+std::string cuda_device_id(int) { return {}; }
 
 CudaMemory cuda_memory(int) { return {}; }
 

@@ -4,7 +4,10 @@
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <c10/util/Exception.h>
 #include <unistd.h>
+
+#include <map>
 
 #include "flux/base/error.h"
 #include "flux/kernels/cuda_device.h"
@@ -46,6 +49,73 @@ c10::Device prepare_device(const config::Training& settings, int local_rank) {
             *problem);
     }
     return at::kCPU;
+}
+
+RankDevice rank_device(const config::Training& settings, c10::Device device, c10::ScalarType dtype,
+                       const std::string& host) {
+    RankDevice own{.host = host, .dtype = c10::toString(dtype), .gpu = {}, .id = {}, .problem = {}};
+    if (device.is_cuda()) {
+        own.gpu = kernels::cuda_device_name(device.index());
+        own.id = kernels::cuda_device_id(device.index());
+    } else if (settings.device != config::Device::kCpu) {
+        own.problem = kernels::cuda_problem().value_or("");
+    }
+    return own;
+}
+
+std::string to_text(const RankDevice& device) {
+    std::string text;
+    for (const std::string* field :
+         {&device.host, &device.dtype, &device.gpu, &device.id, &device.problem}) {
+        text += *field + '\0';
+    }
+    return text;
+}
+
+RankDevice rank_device_from(const std::string& text) {
+    RankDevice device;
+    size_t begin = 0;
+    for (std::string* field :
+         {&device.host, &device.dtype, &device.gpu, &device.id, &device.problem}) {
+        const size_t end = text.find('\0', begin);
+        TORCH_CHECK(end != text.npos, "a device is told in five fields");
+        *field = text.substr(begin, end - begin);
+        begin = end + 1;
+    }
+    return device;
+}
+
+std::optional<std::string> check_devices(const std::vector<RankDevice>& ranks) {
+    const auto computes = [&](size_t rank) {
+        const RankDevice& device = ranks[rank];
+        return fmt::format("rank {} on {} computes on {}{} in {}", rank, device.host,
+                           device.gpu.empty() ? "the CPU" : device.gpu,
+                           device.problem.empty() ? "" : " (" + device.problem + ")", device.dtype);
+    };
+    std::map<std::string, size_t> owners;
+    std::optional<std::string> difference;
+    for (size_t rank = 0; rank < ranks.size(); ++rank) {
+        const RankDevice &own = ranks[rank], &first = ranks.front();
+        if (own.gpu.empty() != first.gpu.empty() || own.dtype != first.dtype) {
+            fail(
+                "{}, {}: all processes need the same kind of device and dtype; mend the machine "
+                "without a GPU or leave it out, or set training.device and "
+                "training.mixed_precision_param for all",
+                computes(0), computes(rank));
+        }
+        if (!own.id.empty() && !owners.emplace(own.id, rank).second) {
+            fail(
+                "rank {} and rank {} on {} have the same GPU, {}: start no more processes on a "
+                "machine than it has GPUs, and show each its own or all of them "
+                "(CUDA_VISIBLE_DEVICES, LOCAL_RANK)",
+                owners[own.id], rank, own.host, own.gpu);
+        }
+        if (!difference && own.gpu != first.gpu) {
+            difference = fmt::format("{}, {}: the slowest sets the pace, the smallest the batch",
+                                     computes(0), computes(rank));
+        }
+    }
+    return difference;
 }
 
 std::string device_name(c10::Device device) {

@@ -16,6 +16,7 @@
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
 #include "flux/train/init_from.h"
+#include "flux/train/plan.h"
 #include "flux/units/precision.h"
 
 namespace flux::train {
@@ -190,23 +191,47 @@ void check_same_everywhere(const config::LoadedConfig& loaded, dist::World& worl
         section == std::string::npos ? "the first section" : line_of(own, section + 1));
 }
 
-/// Better said at once than by the system that kills the process.
-void check_memory(const ResolvedJob& job) {
-    constexpr double kGiB = 1 << 30;
-    constexpr double kBytesPerParameter = 16;  // fp32 weight, gradient and two moments
-    const int64_t parameters = model::parameter_count(job.model);
-    const int local_shards = job.device.is_cuda() ? 1 : job.place.local_size;
-    const double needed =
-        kBytesPerParameter * static_cast<double>(parameters) / job.mesh.shard * local_shards;
-    const auto available = static_cast<double>(device_memory_bytes(job.device));
-    if (needed > available) {
-        fail(
-            "the model has {:.4g} billion parameters; training them takes {:.1f} GiB for weights, "
-            "gradients and optimizer state alone, {} has {:.1f} GiB: choose a smaller model.flavor "
-            "or smaller sizes (model.depth, model.hidden_size, ...), or a larger machine",
-            static_cast<double>(parameters) * 1e-9, needed / kGiB, device_name(job.device),
-            available / kGiB);
+/// All processes come to the same by the same names of machines; rank 0's counts.
+dist::MeshShape agreed_mesh(const config::LoadedConfig& loaded, dist::World& world) {
+    const dist::MeshShape own =
+        dist::mesh_shape(loaded.config.parallelism,
+                         loaded.is_set("parallelism.data_parallel_replicate_degree") ||
+                             loaded.is_set("parallelism.data_parallel_shard_degree"),
+                         world.place());
+    const int shard = std::stoi(world.from_first("mesh", std::to_string(own.shard)));
+    if (world.is_first() && !world.place().even_machines) {
+        log::warning(
+            "the machines hold unequal numbers of processes, or ranks that do not follow each "
+            "other: neighbours in the mesh of {} x {} are on several machines, which is slow; "
+            "start as many processes on each, in blocks (srun --distribution=block, mpirun "
+            "--map-by ppr:N:node)",
+            world.size() / shard, shard);
     }
+    return {world.size() / shard, shard};
+}
+
+/// Device and dtype, the same kind on all processes.
+void choose_device(ResolvedJob& job, dist::World& world) {
+    const config::Training& training = job.config.training;
+    job.device = prepare_device(training, job.place.local_rank);
+    job.dtype = units::compute_dtype(training.mixed_precision_param, job.device);
+    std::vector<RankDevice> ranks;
+    for (const std::string& text : world.exchange(
+             "device", to_text(rank_device(training, job.device, job.dtype, job.place.host)))) {
+        ranks.push_back(rank_device_from(text));
+    }
+    const auto difference = check_devices(ranks);
+    if (difference && world.is_first()) {
+        log::warning("{}", *difference);
+    }
+}
+
+void check_machine(const ResolvedJob& job) {
+    check_memory(plan_settings(job),
+                 {.device = device_name(job.device),
+                  .device_bytes = static_cast<int64_t>(device_memory_bytes(job.device)),
+                  .host_bytes = static_cast<int64_t>(device_memory_bytes(at::kCPU)),
+                  .processes = job.place.local_size});
 }
 
 }  // namespace
@@ -261,10 +286,7 @@ ResolvedJob resolve_job(const config::LoadedConfig& loaded, dist::World& world) 
     ResolvedJob job;
     job.config = loaded.config;
     job.place = world.place();
-    job.mesh = dist::mesh_shape(job.config.parallelism,
-                                loaded.is_set("parallelism.data_parallel_replicate_degree") ||
-                                    loaded.is_set("parallelism.data_parallel_shard_degree"),
-                                job.place);
+    job.mesh = agreed_mesh(loaded, world);
     config::Training& training = job.config.training;
     job.model = model_dimensions(job.config);
     model::check(job.model);
@@ -274,9 +296,8 @@ ResolvedJob resolve_job(const config::LoadedConfig& loaded, dist::World& world) 
             data::check_dataset_name(dataset_settings(job.config, 0, validation));
         }
     }
-    job.device = prepare_device(training, job.place.local_rank);
-    check_memory(job);
-    job.dtype = units::compute_dtype(training.mixed_precision_param, job.device);
+    choose_device(job, world);
+    check_machine(job);
     if (!job.config.job.restart) {
         job.resume = find_resume_point(job, world);
     }

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <numeric>
 
+#include "flux/base/error.h"
 #include "flux/encoders/encoder.h"
 #include "flux/model/activations.h"
 #include "flux/model/flops.h"
 #include "flux/model/mmdit.h"
+#include "flux/train/job.h"
+#include "flux/units/precision.h"
 
 namespace flux::train {
 namespace {
@@ -149,6 +152,54 @@ MemoryPlan plan_memory(const PlanSettings& settings) {
     add_encoders(plan, settings);
     plan.host_staging = settings.asynchronous_saves ? checkpoint_bytes(settings, layout) : 0;
     return plan;
+}
+
+PlanSettings plan_settings(const ResolvedJob& job) {
+    const config::JobConfig& config = job.config;
+    return {.model = job.model,
+            .store = job.store(nullptr),
+            .recompute = recompute_policy(config.activation_checkpoint),
+            .mesh = job.mesh,
+            .batch_size = config.training.batch_size,
+            .micro_batches = job.micro_batches(),
+            .image_tokens = job.image_tokens(),
+            .text_tokens = config.encoder.max_t5_encoding_len,
+            .text_dtype = units::compute_dtype(config.encoder.dtype, job.device),
+            .asynchronous_saves = config.checkpoint.enable_checkpoint &&
+                                  config.checkpoint.async_mode != config::AsyncMode::kDisabled};
+}
+
+void check_memory(const PlanSettings& settings, const Machine& machine) {
+    const MemoryPlan plan = plan_memory(settings);
+    const bool on_cpu = settings.store.device.is_cpu();
+    const auto check = [&](int64_t needed, int64_t available, const std::string& what,
+                           const std::string& where, const char* remedy) {
+        constexpr double kGiB = 1 << 30;
+        if (needed > available) {
+            fail(
+                "the model has {:.4g} billion parameters; training them takes {:.1f} GiB for {}, "
+                "{} has {:.1f} GiB: choose a smaller model.flavor or smaller sizes (model.depth, "
+                "model.hidden_size, ...), {}",
+                1e-9 * static_cast<double>(model::parameter_count(settings.model)),
+                static_cast<double>(needed) / kGiB, what, where,
+                static_cast<double>(available) / kGiB, remedy);
+        }
+    };
+    const int64_t kept =
+        plan.parameters + plan.gradients + plan.optimizer + plan.slabs + plan.gradient_slabs;
+    check(on_cpu ? machine.processes * kept : kept, machine.device_bytes,
+          plan.host_shards > 0 ? "gathered weights and gradients alone"
+                               : "weights, gradients and optimizer state alone",
+          machine.device,
+          on_cpu ? "or a larger machine"
+          : plan.host_shards > 0
+              ? "a smaller parallelism.fsdp_prefetch_params, or a GPU with more memory"
+              : "more GPUs that share the model, training.enable_cpu_offload, or a GPU with more "
+                "memory");
+    check(machine.processes * plan.host_shards, machine.host_bytes,
+          "weights, gradients and optimizer state in the machine's memory "
+          "(training.enable_cpu_offload)",
+          "it", "more GPUs that share the model, or a machine with more memory");
 }
 
 dist::Traffic plan_traffic(const PlanSettings& settings) {

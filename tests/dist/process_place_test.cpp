@@ -5,7 +5,10 @@
 
 #include <cstdlib>
 #include <initializer_list>
+#include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "flux/base/error.h"
 #include "flux/dist/mesh.h"
@@ -30,6 +33,8 @@ constexpr const char* kAll[] = {"RANK",
                                 "PMI_SIZE",
                                 "MPI_LOCALRANKID",
                                 "MPI_LOCALNRANKS",
+                                "PMI_LOCAL_RANK",
+                                "PMI_LOCAL_SIZE",
                                 "SLURM_PROCID",
                                 "SLURM_NTASKS",
                                 "SLURM_LOCALID",
@@ -37,6 +42,7 @@ constexpr const char* kAll[] = {"RANK",
                                 "SLURM_STEP_NUM_TASKS",
                                 "SLURM_STEP_TASKS_PER_NODE",
                                 "TORCHELASTIC_USE_AGENT_STORE",
+                                "TORCHELASTIC_RUN_ID",
                                 "TORCHELASTIC_RESTART_COUNT"};
 
 struct Variable {
@@ -115,6 +121,58 @@ TEST(ProcessPlace, TheFirstLauncherCounts) {
     EXPECT_EQ(place.world_size, 2);
 }
 
+TEST(ProcessPlace, ALaterLauncherAddsWhatTheFirstLeavesOut) {
+    // srun --mpi=pmi2, second of two nodes with eight processes each.
+    ProcessPlace place = place_of({{"PMI_RANK", "11"},
+                                   {"PMI_SIZE", "16"},
+                                   {"SLURM_JOB_ID", "7"},
+                                   {"SLURM_PROCID", "11"},
+                                   {"SLURM_NTASKS", "16"},
+                                   {"SLURM_LOCALID", "3"},
+                                   {"SLURM_STEP_NUM_TASKS", "16"},
+                                   {"SLURM_STEP_TASKS_PER_NODE", "8(x2)"}});
+    EXPECT_EQ(place.launcher, "PMI");
+    EXPECT_EQ(place.rank, 11);
+    EXPECT_EQ(place.local_rank, 3);
+    EXPECT_EQ(place.local_size, 8);
+    EXPECT_TRUE(place.local_rank_told);
+    EXPECT_FALSE(place.on_one_machine());
+
+    place = place_of({{"RANK", "3"},
+                      {"WORLD_SIZE", "4"},
+                      {"LOCAL_WORLD_SIZE", "2"},
+                      {"PMI_RANK", "3"},
+                      {"PMI_SIZE", "4"},
+                      {"PMI_LOCAL_RANK", "1"},
+                      {"PMI_LOCAL_SIZE", "4"}});
+    EXPECT_EQ(place.launcher, "torchrun");
+    EXPECT_EQ(place.local_rank, 1);
+    EXPECT_EQ(place.local_size, 2);
+}
+
+TEST(ProcessPlace, ALauncherOfAnotherJobAddsNothing) {
+    // A process of its own job, started by hand within a task of a Slurm step.
+    const ProcessPlace place = place_of({{"RANK", "1"},
+                                         {"WORLD_SIZE", "2"},
+                                         {"SLURM_PROCID", "5"},
+                                         {"SLURM_NTASKS", "8"},
+                                         {"SLURM_LOCALID", "5"},
+                                         {"SLURM_STEP_TASKS_PER_NODE", "8"}});
+    EXPECT_EQ(place.local_rank, 1);
+    EXPECT_EQ(place.local_size, 2);
+    EXPECT_FALSE(place.local_rank_told);
+}
+
+TEST(ProcessPlace, KnowsWhichLaunchersStay) {
+    const Variable rank{"RANK", "1"}, size{"WORLD_SIZE", "2"};
+    EXPECT_FALSE(place_of({}).launcher_stays);
+    EXPECT_FALSE(place_of({rank, size}).launcher_stays);
+    EXPECT_TRUE(place_of({rank, size, {"TORCHELASTIC_RUN_ID", "none"}}).launcher_stays);
+    EXPECT_TRUE(
+        place_of({{"OMPI_COMM_WORLD_RANK", "0"}, {"OMPI_COMM_WORLD_SIZE", "2"}}).launcher_stays);
+    EXPECT_TRUE(place_of({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "2"}}).launcher_stays);
+}
+
 TEST(ProcessPlace, TheShellOfASlurmJobIsNoTask) {
     EXPECT_TRUE(
         place_of({{"SLURM_JOB_ID", "7"}, {"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}}).is_alone());
@@ -169,6 +227,56 @@ TEST(MeshShape, ReplicatesAcrossMachinesUnlessToldOtherwise) {
     shape = mesh_shape(degrees(4, -1), true, machines(8, 8));
     EXPECT_EQ(shape.replicate, 4);
     EXPECT_EQ(shape.shard, 2);
+}
+
+std::vector<std::string> hosts(std::initializer_list<std::pair<const char*, int>> blocks) {
+    std::vector<std::string> names;
+    for (const auto& [name, processes] : blocks) {
+        names.insert(names.end(), static_cast<size_t>(processes), name);
+    }
+    return names;
+}
+
+ProcessPlace placed(int rank, const std::vector<std::string>& names) {
+    ProcessPlace place;
+    place.rank = place.local_rank = rank;
+    place.world_size = place.local_size = static_cast<int>(names.size());
+    place.host = names[static_cast<size_t>(rank)];
+    return placed_among(place, names);
+}
+
+TEST(PlacedAmong, CountsTheProcessesOfAMachine) {
+    const auto names = hosts({{"a", 8}, {"b", 8}});
+    const ProcessPlace place = placed(11, names);
+    EXPECT_EQ(place.local_rank, 3);
+    EXPECT_EQ(place.local_size, 8);
+    EXPECT_TRUE(place.even_machines);
+    EXPECT_EQ(placed(0, hosts({{"a", 1}, {"b", 1}})).local_rank, 0);
+    ProcessPlace told;
+    told.rank = 11;
+    told.local_rank = 5;
+    told.local_rank_told = true;
+    EXPECT_EQ(placed_among(told, names).local_rank, 5);
+}
+
+TEST(PlacedAmong, AllRanksComeToOneMesh) {
+    const auto shape_of = [](const std::vector<std::string>& names) {
+        std::set<std::pair<int, int>> shapes;
+        for (int rank = 0; rank < static_cast<int>(names.size()); ++rank) {
+            const MeshShape shape = mesh_shape({}, false, placed(rank, names));
+            shapes.emplace(shape.replicate, shape.shard);
+        }
+        EXPECT_EQ(shapes.size(), 1U);
+        return *shapes.begin();
+    };
+    EXPECT_EQ(shape_of(hosts({{"a", 8}, {"b", 8}})), std::pair(2, 8));
+    EXPECT_EQ(shape_of(hosts({{"a", 8}})), std::pair(1, 8));
+    EXPECT_EQ(shape_of(hosts({{"a", 8}, {"b", 4}})), std::pair(1, 12));
+    EXPECT_EQ(shape_of(hosts({{"a", 4}, {"b", 8}})), std::pair(1, 12));
+    EXPECT_EQ(shape_of(hosts({{"a", 6}, {"b", 6}, {"a", 6}})), std::pair(1, 18));
+    EXPECT_EQ(shape_of({"a", "b", "a", "b"}), std::pair(1, 4));  // srun --distribution=cyclic
+    // Whole copies on single processes would need the most memory.
+    EXPECT_EQ(shape_of(hosts({{"a", 1}, {"b", 1}, {"c", 1}})), std::pair(1, 3));
 }
 
 TEST(MeshShape, DegreesMustMultiplyToTheProcesses) {

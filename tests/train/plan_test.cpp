@@ -4,6 +4,7 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -21,6 +22,8 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::CountingAllocator;
+using testing::AllOf;
+using testing::HasSubstr;
 
 constexpr int64_t kTextTokens = 32;
 constexpr int64_t kLatentSide = 32;
@@ -165,6 +168,45 @@ TEST(Plan, ShardsAreAsManyPartsAsProcesses) {
     EXPECT_NEAR(whole, 4 * 11.891e9, 4 * 0.001e9);
     const MemoryPlan copies = plan_memory(schnell({2, 8}, 1));
     EXPECT_EQ(copies.device(), eighth.device());  // fp32 gradients need no room to travel
+}
+
+TEST(CheckMemory, AsksTheMemoryThatTheShardsLieIn) {
+    constexpr int64_t kGiB = 1 << 30;
+    const auto message = [](const PlanSettings& settings, const Machine& machine) {
+        try {
+            check_memory(settings, machine);
+        } catch (const Error& error) {
+            return std::string(error.what());
+        }
+        return std::string();
+    };
+    // 177 GiB of weights, gradients and moments.
+    Machine machine{.device = "NVIDIA H200", .device_bytes = 140 * kGiB, .host_bytes = 256 * kGiB};
+    PlanSettings settings = schnell({1, 1}, 1);
+    EXPECT_THAT(message(settings, machine),
+                AllOf(HasSubstr("NVIDIA H200 has 140.0 GiB"), HasSubstr("enable_cpu_offload")));
+    settings.store.host_shards = true;
+    EXPECT_EQ(message(settings, machine), "");
+    machine.host_bytes = 128 * kGiB;
+    EXPECT_THAT(message(settings, machine),
+                AllOf(HasSubstr("177."), HasSubstr("machine's memory"), HasSubstr("128.0 GiB")));
+    // Eight processes hold no more together than one.
+    settings.mesh = {1, 8};
+    machine.processes = 8;
+    machine.host_bytes = 180 * kGiB;
+    EXPECT_EQ(message(settings, machine), "");
+    settings.mesh = {8, 1};
+    EXPECT_THAT(message(settings, machine), HasSubstr("machine's memory"));
+}
+
+TEST(CheckMemory, ProcessesOnTheCpuShareItsMemory) {
+    constexpr int64_t kGiB = 1 << 30;
+    PlanSettings settings = schnell({2, 1}, 1);
+    settings.store.device = at::kCPU;
+    Machine machine{.device = "CPU", .device_bytes = 300 * kGiB, .host_bytes = 300 * kGiB};
+    EXPECT_NO_THROW(check_memory(settings, machine));
+    machine.processes = 2;
+    EXPECT_THROW(check_memory(settings, machine), Error);
 }
 
 TEST(Plan, OffloadedShardsLieInHostMemory) {

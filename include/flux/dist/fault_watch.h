@@ -28,6 +28,8 @@ struct WatchLimits {
     /// The same when an exchange has failed already, so that somebody must be lost.
     std::chrono::milliseconds silence_after_failure{2500};
     std::chrono::milliseconds period{500};
+    /// The parent process lives as long as the job: without it the job ends.
+    bool parent_stays = true;
 };
 
 class FaultWatch {

@@ -24,7 +24,8 @@ struct MeshShape {
 
 /// From parallelism.data_parallel_replicate_degree and data_parallel_shard_degree (-1: the rest).
 /// Without `degrees_given`, processes on several machines shard within a machine and replicate
-/// across. Throws ConfigError if the degrees do not multiply to the number of processes.
+/// across, where all machines hold as many of successive ranks, and more than one. Throws
+/// ConfigError if the degrees do not multiply to the number of processes.
 MeshShape mesh_shape(const config::Parallelism& settings, bool degrees_given,
                      const ProcessPlace& place);
 

@@ -37,6 +37,7 @@ public:
     /// Waits until all processes have come to their end, unless one has failed.
     ~World();
 
+    /// With what the processes told each other of their machines.
     const ProcessPlace& place() const { return place_; }
     int rank() const { return place_.rank; }
     int size() const { return place_.world_size; }

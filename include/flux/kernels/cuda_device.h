@@ -13,8 +13,10 @@ namespace flux::kernels {
 /// CPU do without it.
 std::optional<std::string> cuda_problem();
 
-/// Name as the driver reports it, "NVIDIA H200". Only for a usable device, like the next.
+/// Name as the driver reports it, "NVIDIA H200". Only for a usable device, like the next ones.
 std::string cuda_device_name(int index);
+/// The driver's number for it in all processes and on all machines; empty if it gives none.
+std::string cuda_device_id(int index);
 
 struct CudaMemory {
     size_t peak_reserved_bytes = 0;  // by LibTorch's caching allocator

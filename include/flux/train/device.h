@@ -2,8 +2,11 @@
 #pragma once
 
 #include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
 
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "flux/config/job_config.h"
 #include "flux/metrics/meter.h"
@@ -15,6 +18,25 @@ namespace flux::train {
 /// process: TF32 off, deterministic algorithms as asked. Throws Error with the remedy when a GPU is
 /// asked for and none can be used.
 c10::Device prepare_device(const config::Training& settings, int local_rank = 0);
+
+/// What a process computes on, as it tells the others.
+struct RankDevice {
+    std::string host;
+    std::string dtype;
+    std::string gpu;      // "NVIDIA H200"; empty: the CPU
+    std::string id;       // the GPU's own number; empty: unknown
+    std::string problem;  // why a machine that may use a GPU has none
+};
+
+/// Of this process, after prepare_device().
+RankDevice rank_device(const config::Training& settings, c10::Device device, c10::ScalarType dtype,
+                       const std::string& host);
+std::string to_text(const RankDevice& device);
+RankDevice rank_device_from(const std::string& text);
+
+/// Throws Error, the same on all ranks, if some compute on GPUs and others on the CPU, in another
+/// dtype, or two on one GPU. What is only to be known, that GPUs differ, is returned.
+std::optional<std::string> check_devices(const std::vector<RankDevice>& ranks);
 
 /// "NVIDIA H200", or "CPU (8 threads)".
 std::string device_name(c10::Device device);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "flux/dist/mesh.h"
@@ -13,6 +14,8 @@
 #include "flux/units/store_layout.h"
 
 namespace flux::train {
+
+struct ResolvedJob;
 
 struct PlanSettings {
     model::FluxConfig model;
@@ -50,6 +53,21 @@ struct MemoryPlan {
 };
 
 MemoryPlan plan_memory(const PlanSettings& settings);
+
+/// All but the encoders, which are none.
+PlanSettings plan_settings(const ResolvedJob& job);
+
+/// A machine that the processes of a job compute on.
+struct Machine {
+    std::string device;  // name, for messages
+    int64_t device_bytes = 0;
+    int64_t host_bytes = 0;  // the same memory where the device is the CPU
+    int64_t processes = 1;   // on it, each with a GPU of its own
+};
+
+/// Better said at once than by the system that kills the process: throws Error if not even what
+/// stays allocated for the transformer fits.
+void check_memory(const PlanSettings& settings, const Machine& machine);
 
 /// Of one process in one step: weights and gradients, the gradients' norm, loss and stop request.
 dist::Traffic plan_traffic(const PlanSettings& settings);
