@@ -6,6 +6,7 @@
 
 #include "flux/base/error.h"
 #include "flux/base/log.h"
+#include "flux/dist/store.h"
 
 namespace flux::checkpoint {
 
@@ -23,10 +24,14 @@ void Saver::save(const RunState& run, std::vector<Piece> pieces, bool now) {
     thread_ = std::thread([this, run, pieces = std::move(pieces)] {
         try {
             write(run, pieces);
+        } catch (const dist::LostPeer&) {
+            // The watch says which process was lost, and ends this one.
         } catch (const Error& problem) {
-            log::warning("{}; training goes on", problem.what());
-        } catch (const std::exception&) {
-            // Another process was lost: the watch says which, and ends this one.
+            if (settings_.group.rank == 0) {  // all processes know the same
+                log::warning("{}; training goes on", problem.what());
+            }
+        } catch (const std::exception& problem) {
+            log::warning("saving a checkpoint: {}; training goes on", problem.what());
         }
     });
 }
