@@ -10,6 +10,7 @@
 
 #include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "flux/base/log.h"
 #include "flux/checkpoint/manifest.h"
 
 namespace flux::checkpoint {
@@ -45,6 +46,11 @@ std::vector<fs::path> entries(const fs::path& folder) {
     return paths;
 }
 
+/// step-N.tmp, and step-N.aside-K.tmp (move_aside).
+bool is_temporary(std::string_view name) {
+    return name.ends_with(kTemporary) && step_in(name.substr(0, name.find('.')), "");
+}
+
 /// Gives the folder a name that no reader looks at before it takes it apart, so that a kill in
 /// between leaves no half checkpoint under a valid name.
 void remove_checkpoint(const fs::path& path, const fs::path& parent, int64_t step) {
@@ -52,6 +58,21 @@ void remove_checkpoint(const fs::path& path, const fs::path& parent, int64_t ste
     fs::remove_all(doomed);
     fs::rename(path, doomed);
     fs::remove_all(doomed);
+}
+
+/// Removes the folder, or puts it back, if it is a leftover.
+void clean_leftover(const fs::path& path, const fs::path& parent) {
+    const std::string name = path.filename().string();
+    if (is_temporary(name)) {
+        fs::remove_all(path);
+    } else if (const auto step = step_in(name, kReplaced)) {
+        if (fs::exists(manifest_path(step_folder(parent, *step)))) {
+            remove_checkpoint(path, parent, *step);
+        } else {
+            fs::rename(path, step_folder(parent, *step));
+            sync_folder(parent);
+        }
+    }
 }
 
 }  // namespace
@@ -107,18 +128,21 @@ std::optional<fs::path> find_latest(const fs::path& folder, int64_t load_step) {
 
 void clean_leftovers(const fs::path& folder) {
     for (const fs::path& path : entries(folder)) {
-        const std::string name = path.filename().string();
-        if (step_in(name, kTemporary)) {
-            fs::remove_all(path);
-        } else if (const auto step = step_in(name, kReplaced)) {
-            if (fs::exists(manifest_path(step_folder(folder, *step)))) {
-                remove_checkpoint(path, folder, *step);
-            } else {
-                fs::rename(path, step_folder(folder, *step));
-                sync_folder(folder);
-            }
+        try {
+            clean_leftover(path, folder);
+        } catch (const std::exception& problem) {
+            log::warning("{}: this leftover of a save stays for now: {}", path.string(),
+                         problem.what());
         }
     }
+}
+
+void move_aside(const fs::path& temporary, const fs::path& folder, int64_t step) {
+    fs::path aside;
+    for (int i = 1; aside.empty() || fs::exists(aside); ++i) {
+        aside = fmt::format("{}.aside-{}{}", step_folder(folder, step).string(), i, kTemporary);
+    }
+    fs::rename(temporary, aside);
 }
 
 void prune(const fs::path& folder, int64_t keep_latest_k, int64_t written) {
@@ -129,7 +153,11 @@ void prune(const fs::path& folder, int64_t keep_latest_k, int64_t written) {
     found.erase(written);
     for (auto left = static_cast<int64_t>(found.size()); left > keep_latest_k - 1; --left) {
         const auto oldest = found.begin();
-        remove_checkpoint(oldest->second, folder, oldest->first);
+        try {
+            remove_checkpoint(oldest->second, folder, oldest->first);
+        } catch (const fs::filesystem_error& problem) {
+            log::warning("an old checkpoint could not be removed: {}", problem.what());
+        }
         found.erase(oldest);
     }
 }

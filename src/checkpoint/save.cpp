@@ -3,7 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <system_error>
+#include <exception>
 
 #include "flux/base/crc32c.h"
 #include "flux/base/error.h"
@@ -53,18 +53,14 @@ std::vector<const Piece*> in_file_order(std::span<const Piece> pieces) {
 }
 
 /// Puts the finished folder under its name; a former checkpoint of the step stays loadable under
-/// its second name until then.
+/// its second name until then, and is a leftover afterwards.
 void take_name(const fs::path& temporary, const fs::path& final_path, const fs::path& folder) {
     const fs::path former = final_path.string() + ".replaced";
-    const bool replaces = fs::exists(final_path);
-    if (replaces) {
+    if (fs::exists(final_path)) {
         fs::rename(final_path, former);
     }
     fs::rename(temporary, final_path);
     sync_folder(folder);
-    if (replaces) {
-        clean_leftovers(folder);
-    }
 }
 
 /// After a failed save: no half checkpoint stays, and the message says what there is.
@@ -84,8 +80,9 @@ void take_name(const fs::path& temporary, const fs::path& final_path, const fs::
     fail("the checkpoint of step {} was not saved: {}; {}", step, reason, rest);
 }
 
-/// Runs this process's part, and learns how the others fared: if one failed, all throw. Returns
-/// the number of processes.
+/// Runs this process's part, and learns how the others fared: if one failed, all throw Error,
+/// whatever it was that failed: one that left here by itself would be waited for. Returns the
+/// number of processes.
 template <class Part>
 int together(const SaveGroup& group, const std::string& topic, Part part) {
     std::string problem;
@@ -109,6 +106,17 @@ int together(const SaveGroup& group, const std::string& topic, Part part) {
     return static_cast<int>(problems.size());
 }
 
+/// After the commit, which nothing takes back: the checkpoint is complete, and the other processes
+/// hold it for that.
+void tidy(const fs::path& folder, int64_t keep_latest_k, int64_t written) {
+    try {
+        clean_leftovers(folder);
+        prune(folder, keep_latest_k, written);
+    } catch (const std::exception& problem) {
+        log::warning("older checkpoints are not removed: {}", failure_text(problem));
+    }
+}
+
 }  // namespace
 
 fs::path begin_save(const fs::path& folder, int64_t step) {
@@ -117,6 +125,9 @@ fs::path begin_save(const fs::path& folder, int64_t step) {
     sync_folder(folder.parent_path());
     clean_leftovers(folder);
     const fs::path temporary = step_folder(folder, step).string() + ".tmp";
+    if (fs::exists(temporary)) {  // it could not be removed
+        move_aside(temporary, folder, step);
+    }
     fs::create_directory(temporary);
     return temporary;
 }
@@ -189,12 +200,8 @@ fs::path save(const fs::path& folder, const RunState& run, std::span<const Piece
     } catch (const Error& problem) {
         give_up(folder, run.step, problem.what(), first);
     }
-    try {
-        if (first) {
-            prune(folder, keep_latest_k, run.step);
-        }
-    } catch (const fs::filesystem_error& problem) {
-        log::warning("an old checkpoint could not be removed: {}", problem.what());
+    if (first) {
+        tidy(folder, keep_latest_k, run.step);
     }
     return step_folder(folder, run.step);
 }

@@ -25,11 +25,13 @@ void Saver::save(const RunState& run, std::vector<Piece> pieces, bool now) {
         try {
             write(run, pieces);
         } catch (const dist::LostPeer&) {
-            // The watch says who, and ends this one.
-        } catch (const std::exception& problem) {
-            if (settings_.group.rank == 0) {  // all know
-                log::warning("{}; training goes on", failure_text(problem));
+            // The watch says which process was lost, and ends this one.
+        } catch (const Error& problem) {
+            if (settings_.group.rank == 0) {  // all processes know the same
+                log::warning("{}; training goes on", problem.what());
             }
+        } catch (const std::exception& problem) {
+            log::warning("saving a checkpoint: {}; training goes on", failure_text(problem));
         }
     });
 }

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -166,6 +167,44 @@ TEST(CheckpointCrash, FullDiskLeavesTheOldOneValid) {
     EXPECT_THAT(outcome, AllOf(HasSubstr("the checkpoint of step 2 was not saved"),
                                HasSubstr("rank-00000.safetensors"), HasSubstr("free some space"),
                                testing::EndsWith("step-1")));
+}
+
+/// The outcome of saves beside folders whose files this user may not remove; empty if all is well.
+std::string save_beside_what_stays(const std::filesystem::path& folder) {
+    constexpr uid_t kNobody = 65534;
+    if (::geteuid() == 0 &&  // who may remove everything
+        (::chown(folder.c_str(), kNobody, kNobody) != 0 || ::seteuid(kNobody) != 0)) {
+        return "cannot become another user";
+    }
+    const auto lock = [&](const std::filesystem::path& path, bool locked) {
+        ::chmod(path.c_str(), locked ? 0555 : 0755);
+    };
+    write_shard(begin_save(folder, 6), 0, example_pieces(6));
+    lock(folder / "step-6.tmp", true);
+    save(folder, example_run(5), example_pieces(5), 1);
+    std::string outcome = difference(folder / "step-5", example_pieces(5));
+    save(folder, example_run(6), example_pieces(7), 1);  // needs the name
+    outcome += difference(folder / "step-6", example_pieces(7));
+    lock(folder / "step-6", true);
+    save(folder, example_run(8), example_pieces(8), 1);  // removes step-6
+    outcome += difference(find_latest(folder, -1).value(), example_pieces(8));
+    outcome += std::filesystem::exists(folder / "step-6.aside-1.tmp") ? "" : " nothing is aside";
+    lock(folder / "step-6.aside-1.tmp", false);
+    lock(folder / "step-6.tmp", false);
+    save(folder, example_run(9), example_pieces(9), 1);
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+        outcome += entry.path() == folder / "step-9" ? "" : " left: " + entry.path().string();
+    }
+    return outcome;
+}
+
+TEST(CheckpointCrash, LeftoversThatCannotBeRemovedStopNoSave) {
+    const TemporaryFolder folder;
+    const std::string outcome = in_child([&] { return save_beside_what_stays(folder.path()); });
+    if (outcome == "cannot become another user") {
+        GTEST_SKIP() << "as root it needs the right to become another user";
+    }
+    EXPECT_EQ(outcome, "");
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ public:
     Saver& operator=(const Saver&) = delete;
 
     /// In an asynchronous mode: waits for the former checkpoint, copies the pieces to host memory
-    /// and returns; a failure is logged and training goes on with the last complete one. Else, and
+    /// and returns; a failure, of whatever kind, is logged and training goes on. Else, and
     /// with `now`: returns when the checkpoint is complete; throws as checkpoint::save() does.
     void save(const RunState& run, std::vector<Piece> pieces, bool now);
 
