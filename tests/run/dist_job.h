@@ -1,0 +1,26 @@
+// A small job of several processes, and what it leaves behind.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace flux::test {
+
+/// A small model on generated pictures; the learning rate does not depend on the number of steps.
+std::vector<std::string> small_job(const std::filesystem::path& folder, int64_t steps);
+
+std::vector<std::string> operator+(std::vector<std::string> words,
+                                   const std::vector<std::string>& more);
+
+/// The training loss of every step.
+std::vector<double> losses(const std::filesystem::path& folder);
+
+/// Waits until the run has made so many steps.
+void await_step(const std::filesystem::path& folder, size_t steps);
+
+/// How often the ranks of a job have said an error.
+size_t errors_in(const std::string& logs);
+
+}  // namespace flux::test
