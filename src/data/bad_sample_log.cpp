@@ -19,6 +19,8 @@ BadSampleLog::BadSampleLog(const Dataset& dataset, const LoaderSettings& setting
     : dataset_(dataset),
       substitute_(settings.substitute),
       max_bad_fraction_(settings.max_bad_fraction),
+      alone_(settings.group_size <= settings.batch_size),
+      sums_up_(alone_ || (settings.group_offset == 0 && settings.end < 0)),
       by_position_(dataset.order() != nullptr),
       epoch_(by_position_ ? 0 : static_cast<uint32_t>(settings.first_sample / dataset.size())),
       saw_epoch_begin_(by_position_ ? settings.first_sample == 0
@@ -42,6 +44,7 @@ void BadSampleLog::add(const Slot& slot, int64_t sample) {
     ++seen_;
     if (!slot.bad.empty()) {
         ++bad_;
+        ++own_;
         ++total_;
         name(slot);
     }
@@ -52,6 +55,15 @@ void BadSampleLog::add(const Slot& slot, int64_t sample) {
     if (!by_position_ && (sample + 1) % dataset_.size() == 0) {
         end_epoch(saw_epoch_begin_);
     }
+}
+
+/// They count for the epoch that this process is in: where an epoch ends within a step, its last
+/// ones fall into the next.
+void BadSampleLog::add_of_others(int64_t read, int64_t bad) {
+    seen_ += read;
+    bad_ += bad;
+    total_ += bad;
+    judge();
 }
 
 void BadSampleLog::finish() { end_epoch(false); }
@@ -84,9 +96,11 @@ void BadSampleLog::judge() const {
 
 void BadSampleLog::end_epoch(bool complete) {
     if (bad_ > 0) {
-        log::warning("epoch {}: {} of {} samples were bad and {}", epoch_, bad_, seen_,
-                     substitute_ ? "replaced" : "left out");
-        if (complete && bad_ == seen_) {
+        if (sums_up_) {
+            log::warning("epoch {}: {} of {} samples were bad and {}", epoch_, bad_, seen_,
+                         substitute_ ? "replaced" : "left out");
+        }
+        if (alone_ && complete && bad_ == seen_) {
             fail_too_many();
         }
     }
@@ -94,23 +108,27 @@ void BadSampleLog::end_epoch(bool complete) {
     bad_ = 0;
 }
 
-void BadSampleLog::fail_too_many() const {
+/// The sources with most of this process's bad reads.
+std::string BadSampleLog::offenders() const {
     std::vector<std::pair<std::string, Source>> worst(sources_.begin(), sources_.end());
     const size_t shown = std::min(worst.size(), kMaxOffenders);
     std::partial_sort(worst.begin(), worst.begin() + static_cast<std::ptrdiff_t>(shown),
                       worst.end(),
                       [](const auto& a, const auto& b) { return a.second.count > b.second.count; });
-    std::string offenders;
+    std::string text;
     for (size_t i = 0; i < shown; ++i) {
-        offenders +=
-            fmt::format("{}{} ({} bad reads, the first: {})", i == 0 ? "" : "; ", worst[i].first,
-                        worst[i].second.count, worst[i].second.first_error);
+        text += fmt::format("{}{} ({} bad reads, the first: {})", i == 0 ? "" : "; ",
+                            worst[i].first, worst[i].second.count, worst[i].second.first_error);
     }
+    return text.empty() ? "the files that other processes have named" : text;
+}
+
+void BadSampleLog::fail_too_many() const {
     fail(
         "too many bad samples: {} of {} read in epoch {}, which has {}; training.max_bad_fraction "
         "allows {:.3g} %. Most of them in: {}. Repair or remove these files, or raise "
         "training.max_bad_fraction",
-        bad_, seen_, epoch_, dataset_.size(), 100.0 * max_bad_fraction_, offenders);
+        bad_, seen_, epoch_, dataset_.size(), 100.0 * max_bad_fraction_, offenders());
 }
 
 }  // namespace flux::data

@@ -19,9 +19,15 @@ public:
     /// Takes note of the next sample of the run, global number `sample`. Throws Error if too many
     /// were bad.
     void add(const Slot& slot, int64_t sample);
+    /// What the other processes have read meanwhile counts as well: the share is that of the whole
+    /// job. Throws like add().
+    void add_of_others(int64_t read, int64_t bad);
     /// The pass has come to its end.
     void finish();
 
+    /// Of this process.
+    int64_t own() const { return own_; }
+    /// Of all processes that are known of.
     int64_t total() const { return total_; }
 
 private:
@@ -33,11 +39,14 @@ private:
     void name(const Slot& slot);
     void judge() const;
     void end_epoch(bool complete);
+    std::string offenders() const;
     [[noreturn]] void fail_too_many() const;
 
     const Dataset& dataset_;
     const bool substitute_;
     const double max_bad_fraction_;
+    const bool alone_;    // no other process shares the pass
+    const bool sums_up_;  // one does for all; after a finite pass that is shared, the caller
 
     const bool by_position_;  // the data set's size is an estimate
     uint32_t epoch_;
@@ -45,6 +54,7 @@ private:
     bool seen_before_ = false;
     int64_t seen_ = 0;  // in this epoch
     int64_t bad_ = 0;   // in this epoch
+    int64_t own_ = 0;
     int64_t total_ = 0;
     std::unordered_set<int64_t> named_;  // rows with a log line
     std::map<std::string, Source> sources_;

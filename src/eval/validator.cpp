@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "flux/base/error.h"
+#include "flux/base/log.h"
 #include "flux/flow/flow_matching.h"
 
 namespace flux::eval {
@@ -34,6 +35,7 @@ void ValidationResult::add(int64_t timestep, double loss) {
 void ValidationResult::add_up(dist::Communicator& group, c10::Device device) {
     std::vector<double> sums(loss_sum.begin(), loss_sum.end());
     sums.insert(sums.end(), count.begin(), count.end());
+    sums.push_back(static_cast<double>(bad));
     const at::Tensor all = at::tensor(sums, at::kDouble).to(device);
     group.all_reduce(all).wait();
     const at::Tensor read = all.cpu();
@@ -41,6 +43,7 @@ void ValidationResult::add_up(dist::Communicator& group, c10::Device device) {
         loss_sum[k] = read[static_cast<int64_t>(k)].item<double>();
         count[k] = read[static_cast<int64_t>(k + count.size())].item<int64_t>();
     }
+    bad = read[-1].item<int64_t>();
 }
 
 int64_t ValidationResult::samples() const {
@@ -129,11 +132,28 @@ std::optional<ValidationResult> Validator::run(model::Mmdit& model,
             result.add(batch->timesteps[static_cast<size_t>(i)], losses[i].item<double>());
         }
     }
+    result.bad = loader.own_bad_samples();
     result.add_up(mesh.world(), conditioning_.device());
+    check_bad(result, mesh.size() > 1 && mesh.is_first());
     if (result.samples() == 0) {
         fail("eval.dataset: no validation sample could be read");
     }
     return result;
+}
+
+/// The loader has judged what this process read; here all of it is.
+void Validator::check_bad(const ValidationResult& result, bool sums_up) const {
+    if (static_cast<double>(result.bad) >
+        settings_.max_bad_fraction * static_cast<double>(dataset_.size())) {
+        fail(
+            "eval.dataset: {} of its {} samples are bad, more than training.max_bad_fraction = {} "
+            "allows; the warnings above name them: repair or remove them, or raise it",
+            result.bad, dataset_.size(), settings_.max_bad_fraction);
+    }
+    if (sums_up && result.bad > 0) {
+        log::warning("validation: {} of {} samples were bad and left out", result.bad,
+                     dataset_.size());
+    }
 }
 
 std::vector<std::string> Validator::captions(int64_t count) const {

@@ -207,7 +207,7 @@ dist::Traffic plan_traffic(const PlanSettings& settings) {
     dist::Traffic traffic =
         units::step_traffic(layout_of(settings), settings.store, mesh, settings.micro_batches);
     if (mesh.size() > 1) {
-        traffic.add_all_reduce(2 * kFloatBytes, mesh.size());  // loss and stop request
+        traffic.add_all_reduce(3 * kFloatBytes, mesh.size());  // loss, stop request, bad samples
     }
     if (mesh.shard > 1) {
         traffic.add_all_reduce(kFloatBytes, mesh.shard);  // square of the gradients' norm

@@ -24,9 +24,11 @@ StepResult train_step(model::Mmdit& model, optim::AdamW& optimizer, const StepSe
         model.backward(flow::loss_gradient(prediction, problem.target, settings.global_batch_size));
     }
     parameters.finish_gradients();
-    // Loss and stop request share one message.
+    // Loss, stop request and bad samples share one message.
+    const auto bad = settings.bad_samples ? static_cast<double>(settings.bad_samples()) : 0.0;
     const at::Tensor sums =
-        at::stack({loss, at::full({}, settings.stop_requested ? 1.0 : 0.0, loss.options())});
+        at::stack({loss, at::full({}, settings.stop_requested ? 1.0 : 0.0, loss.options()),
+                   at::full({}, bad, loss.options())});
     parameters.mesh().world().all_reduce(sums).wait();
     loss = sums[0];
     const optim::ClippedNorm clipped =
@@ -35,7 +37,8 @@ StepResult train_step(model::Mmdit& model, optim::AdamW& optimizer, const StepSe
         at::maximum(clipped.skip, at::isfinite(loss).logical_not().to(clipped.skip.options()));
     optimizer.step(parameters.shards(), lr, clipped.divisor, skip);
     parameters.parameters_changed();
-    return {.loss = loss, .grad_norm = clipped.norm, .skipped = skip, .stop = sums[1]};
+    return {
+        .loss = loss, .grad_norm = clipped.norm, .skipped = skip, .stop = sums[1], .bad = sums[2]};
 }
 
 }  // namespace flux::train

@@ -3,6 +3,9 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
 
+#include <cmath>
+#include <utility>
+
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"
@@ -202,7 +205,8 @@ void Trainer::step() {
                              {.global_batch_size = job_.global_batch_size,
                               .micro_batches = job_.micro_batches(),
                               .max_norm = job_.config.training.max_norm,
-                              .stop_requested = stop_.received() != nullptr},
+                              .stop_requested = stop_.received() != nullptr,
+                              .bad_samples = [&] { return bad_samples_of_step(); }},
                              figures_.lr, [&] { return next_micro_batch(); });
         ++figures_.step;
         figures_.samples += job_.global_batch_size;
@@ -221,19 +225,33 @@ void Trainer::step() {
     log_->progress(figures_);
 }
 
+/// Of this process.
+int64_t Trainer::bad_samples_of_step() {
+    const int64_t before = std::exchange(told_bad_samples_, loader_->own_bad_samples());
+    own_bad_in_step_ = told_bad_samples_ - before;
+    return own_bad_in_step_;
+}
+
 void Trainer::read_figures() {
     stopping_ = result_.stop.item<double>() > 0;
     figures_.loss = result_.loss.item<double>();
     figures_.grad_norm = result_.grad_norm.item<double>();
+    if (world_.size() > 1) {
+        const int64_t own = job_.global_batch_size / world_.size();
+        loader_->add_of_others(job_.global_batch_size - own,
+                               std::llround(result_.bad.item<double>()) - own_bad_in_step_);
+    }
     if (result_.skipped.item<double>() == 0) {
         skipped_in_a_row_ = 0;
         return;
     }
     ++figures_.skipped;
     ++skipped_in_a_row_;
-    log::warning(
-        "step {}: loss {} and gradient norm {}: not finite, the step is skipped ({} in a row)",
-        figures_.step, figures_.loss, figures_.grad_norm, skipped_in_a_row_);
+    if (world_.is_first()) {
+        log::warning(
+            "step {}: loss {} and gradient norm {}: not finite, the step is skipped ({} in a row)",
+            figures_.step, figures_.loss, figures_.grad_norm, skipped_in_a_row_);
+    }
     if (skipped_in_a_row_ > job_.config.training.max_skipped_steps) {
         fail(
             "step {}: {} steps in a row had a loss or gradient that is not finite, more than "
@@ -354,7 +372,7 @@ int Trainer::finish(const char* status) {
     log_->report(status, figures_.samples, true);
     log::info("{} at step {} after {} samples; report: {}", status, figures_.step, figures_.samples,
               (job_.folder() / "report.html").string());
-    if (loader_->bad_samples() > 0) {
+    if (world_.is_first() && loader_->bad_samples() > 0) {
         log::warning("{} samples were bad and replaced", loader_->bad_samples());
     }
     world_.finish();
@@ -366,6 +384,9 @@ int Trainer::leave() {
     save(Save::kStopping);
     log_->finish();
     log_->report("stopped", figures_.samples, true);
+    if (!world_.is_first()) {
+        return kExitSavedUnfinished;
+    }
     log::warning(
         "{}: saved at step {}; the same command (without --job.restart) goes on from there",
         stop_.received() != nullptr ? stop_.received() : "another process was asked to stop",

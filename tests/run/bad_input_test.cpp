@@ -11,6 +11,7 @@
 #include "flux/base/file.h"
 #include "support/process.h"
 #include "support/reference.h"
+#include "support/tar_member.h"
 
 namespace flux::test {
 namespace {
@@ -97,33 +98,12 @@ TEST_F(RunBadInput, DataSetsThatAreNotThere) {
                    {"billion parameters", "GiB", "choose a smaller model.flavor"});
 }
 
-/// One ustar member, padded.
-std::string member(const std::string& name, const std::string& data) {
-    std::string header(512, '\0');
-    header.replace(0, name.size(), name);
-    header.replace(100, 7, "0000644");
-    char size[13];
-    std::snprintf(size, sizeof size, "%011zo", data.size());
-    header.replace(124, 11, size);
-    header[156] = '0';
-    header.replace(257, 5, "ustar");
-    header.replace(263, 2, "00");
-    header.replace(148, 8, "        ");
-    unsigned sum = 0;
-    for (const char c : header) {
-        sum += static_cast<unsigned char>(c);
-    }
-    std::snprintf(size, sizeof size, "%06o", sum);
-    header.replace(148, 7, std::string(size, 7));
-    header[155] = ' ';
-    return header + data + std::string((512 - data.size() % 512) % 512, '\0');
-}
-
 TEST_F(RunBadInput, PicturesThatAreText) {
     std::string tar;
     for (int i = 0; i < 20; ++i) {
         const std::string key = "sample" + std::to_string(i);
-        tar += member(key + ".jpg", "this is no picture") + member(key + ".txt", "a caption");
+        tar += test::tar_member(key + ".jpg", "this is no picture") +
+               test::tar_member(key + ".txt", "a caption");
     }
     write("text.tar", tar + std::string(1024, '\0'));
     expect_failure({"--training.dataset=webdataset", "--training.dataset_path=" + path("text.tar")},
@@ -139,7 +119,8 @@ TEST_F(RunBadInput, ShortRunsOnBadDataEndToo) {
     std::string bad;
     for (int i = 0; i < 60; ++i) {
         const std::string key = "bad" + std::to_string(i);
-        bad += member(key + ".jpg", "no picture") + member(key + ".txt", "a caption");
+        bad += test::tar_member(key + ".jpg", "no picture") +
+               test::tar_member(key + ".txt", "a caption");
     }
     write("shards/bad.tar", bad + std::string(1024, '\0'));
     expect_failure({"--training.dataset=webdataset", "--training.dataset_path=" + path("shards")},
@@ -152,8 +133,9 @@ TEST_F(RunBadInput, FewBadSamplesAreReplacedAndCounted) {
                               "--img_size", "32"})
                   .exit_code,
               0);
-    write("shards/zz-bad.tar", member("bad.jpg", "this is no picture") +
-                                   member("bad.txt", "a caption") + std::string(1024, '\0'));
+    write("shards/zz-bad.tar", test::tar_member("bad.jpg", "this is no picture") +
+                                   test::tar_member("bad.txt", "a caption") +
+                                   std::string(1024, '\0'));
     const std::vector<std::string> data{"--training.dataset=webdataset",
                                         "--training.dataset_path=" + path("shards") + "/*.tar"};
     std::vector<std::string> tolerant = data;

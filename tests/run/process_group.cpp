@@ -15,10 +15,13 @@ ProcessGroup::ProcessGroup(int count, const std::vector<std::string>& arguments,
     const std::string port = std::to_string(free_port());
     for (int rank = 0; rank < count; ++rank) {
         const std::string number = std::to_string(rank), size = std::to_string(count);
-        const Environment environment{
-            {"RANK", number},           {"LOCAL_RANK", number},       {"WORLD_SIZE", size},
-            {"LOCAL_WORLD_SIZE", size}, {"MASTER_ADDR", "127.0.0.1"}, {"MASTER_PORT", port},
-            {"OMP_NUM_THREADS", "1"}};
+        const Environment environment{{"RANK", number},
+                                      {"LOCAL_RANK", number},
+                                      {"WORLD_SIZE", size},
+                                      {"LOCAL_WORLD_SIZE", size},
+                                      {"MASTER_ADDR", extra.master_address},
+                                      {"MASTER_PORT", port},
+                                      {"OMP_NUM_THREADS", "1"}};
         std::vector<std::string> words = arguments;
         std::filesystem::path before;
         if (rank == extra.rank) {

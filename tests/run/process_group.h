@@ -15,7 +15,8 @@ namespace flux::test {
 struct ExtraWords {
     int rank = -1;
     std::vector<std::string> arguments{};
-    std::filesystem::path working_folder{};  // empty: that of the test
+    std::filesystem::path working_folder{};    // empty: that of the test
+    std::string master_address = "127.0.0.1";  // of all ranks
 };
 
 class ProcessGroup {

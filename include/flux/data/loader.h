@@ -89,7 +89,12 @@ public:
     /// of them; and when no substitute for a bad sample can be found.
     std::optional<Batch> next();
 
-    /// Bad samples met so far in the batches handed over.
+    /// Bad samples met so far in the batches handed over to this process.
+    int64_t own_bad_samples() const;
+    /// The others of the group tell what they have read and how much of it was bad, so that the
+    /// share is judged over all. Throws Error like next().
+    void add_of_others(int64_t read, int64_t bad);
+    /// Bad samples of all processes, as far as told.
     int64_t bad_samples() const;
 
 private:

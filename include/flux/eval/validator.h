@@ -31,6 +31,7 @@ struct ValidatorSettings {
 struct ValidationResult {
     std::array<double, flow::kValidationTimesteps> loss_sum{};
     std::array<int64_t, flow::kValidationTimesteps> count{};
+    int64_t bad = 0;  // samples that were left out
 
     void add(int64_t timestep, double loss);
     /// Adds up what the processes of `group` have; afterwards all have the sums.
@@ -67,6 +68,8 @@ public:
     std::vector<std::string> captions(int64_t count) const;
 
 private:
+    void check_bad(const ValidationResult& result, bool sums_up) const;
+
     const data::Dataset& dataset_;
     const encoders::Conditioning& conditioning_;
     ValidatorSettings settings_;

@@ -18,6 +18,8 @@ struct StepSettings {
     int64_t micro_batches = 1;
     double max_norm = 1.0;
     bool stop_requested = false;  // of this process
+    /// Bad samples among this process's of the step, asked when all have been read; empty: none.
+    std::function<int64_t()> bad_samples{};
 };
 
 /// Scalars on the device; reading them waits for the step.
@@ -26,6 +28,7 @@ struct StepResult {
     at::Tensor grad_norm;  // before clipping, fp32
     at::Tensor skipped;    // 1 when loss or norm was not finite and nothing changed, else 0
     at::Tensor stop;       // > 0 when any process was asked to stop
+    at::Tensor bad;        // bad samples of all processes
 };
 
 /// `next` gives this process's micro-batches one by one. The sizes of all processes' add up to the

@@ -43,6 +43,7 @@ private:
     void resume();
     encoders::MicroBatch next_micro_batch();
     void step();
+    int64_t bad_samples_of_step();
     void read_figures();
     bool validation_due() const;
     int loop();
@@ -75,6 +76,8 @@ private:
     StepFigures figures_;
     StepResult result_;
     int64_t skipped_in_a_row_ = 0;
+    int64_t told_bad_samples_ = 0;  // of this process
+    int64_t own_bad_in_step_ = 0;
     int64_t lr_begin_ = 0;  // step at which the learning rate's course began
     int64_t saved_step_ = -1;
     bool trained_ = false;  // this process has done a step

@@ -1,0 +1,101 @@
+// What the processes of a job agree on in every step.
+#include "flux/train/train_step.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "flux/kernels/keyed_draw.h"
+#include "flux/model/mmdit.h"
+#include "support/group.h"
+
+namespace flux::train {
+namespace {
+
+using namespace std::chrono_literals;
+
+model::FluxConfig dimensions() {
+    model::FluxConfig config = model::flavor("flux-tiny");
+    config.hidden_size = 64;
+    config.num_heads = 2;
+    config.depth = 1;
+    config.depth_single_blocks = 1;
+    return config;
+}
+
+/// Two samples.
+encoders::MicroBatch micro_batch(int64_t first) {
+    const at::Tensor index = at::arange(first, first + 2, at::kLong);
+    const auto draw = [&](Purpose purpose, std::vector<int64_t> shape) {
+        return kernels::keyed_normal({5, purpose}, index, shape);
+    };
+    return {.latents = draw(Purpose::kVaeNoise, {16, 8, 8}),
+            .noise = draw(Purpose::kNoise, {16, 8, 8}),
+            .timesteps = at::zeros({2}),
+            .text = {.tokens = draw(Purpose::kVaeNoise, {4, dimensions().context_in_dim}),
+                     .pooled = draw(Purpose::kVaeNoise, {dimensions().vec_in_dim})}};
+}
+
+/// This process's part of the weights and of both moments.
+std::vector<at::Tensor> state_of(model::Mmdit& model, optim::AdamW& optimizer) {
+    std::vector<at::Tensor> state;
+    for (size_t i = 0; i < model.parameters().shards().size(); ++i) {
+        state.push_back(model.parameters().shards()[i].param.detach().clone());
+        state.push_back(optimizer.exp_avg()[i].clone());
+        state.push_back(optimizer.exp_avg_sq()[i].clone());
+    }
+    return state;
+}
+
+bool same(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                      [](const at::Tensor& x, const at::Tensor& y) { return at::equal(x, y); });
+}
+
+TEST(DistTrainStep, ANumberOfOneProcessThatIsNotFiniteSkipsTheStepOfAll) {
+    if (!test::in_group(4)) {
+        return;
+    }
+    dist::Store meeting(dist::process_place(), 30s);
+    dist::Mesh mesh(meeting, {.replicate = 2, .shard = 2}, at::kCPU, 30s);
+    units::StoreSettings store;
+    store.slabs = 2;
+    store.prefetch = 1;
+    store.mesh = &mesh;
+    model::Mmdit model(dimensions(), store, {1.0});
+    model.parameters().initialize(3);
+    optim::AdamW optimizer({}, model.parameters().shards());
+    const auto step = [&](int64_t number, int broken_rank) {
+        return train_step(model, optimizer,
+                          {.global_batch_size = 2 * mesh.size(),
+                           .stop_requested = number == 2 && mesh.rank() == 1,
+                           .bad_samples = [&] { return int64_t{mesh.rank()}; }},
+                          1e-3, [&] {
+                              auto batch = micro_batch((number * mesh.size() + mesh.rank()) * 2);
+                              if (mesh.rank() == broken_rank) {
+                                  batch.latents.view(-1)[7] =
+                                      std::numeric_limits<float>::infinity();
+                              }
+                              return batch;
+                          });
+    };
+    constexpr int kNone = -1;
+    EXPECT_EQ(step(0, kNone).skipped.item<double>(), 0);
+    const auto before = state_of(model, optimizer);
+    const StepResult broken = step(1, 3);
+    EXPECT_EQ(broken.skipped.item<double>(), 1);
+    EXPECT_TRUE(same(state_of(model, optimizer), before));
+    EXPECT_EQ(broken.bad.item<double>(), 0 + 1 + 2 + 3);
+    EXPECT_EQ(broken.stop.item<double>(), 0);
+    const StepResult next = step(2, kNone);
+    EXPECT_EQ(next.skipped.item<double>(), 0);
+    EXPECT_FALSE(same(state_of(model, optimizer), before));
+    EXPECT_EQ(next.stop.item<double>(), 1);
+    mesh.barrier();
+}
+
+}  // namespace
+}  // namespace flux::train
