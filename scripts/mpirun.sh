@@ -93,13 +93,23 @@ out=$!
 with_rank <"$pipes/err" >&2 &
 err=$!
 
-# Around each process: names the one that a signal ends. Signals reach the whole group, so none is passed on here.
+# Around each process: names the one that a signal ends. Signals reach the whole group, so none is passed on here but
+# USR2, which tells that a thread of the parent has ended: when it was the parent itself, the process has to save and end.
 # shellcheck disable=SC2016  # for the shell around the process
-around='trap "told=1" TERM USR1 HUP INT
+around='orphan() {
+    read -r _ _ _ parent _ <"/proc/$$/stat"
+    if [ "$parent" != "$PPID" ]; then
+        told=1
+        kill -USR1 "$child"
+    fi
+}
+trap "told=1" TERM USR1 HUP INT
+trap orphan USR2
 "$@" &
+child=$!
 {
-    while kill -0 $!; do wait $!; done
-    wait $!
+    while kill -0 "$child"; do wait "$child"; done
+    wait "$child"
     status=$?
 } 2>/dev/null
 [ "$status" -le 128 ] || [ -n "$told" ] ||
@@ -107,7 +117,7 @@ around='trap "told=1" TERM USR1 HUP INT
 exit "$status"'
 
 # Should this shell be killed, mpirun does not stay behind: it makes the processes save.
-setpriv --pdeathsig USR1 mpirun "${options[@]}" bash -c "$around" rank "$@" \
+setpriv --pdeathsig USR1 mpirun "${options[@]}" setpriv --pdeathsig USR2 bash -c "$around" rank "$@" \
     </dev/null >"$pipes/out" 2>"$pipes/err" &
 mpirun=$!
 

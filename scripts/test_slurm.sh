@@ -91,6 +91,10 @@ PartitionName=low Nodes=n1,n2 Default=YES PriorityTier=1 GraceTime=20 MaxTime=60
 PartitionName=high Nodes=n1,n2 PriorityTier=2 PreemptMode=OFF MaxTime=60
 CONF
     export SLURM_CONF=$folder/slurm.conf
+    # As many clusters have it: srun by itself would set PMI_RANK and PMI_SIZE.
+    if srun --mpi=list 2>&1 | grep -qw pmi2; then
+        sed -i 's/^MpiDefault=none$/MpiDefault=pmi2/' "$SLURM_CONF"
+    fi
     munged --foreground --force --key-file="$folder/munge/key" --socket="$folder/munge/socket" \
         --pid-file="$folder/munge/pid" --log-file="$folder/munge/log" --seed-file="$folder/munge/seed" 2>/dev/null &
     daemons+=($!)
@@ -109,7 +113,7 @@ two_idle() { [ "$(sinfo --noheader --Node --partition=low --format=%t 2>/dev/nul
 submit() { # name, nodes, processes a node, options...: prints the job's number
     local name=$1 nodes=$2 each=$3
     shift 3
-    (cd "$top" && CONFIG_FILE=configs/debug.toml LOGDIR="$folder/$name" SEED=7 NGPU="$each" OMP_NUM_THREADS=1 \
+    (cd "$top" && CONFIG_FILE=configs/debug.toml LOGDIR="$folder/$name" SEED="${seed-7}" NGPU="$each" OMP_NUM_THREADS=1 \
         FLUX_TRAIN="$program" ENABLE_CHECKPOINTING=True sbatch --parsable -N "$nodes" -t 30 \
         --output="$folder/$name.out" scripts/run.sub --model.depth=1 --model.depth_single_blocks=1 \
         --training.img_size=32 --training.batch_size=4 --training.steps=300 --checkpoint.interval=100000 \
@@ -167,6 +171,26 @@ expect preempted "SIGTERM: saved at step"
 expect preempted "start 2: 2 x 1 processes"
 compare preempted
 echo "test_slurm: a pre-empted run on two nodes was queued again and went on"
+
+job=$(SBATCH_NO_REQUEUE=1 submit not_requeued 1 2)
+until_true 60 "50 steps" has_steps not_requeued 50
+scancel --batch --signal=USR1 "$job"
+until_true 60 "the run that must not be queued again" state_is "$job" FAILED
+scontrol show job "$job" | grep -q 'ExitCode=75:0' || fail "not_requeued: its exit code is not 75"
+# Later it goes on with the seed that it has, and stays refused another.
+job=$(seed=8 submit not_requeued 1 2)
+until_true 60 "the refusal of another seed" state_is "$job" FAILED
+expect not_requeued "was begun with 7"
+job=$(seed='' submit not_requeued 1 2)
+until_true 120 "the run without SEED" state_is "$job" COMPLETED
+expect not_requeued "going on from"
+compare not_requeued
+echo "test_slurm: a run that cannot be queued again ends with 75, and goes on later with its seed"
+
+job=$(submit degrees 1 2 --parallelism.data_parallel_replicate_degree=2)
+until_true 120 "the run with one degree given" state_is "$job" COMPLETED
+expect degrees "2 processes: 2 x the model, each sharded over 1"
+echo "test_slurm: one degree of parallelism can be given"
 
 job=$(submit cancelled 1 2)
 until_true 60 "50 steps" has_steps cancelled 50

@@ -20,6 +20,35 @@ void check_dataset(const ResolvedJob& job, const encoders::Conditioning& conditi
          .drops_captions = !validation && config.training.classifier_free_guidance_prob > 0});
 }
 
+/// What fixes the samples, for people and for comparison. Where rows are read in an order of the
+/// set's own, their number is an estimate, which grows with what a process has read.
+std::string describe_samples(const data::Dataset& dataset) {
+    const std::string size =
+        dataset.order() == nullptr ? fmt::format("{} samples, ", dataset.size()) : "";
+    return fmt::format("{}fingerprint {:016x}", size, dataset.fingerprint());
+}
+
+void check_same_samples(dist::World& world, const std::string& option, const std::string& name,
+                        const data::Dataset& dataset) {
+    const std::string place = world.place().host + '\0';
+    const auto seen = world.exchange(option, place + describe_samples(dataset));
+    const auto split = [](const std::string& text) {
+        const size_t end = text.find('\0');
+        return std::pair(text.substr(0, end), text.substr(end + 1));
+    };
+    const auto [first_host, first] = split(seen.front());
+    for (size_t rank = 1; rank < seen.size(); ++rank) {
+        const auto [host, own] = split(seen[rank]);
+        if (own != first) {
+            fail(
+                "{} = \"{}\": rank {} on {} sees {}, rank 0 on {} sees {}: all processes need the "
+                "same samples; look on that machine for shards that are missing, cannot be read "
+                "or are another version",
+                option, name, rank, host, own, first_host, first);
+        }
+    }
+}
+
 }  // namespace
 
 std::unique_ptr<data::Dataset> open_validation_set(const ResolvedJob& job) {
@@ -45,6 +74,31 @@ void check_datasets(const ResolvedJob& job, const encoders::Conditioning& condit
             "each",
             job.config.training.dataset, dataset.size(), job.mesh.size());
     }
+}
+
+void check_same_data(const ResolvedJob& job, dist::World& world, const data::Dataset& dataset,
+                     const data::Dataset* validation_set) {
+    check_same_samples(world, "training.dataset", job.config.training.dataset, dataset);
+    if (validation_set != nullptr) {
+        check_same_samples(world, "eval.dataset", job.config.eval.dataset, *validation_set);
+    }
+}
+
+std::vector<std::string> agreed_captions(dist::World& world, const eval::Validator& validator,
+                                         int64_t count) {
+    std::string text;
+    if (world.is_first()) {
+        for (const std::string& caption : validator.captions(count)) {
+            text += caption + '\0';
+        }
+    }
+    text = world.from_first("captions", text);
+    std::vector<std::string> captions;
+    for (size_t begin = 0, end = 0; begin < text.size(); begin = end + 1) {
+        end = text.find('\0', begin);
+        captions.push_back(text.substr(begin, end - begin));
+    }
+    return captions;
 }
 
 data::LoaderSettings loader_settings(const ResolvedJob& job, int64_t first_sample) {

@@ -81,6 +81,7 @@ void Trainer::open_folder() {
 }
 
 void Trainer::begin() {
+    check_same_data(job_, world_, *dataset_, validation_set_.get());
     open_folder();
     if (job_.resume) {
         resume();
@@ -313,7 +314,7 @@ bool Trainer::draw_pictures() {
         return true;
     }
     std::vector<sample::PictureRequest> requests;
-    for (std::string& caption : validator_->captions(eval.save_img_count)) {
+    for (std::string& caption : agreed_captions(world_, *validator_, eval.save_img_count)) {
         requests.push_back({std::move(caption), static_cast<int64_t>(requests.size()), 0});
     }
     if (requests.empty()) {

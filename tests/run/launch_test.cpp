@@ -53,19 +53,20 @@ protected:
         return wait_for(start(kTop / "scripts/run_train.sh", options(steps), environment));
     }
 
-    pid_t start_mpirun(int steps) {
+    pid_t start_mpirun(int steps, const std::vector<std::string>& extra = {}) {
         std::vector<std::string> words{flux_train_binary().string(), "--job.config_file",
                                        (kTop / "configs/debug.toml").string()};
         const auto more = options(steps);
         words.insert(words.end(), more.begin(), more.end());
+        words.insert(words.end(), extra.begin(), extra.end());
         return start(kTop / "scripts/mpirun.sh", words, {{"NGPU", "2"}});
     }
 
-    void await_steps() {
-        for (int i = 0; i < 1200 && metric(run(), "loss").size() < 5; ++i) {
+    void await_steps(size_t lines = 5) {
+        for (int i = 0; i < 1200 && metric(run(), "loss").size() < lines; ++i) {
             std::this_thread::sleep_for(std::chrono::milliseconds(50));
         }
-        ASSERT_GE(metric(run(), "loss").size(), 5U) << said();
+        ASSERT_GE(metric(run(), "loss").size(), lines) << said();
     }
 
     /// The processes of the program that train in run().
@@ -81,6 +82,20 @@ protected:
             }
         }
         return found;
+    }
+
+    static pid_t child_of(pid_t parent, const std::string& name) {
+        for (const auto& entry : fs::directory_iterator("/proc")) {
+            // "12 (mpirun) S 11 ...": number, name, state, parent
+            std::ifstream file(entry.path() / "stat");
+            std::string number, found, state;
+            pid_t above = 0;
+            if (file >> number >> found >> state >> above && above == parent &&
+                found == "(" + name + ")") {
+                return std::stoi(number);
+            }
+        }
+        return 0;
     }
 
     fs::path run() const { return folder_.path() / "run"; }
@@ -151,6 +166,24 @@ TEST_F(RunLaunch, AKilledScriptLeavesNothingBehind) {
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
     EXPECT_TRUE(trainers().empty());
+}
+
+TEST_F(RunLaunch, AKilledMpirunLeavesACheckpointAndNothingElse) {
+    // Nobody reads what the processes say then: one that spoke at every step would end by that.
+    const pid_t launcher = start_mpirun(1'000'000, {"--metrics.log_freq=1000000"});
+    await_steps(1);
+    const pid_t mpirun = child_of(launcher, "mpirun");
+    ASSERT_GT(mpirun, 0);
+    ::kill(mpirun, SIGKILL);
+    EXPECT_EQ(wait_for(launcher), 128 + SIGKILL) << said();
+    for (int i = 0; i < 300 && !trainers().empty(); ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    EXPECT_TRUE(trainers().empty());
+    EXPECT_TRUE(fs::exists(run() / "checkpoint")) << said();
+    for (const pid_t left : trainers()) {
+        ::kill(left, SIGKILL);
+    }
 }
 
 TEST_F(RunLaunch, ThroughTorchrun) {
