@@ -53,10 +53,13 @@ void add_exchange_room(std::vector<model::UnitActivations>& units, const PlanSet
     const bool on_cpu = store.device.is_cpu();
     const bool copied = settings.mesh.replicate > 1 &&
                         (store.reduce_dtype != at::kFloat || (store.host_shards && !on_cpu));
+    // From host memory they come as fp32, whatever they travel in.
+    const bool converted = copied && store.host_shards && store.reduce_dtype != at::kFloat;
     const bool exchanged = on_cpu && layout.gradient_slab > 0 && store.overlap_reduction;
     int64_t to_copies = 0;
     for (size_t i = units.size(); i-- > 0;) {
         units[i].backward += to_copies;
+        units[i].backward += converted && !on_cpu ? layout.part(i) * kFloatBytes : 0;
         to_copies += copied ? layout.part(i) * bytes_of(store.reduce_dtype) : 0;
         for (size_t before = 1; before <= units::kGradientSlabs && exchanged; ++before) {
             // After a micro-batch its first units' are still on their way.
@@ -130,7 +133,7 @@ MemoryPlan plan_memory(const PlanSettings& settings) {
     const units::StoreSettings& store = settings.store;
     const int64_t shard = layout.shard() * kFloatBytes;
     MemoryPlan plan;
-    if (store.host_shards && !store.device.is_cpu()) {
+    if (store.host_shards) {
         plan.host_shards = 4 * shard;
     } else {
         plan.parameters = plan.gradients = shard;
@@ -159,7 +162,7 @@ dist::Traffic plan_traffic(const PlanSettings& settings) {
         traffic.add_all_reduce(2 * kFloatBytes, mesh.size());  // loss and stop request
     }
     if (mesh.shard > 1) {
-        traffic.add_all_reduce(kFloatBytes, mesh.shard);  // square of the gradients' norm
+        traffic.add_all_gather(kFloatBytes, mesh.shard);  // squares of the gradients' norm
     }
     return traffic;
 }
