@@ -121,12 +121,11 @@ TEST(DistRunEquality, Bfloat16ReductionStaysNear) {
                                    std::vector<std::string>{"--training.batch_size=8"})
                   .exit_code,
               0);
-    ProcessGroup group(
-        2,
-        small_job(pair, 20) + std::vector<std::string>{"--training.batch_size=4",
-                                                       "--training.mixed_precision_reduce=bfloat16",
-                                                       "--training.enable_cpu_offload"},
-        folder.path());
+    ProcessGroup group(2,
+                       small_job(pair, 20) +
+                           std::vector<std::string>{"--training.batch_size=4",
+                                                    "--training.mixed_precision_reduce=bfloat16"},
+                       folder.path());
     ASSERT_THAT(group.wait(), Each(0)) << group.all_logs();
     const double difference = largest_difference(losses(alone), losses(pair));
     EXPECT_LT(difference, 5e-3);
