@@ -175,8 +175,8 @@ train::PlanSettings plan_settings(const train::ResolvedJob& job) {
             .text_tokens = config.encoder.max_t5_encoding_len,
             .text_dtype = units::compute_dtype(config.encoder.dtype, job.device),
             .encoders = encoders_of(job),
-            .asynchronous_saves = config.checkpoint.enable_checkpoint &&
-                                  config.checkpoint.async_mode != config::AsyncMode::kDisabled};
+            .saves = config.checkpoint.enable_checkpoint ? config.checkpoint.async_mode
+                                                         : config::AsyncMode::kDisabled};
 }
 
 const char* dtype_name(at::ScalarType dtype) { return dtype == at::kFloat ? "fp32" : "bf16"; }

@@ -1,6 +1,7 @@
 #include "flux/train/plan.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 #include "flux/encoders/encoder.h"
@@ -72,8 +73,57 @@ void add_exchange_room(std::vector<model::UnitActivations>& units, const PlanSet
     }
 }
 
-/// What a process writes of parameters and moments: its share of what the copies hold alike.
-int64_t checkpoint_bytes(const PlanSettings& settings, const units::StoreLayout& layout) {
+/// LibTorch takes every block of pinned memory in a power of two.
+int64_t pinned_bytes(int64_t bytes) {
+    return bytes == 0 ? 0 : static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(bytes)));
+}
+
+/// Values and gradients are a block a unit each, pinned for a GPU; the moments are not.
+int64_t host_shard_bytes(const PlanSettings& settings, const units::StoreLayout& layout) {
+    int64_t bytes = 2 * layout.shard() * kFloatBytes;
+    for (size_t unit = 0; unit < layout.unit_sizes.size(); ++unit) {
+        const int64_t part = layout.part(unit) * kFloatBytes;
+        bytes += 2 * (settings.store.device.is_cuda() ? pinned_bytes(part) : part);
+    }
+    return bytes;
+}
+
+/// Pinned copies of what one process of a copy of the model writes, a block a tensor's part.
+int64_t pinned_staging_bytes(const PlanSettings& settings, const units::StoreLayout& layout,
+                             int64_t process) {
+    int64_t bytes = 0;
+    const auto units = model::make_units(settings.model);
+    for (size_t unit = 0; unit < units.size(); ++unit) {
+        const int64_t begin = layout.part(unit) * process, end = begin + layout.part(unit);
+        for (const units::Segment& segment : units::make_segments(units[unit]->parameters())) {
+            const int64_t first = std::max(segment.offset, begin);
+            const int64_t last = std::min(segment.offset + segment.numel, end);
+            const int64_t share = std::max<int64_t>(0, last - first) / settings.mesh.replicate;
+            bytes += 3 * pinned_bytes(share * kFloatBytes);
+        }
+    }
+    return bytes;
+}
+
+/// Copies of the parameters and moments that a process writes: its share of what the copies of the
+/// model hold alike. What lies in host memory is copied to pageable memory.
+int64_t staging_bytes(const PlanSettings& settings, const units::StoreLayout& layout) {
+    const units::StoreSettings& store = settings.store;
+    switch (settings.saves) {
+        case config::AsyncMode::kDisabled:
+            return 0;
+        case config::AsyncMode::kAsyncPinned:
+            if (store.device.is_cuda() && !store.host_shards) {
+                int64_t most = 0;
+                for (int64_t process = 0; process < settings.mesh.shard; ++process) {
+                    most = std::max(most, pinned_staging_bytes(settings, layout, process));
+                }
+                return most;
+            }
+            break;
+        case config::AsyncMode::kAsync:
+            break;
+    }
     return 3 * layout.shard() * kFloatBytes / settings.mesh.replicate;
 }
 
@@ -134,7 +184,7 @@ MemoryPlan plan_memory(const PlanSettings& settings) {
     const int64_t shard = layout.shard() * kFloatBytes;
     MemoryPlan plan;
     if (store.host_shards) {
-        plan.host_shards = 4 * shard;
+        plan.host_shards = host_shard_bytes(settings, layout);
     } else {
         plan.parameters = plan.gradients = shard;
         plan.optimizer = 2 * shard;
@@ -150,7 +200,7 @@ MemoryPlan plan_memory(const PlanSettings& settings) {
     plan.activations = model::activation_peak(units, settings.recompute);
     plan.inputs = input_bytes(settings);
     add_encoders(plan, settings);
-    plan.host_staging = settings.asynchronous_saves ? checkpoint_bytes(settings, layout) : 0;
+    plan.host_staging = staging_bytes(settings, layout);
     return plan;
 }
 
