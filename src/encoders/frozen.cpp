@@ -46,11 +46,12 @@ std::string_view name_of(ModelKind kind) {
 }
 
 units::StoreSettings Placement::store() const {
+    const bool moves = offload && !device.is_cpu();  // else the weights are in host memory already
     return {.compute_dtype = dtype,
             .device = device,
-            .slabs = offload && !device.is_cpu() ? 1 : 0,
+            .slabs = moves ? 1 : 0,
             .trainable = false,
-            .host_shards = offload};
+            .host_shards = moves};
 }
 
 WeightBytes& WeightBytes::operator+=(const WeightBytes& other) {
@@ -66,7 +67,7 @@ WeightBytes weight_bytes(const std::vector<std::span<const units::Parameter>>& u
     const units::StoreLayout layout = units::make_layout(units, settings, 1);
     const auto element = static_cast<int64_t>(c10::elementSize(placement.dtype));
     WeightBytes bytes;
-    (settings.host_shards ? bytes.host : bytes.device) = layout.shard() * element;
+    (placement.offload ? bytes.host : bytes.device) = layout.shard() * element;
     for (const int64_t slab : layout.slab_sizes) {
         bytes.device += slab * element;
     }

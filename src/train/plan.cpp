@@ -1,6 +1,7 @@
 #include "flux/train/plan.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 #include "flux/base/error.h"
@@ -56,10 +57,13 @@ void add_exchange_room(std::vector<model::UnitActivations>& units, const PlanSet
     const bool on_cpu = store.device.is_cpu();
     const bool copied = settings.mesh.replicate > 1 &&
                         (store.reduce_dtype != at::kFloat || (store.host_shards && !on_cpu));
+    // From host memory they come as fp32, whatever they travel in.
+    const bool converted = copied && store.host_shards && store.reduce_dtype != at::kFloat;
     const bool exchanged = on_cpu && layout.gradient_slab > 0 && store.overlap_reduction;
     int64_t to_copies = 0;
     for (size_t i = units.size(); i-- > 0;) {
         units[i].backward += to_copies;
+        units[i].backward += converted && !on_cpu ? layout.part(i) * kFloatBytes : 0;
         to_copies += copied ? layout.part(i) * bytes_of(store.reduce_dtype) : 0;
         for (size_t before = 1; before <= units::kGradientSlabs && exchanged; ++before) {
             // After a micro-batch its first units' are still on their way.
@@ -72,8 +76,57 @@ void add_exchange_room(std::vector<model::UnitActivations>& units, const PlanSet
     }
 }
 
-/// What a process writes of parameters and moments: its share of what the copies hold alike.
-int64_t checkpoint_bytes(const PlanSettings& settings, const units::StoreLayout& layout) {
+/// LibTorch takes every block of pinned memory in a power of two.
+int64_t pinned_bytes(int64_t bytes) {
+    return bytes == 0 ? 0 : static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(bytes)));
+}
+
+/// Values and gradients are a block a unit each, pinned for a GPU; the moments are not.
+int64_t host_shard_bytes(const PlanSettings& settings, const units::StoreLayout& layout) {
+    int64_t bytes = 2 * layout.shard() * kFloatBytes;
+    for (size_t unit = 0; unit < layout.unit_sizes.size(); ++unit) {
+        const int64_t part = layout.part(unit) * kFloatBytes;
+        bytes += 2 * (settings.store.device.is_cuda() ? pinned_bytes(part) : part);
+    }
+    return bytes;
+}
+
+/// Pinned copies of what one process of a copy of the model writes, a block a tensor's part.
+int64_t pinned_staging_bytes(const PlanSettings& settings, const units::StoreLayout& layout,
+                             int64_t process) {
+    int64_t bytes = 0;
+    const auto units = model::make_units(settings.model);
+    for (size_t unit = 0; unit < units.size(); ++unit) {
+        const int64_t begin = layout.part(unit) * process, end = begin + layout.part(unit);
+        for (const units::Segment& segment : units::make_segments(units[unit]->parameters())) {
+            const int64_t first = std::max(segment.offset, begin);
+            const int64_t last = std::min(segment.offset + segment.numel, end);
+            const int64_t share = std::max<int64_t>(0, last - first) / settings.mesh.replicate;
+            bytes += 3 * pinned_bytes(share * kFloatBytes);
+        }
+    }
+    return bytes;
+}
+
+/// Copies of the parameters and moments that a process writes: its share of what the copies of the
+/// model hold alike. What lies in host memory is copied to pageable memory.
+int64_t staging_bytes(const PlanSettings& settings, const units::StoreLayout& layout) {
+    const units::StoreSettings& store = settings.store;
+    switch (settings.saves) {
+        case config::AsyncMode::kDisabled:
+            return 0;
+        case config::AsyncMode::kAsyncPinned:
+            if (store.device.is_cuda() && !store.host_shards) {
+                int64_t most = 0;
+                for (int64_t process = 0; process < settings.mesh.shard; ++process) {
+                    most = std::max(most, pinned_staging_bytes(settings, layout, process));
+                }
+                return most;
+            }
+            break;
+        case config::AsyncMode::kAsync:
+            break;
+    }
     return 3 * layout.shard() * kFloatBytes / settings.mesh.replicate;
 }
 
@@ -133,8 +186,8 @@ MemoryPlan plan_memory(const PlanSettings& settings) {
     const units::StoreSettings& store = settings.store;
     const int64_t shard = layout.shard() * kFloatBytes;
     MemoryPlan plan;
-    if (store.host_shards && !store.device.is_cpu()) {
-        plan.host_shards = 4 * shard;
+    if (store.host_shards) {
+        plan.host_shards = host_shard_bytes(settings, layout);
     } else {
         plan.parameters = plan.gradients = shard;
         plan.optimizer = 2 * shard;
@@ -150,7 +203,7 @@ MemoryPlan plan_memory(const PlanSettings& settings) {
     plan.activations = model::activation_peak(units, settings.recompute);
     plan.inputs = input_bytes(settings);
     add_encoders(plan, settings);
-    plan.host_staging = settings.asynchronous_saves ? checkpoint_bytes(settings, layout) : 0;
+    plan.host_staging = staging_bytes(settings, layout);
     return plan;
 }
 
@@ -165,8 +218,8 @@ PlanSettings plan_settings(const ResolvedJob& job) {
             .image_tokens = job.image_tokens(),
             .text_tokens = config.encoder.max_t5_encoding_len,
             .text_dtype = units::compute_dtype(config.encoder.dtype, job.device),
-            .asynchronous_saves = config.checkpoint.enable_checkpoint &&
-                                  config.checkpoint.async_mode != config::AsyncMode::kDisabled};
+            .saves = config.checkpoint.enable_checkpoint ? config.checkpoint.async_mode
+                                                         : config::AsyncMode::kDisabled};
 }
 
 void check_memory(const PlanSettings& settings, const Machine& machine) {
@@ -210,7 +263,7 @@ dist::Traffic plan_traffic(const PlanSettings& settings) {
         traffic.add_all_reduce(3 * kFloatBytes, mesh.size());  // loss, stop request, bad samples
     }
     if (mesh.shard > 1) {
-        traffic.add_all_reduce(kFloatBytes, mesh.shard);  // square of the gradients' norm
+        traffic.add_all_gather(kFloatBytes, mesh.shard);  // squares of the gradients' norm
     }
     return traffic;
 }

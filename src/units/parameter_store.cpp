@@ -4,6 +4,8 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -57,6 +59,13 @@ void draw_init(at::Tensor values, const Init& init, uint64_t seed, std::string_v
     }
 }
 
+/// Gradients come into host memory beside the host's own work, which reads them next.
+void wait_for_stream(at::Device device) {
+    c10::Event copied(device.type());
+    copied.record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
+    copied.synchronize();
+}
+
 }  // namespace
 
 LocalPart local_part(const FlatShard& shard, const Segment& segment) {
@@ -90,7 +99,7 @@ ParameterStore::ParameterStore(const std::vector<std::span<const Parameter>>& un
 void ParameterStore::make_shards(const std::vector<std::span<const Parameter>>& units,
                                  const StoreSettings& settings, const StoreLayout& layout) {
     auto options = at::TensorOptions().device(settings.device);
-    if (settings.host_shards && !settings.device.is_cpu()) {
+    if (settings.host_shards) {
         options = at::TensorOptions().device(at::kCPU).pinned_memory(settings.device.is_cuda());
     }
     for (size_t unit = 0; unit < units.size(); ++unit) {
@@ -265,7 +274,11 @@ void ParameterStore::micro_batch_added(size_t unit) {
         return;
     }
     const at::Tensor& grad = shards_[unit].grad;
-    const at::Tensor sum = grad.to(bound_[unit].flat.device(), reduce_dtype_);
+    // Converted on the device: a shard in host memory may still be on its way there, and the copy
+    // back takes its turn after that.
+    const at::Tensor sum = grad.to(bound_[unit].flat.options().dtype(at::kFloat),
+                                   /*non_blocking=*/true)
+                               .to(reduce_dtype_);
     auto summing = std::make_shared<dist::Pending>(mesh_->replicas().all_reduce(sum));
     replica_sums_.emplace_back([summing, sum, grad] {
         summing->wait();
@@ -286,6 +299,9 @@ void ParameterStore::finish_gradients() {
         sum.wait();
     }
     replica_sums_.clear();
+    if (!shards_.empty() && shards_.front().grad.is_cpu() && bound_.front().flat.is_cuda()) {
+        wait_for_stream(bound_.front().flat.device());
+    }
 }
 
 int64_t ParameterStore::parameter_count() const {
@@ -336,9 +352,12 @@ at::Tensor global_grad_norm(std::span<const FlatShard> shards, dist::Communicato
     if (group.size() == 1) {
         return norm;
     }
-    const at::Tensor squares = norm.square().to(group.device());
-    group.all_reduce(squares).wait();
-    return squares.sqrt().to(norm.device());
+    // Every process adds all squares itself: what an all-reduce adds up in another order in each
+    // copy of the model would have the copies clip differently and drift apart.
+    const at::Tensor own = norm.square().to(group.device()).view({1});
+    const at::Tensor squares = at::empty({group.size()}, own.options());
+    group.all_gather(squares, own).wait();
+    return squares.sum().sqrt().to(norm.device());
 }
 
 }  // namespace flux::units

@@ -50,11 +50,10 @@ StoreLayout make_layout(const std::vector<std::span<const Parameter>>& units,
     }
     const bool sharded = processes > 1;
     const bool ring = settings.slabs > 0 && settings.slabs < static_cast<int64_t>(units.size());
-    const bool host_shards = settings.host_shards && !settings.device.is_cpu();
     const bool other_dtype = settings.trainable && settings.compute_dtype != at::kFloat;
     if (ring) {
         layout.slab_sizes.assign(static_cast<size_t>(settings.slabs), layout.largest_unit());
-    } else if (sharded || host_shards || other_dtype) {
+    } else if (sharded || settings.host_shards || other_dtype) {
         layout.slab_sizes = layout.unit_sizes;
     }
     if (sharded && settings.trainable) {

@@ -182,6 +182,7 @@ TEST(Placement, OffloadKeepsOneUnitOnTheDevice) {
     EXPECT_TRUE(offload.store().host_shards);
     EXPECT_EQ(offload.store().slabs, 1);
     EXPECT_EQ((Placement{.offload = true}.store().slabs), 0);  // a CPU has nothing to move
+    EXPECT_FALSE(Placement{.offload = true}.store().host_shards);
 }
 
 }  // namespace

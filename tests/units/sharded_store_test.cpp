@@ -2,7 +2,9 @@
 // number of bytes, and memory that follows 1/N.
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "flux/kernels/keyed_draw.h"
@@ -20,6 +22,13 @@ constexpr size_t kUnits = 6;
 constexpr int64_t kWidth = 20;
 constexpr int64_t kRowsOfAll = 8;
 
+/// What one process sends, counted by hand: a toy unit of width 20 has 400 + 20 elements, padded to
+/// 448 + 64 = 512, 2048 bytes in fp32. Of s processes each holds 1 / s of it and sends its part
+/// s - 1 times for a gather, as many parts for a scatter; r copies sum 2 (r - 1) / r of a part.
+struct Bytes {
+    int64_t gathered, scattered, summed;
+};
+
 struct Schedule {
     const char* name;
     int replicate;
@@ -28,7 +37,9 @@ struct Schedule {
     int64_t prefetch;
     double recompute;
     int64_t micro_batches;
+    Bytes bytes;
     at::ScalarType reduce = at::kFloat;
+    bool host_shards = false;
 };
 
 void PrintTo(const Schedule& schedule, std::ostream* out) { *out << schedule.name; }
@@ -71,7 +82,7 @@ void expect_parts(const ParameterStore& store, const ParameterStore& expected, d
     }
 }
 
-/// What one step sends, by the one formula there is.
+/// What one step sends, by the formula that plans count with.
 dist::Traffic expected_traffic(const StoreSettings& settings, const Schedule& schedule) {
     const auto units = toy_units(kUnits, kWidth);
     std::vector<std::span<const Parameter>> lists;
@@ -80,6 +91,27 @@ dist::Traffic expected_traffic(const StoreSettings& settings, const Schedule& sc
     }
     return step_traffic(make_layout(lists, settings, schedule.shard), settings,
                         {schedule.replicate, schedule.shard}, schedule.micro_batches);
+}
+
+StoreSettings settings_of(const Schedule& schedule, dist::Mesh* mesh) {
+    return {.slabs = schedule.slabs,
+            .prefetch = schedule.prefetch,
+            .host_shards = schedule.host_shards,
+            .reduce_dtype = schedule.reduce,
+            .mesh = mesh};
+}
+
+/// Every gradient, and their norm, of one pass.
+std::vector<at::Tensor> gradients_of(const Schedule& schedule, dist::Mesh& mesh) {
+    UnitRunner<ToyState> runner(toy_units(kUnits, kWidth), settings_of(schedule, &mesh),
+                                RecomputePolicy{schedule.recompute});
+    runner.store().initialize(3);
+    run_schedule(runner, schedule.micro_batches);
+    std::vector<at::Tensor> values{runner.store().grad_norm()};
+    for (const FlatShard& shard : runner.store().shards()) {
+        values.push_back(shard.grad);
+    }
+    return values;
 }
 
 class DistSharded : public testing::TestWithParam<Schedule> {};
@@ -95,11 +127,7 @@ TEST_P(DistSharded, GradientsAreThoseOfOneProcess) {
     alone.store().initialize(3);
     run_schedule(alone, schedule.micro_batches);
 
-    StoreSettings settings;
-    settings.slabs = schedule.slabs;
-    settings.prefetch = schedule.prefetch;
-    settings.reduce_dtype = schedule.reduce;
-    settings.mesh = &mesh;
+    const StoreSettings settings = settings_of(schedule, &mesh);
     UnitRunner<ToyState> runner(toy_units(kUnits, kWidth), settings,
                                 RecomputePolicy{schedule.recompute});
     runner.store().initialize(3);
@@ -108,25 +136,82 @@ TEST_P(DistSharded, GradientsAreThoseOfOneProcess) {
     const dist::Traffic after = mesh.traffic(), expected = expected_traffic(settings, schedule);
     const double tolerance = schedule.reduce == at::kFloat ? 1e-6 : 2e-2;
     expect_parts(runner.store(), alone.store(), tolerance);
-    EXPECT_EQ(after.all_gather - before.all_gather, expected.all_gather);
-    EXPECT_EQ(after.reduce_scatter - before.reduce_scatter, expected.reduce_scatter);
-    EXPECT_EQ(after.all_reduce - before.all_reduce, expected.all_reduce);
+    EXPECT_EQ(after.all_gather - before.all_gather, schedule.bytes.gathered);
+    EXPECT_EQ(after.reduce_scatter - before.reduce_scatter, schedule.bytes.scattered);
+    EXPECT_EQ(after.all_reduce - before.all_reduce, schedule.bytes.summed);
+    EXPECT_EQ(expected.all_gather, schedule.bytes.gathered);
+    EXPECT_EQ(expected.reduce_scatter, schedule.bytes.scattered);
+    EXPECT_EQ(expected.all_reduce, schedule.bytes.summed);
     EXPECT_NEAR(runner.store().grad_norm().item<double>(), alone.store().grad_norm().item<double>(),
                 tolerance * alone.store().grad_norm().item<double>());
+    // Every norm gathers the squares of a copy's processes.
+    const dist::Traffic with_norm = mesh.traffic();
+    EXPECT_EQ(with_norm.all_gather - after.all_gather, 4 * (schedule.shard - 1));
+    EXPECT_EQ(with_norm.all_reduce, after.all_reduce);
+    mesh.barrier();
+}
+
+TEST_P(DistSharded, HostShardsChangeNoBitAndCopiesAgreeOnTheNorm) {
+    Schedule schedule = GetParam();
+    if (!test::in_group(schedule.replicate * schedule.shard)) {
+        return;
+    }
+    dist::Store meeting(dist::process_place(), 30s);
+    dist::Mesh mesh(meeting, {schedule.replicate, schedule.shard}, at::kCPU, 30s);
+    const auto here = gradients_of(schedule, mesh);
+    schedule.host_shards = !schedule.host_shards;
+    const auto away = gradients_of(schedule, mesh);
+    for (size_t i = 0; i < here.size(); ++i) {
+        EXPECT_TRUE(here[i].equal(away[i])) << "shard " << i;
+    }
+    const std::string norm = fmt::format("{:a}", here.front().item<double>());
+    for (const std::string& other : meeting.exchange("norm", norm, 30s)) {
+        EXPECT_EQ(other, norm);
+    }
+    mesh.barrier();
+}
+
+TEST(DistGradNorm, AddsTheSquaresInOneOrderWhateverTheGroup) {
+    if (!test::in_group(3)) {
+        return;
+    }
+    dist::Store meeting(dist::process_place(), 30s);
+    dist::Mesh mesh(meeting, {1, 3}, at::kCPU, 30s);
+    for (int large = 0; large < 3; ++large) {
+        // 2^24 + 1 + 1 in fp32 depends on the order.
+        at::Tensor squares = at::ones({3});
+        squares[large] = 16777216.0;
+        FlatShard shard;
+        shard.grad = squares[mesh.rank()].sqrt().view({1});
+        const at::Tensor norm = global_grad_norm({&shard, 1}, mesh.scatter());
+        EXPECT_EQ(norm.item<float>(), squares.sum().sqrt().item<float>());
+    }
     mesh.barrier();
 }
 
 INSTANTIATE_TEST_SUITE_P(
     All, DistSharded,
-    testing::Values(Schedule{"Fsdp2", 1, 2, 3, 2, 1.0, 1},
-                    Schedule{"Fsdp2KeepsGraphs", 1, 2, 2, 1, 0.0, 1},
-                    Schedule{"Fsdp2NeverReshards", 1, 2, 0, 2, 1.0, 1},
-                    Schedule{"Fsdp2OneSlab", 1, 2, 1, 0, 0.5, 1},
-                    Schedule{"Fsdp4Accumulates", 1, 4, 3, 2, 1.0, 2},
-                    Schedule{"Fsdp2Bfloat16Reduction", 1, 2, 3, 2, 1.0, 2, at::kBFloat16},
-                    Schedule{"Hsdp2x2", 2, 2, 3, 2, 1.0, 2},
-                    Schedule{"Hsdp2x2Bfloat16Reduction", 2, 2, 3, 2, 1.0, 2, at::kBFloat16},
-                    Schedule{"Replicated2", 2, 1, 0, 2, 0.0, 2}),
+    testing::Values(
+        // Forward gathers 6 units, backward the 3 that the ring does not hold any more.
+        Schedule{"Fsdp2", 1, 2, 3, 2, 1.0, 1, {9 * 1024, 6 * 1024, 0}},
+        Schedule{"Fsdp2KeepsGraphs", 1, 2, 2, 1, 0.0, 1, {10 * 1024, 6 * 1024, 0}},
+        Schedule{"Fsdp2NeverReshards", 1, 2, 0, 2, 1.0, 1, {6 * 1024, 6 * 1024, 0}},
+        Schedule{"Fsdp2OneSlab", 1, 2, 1, 0, 0.5, 1, {11 * 1024, 6 * 1024, 0}},
+        // The second micro-batch finds 3 of the 6 in the ring.
+        Schedule{"Fsdp4Accumulates", 1, 4, 3, 2, 1.0, 2, {15 * 1536, 12 * 1536, 0}},
+        Schedule{
+            "Fsdp2Bfloat16Reduction", 1, 2, 3, 2, 1.0, 2, {15 * 1024, 12 * 512, 0}, at::kBFloat16},
+        Schedule{"Hsdp2x2", 2, 2, 3, 2, 1.0, 2, {15 * 1024, 12 * 1024, 6 * 1024}},
+        Schedule{"Hsdp2x2Bfloat16Reduction",
+                 2,
+                 2,
+                 3,
+                 2,
+                 1.0,
+                 2,
+                 {15 * 1024, 12 * 512, 6 * 512},
+                 at::kBFloat16},
+        Schedule{"Replicated2", 2, 1, 0, 2, 0.0, 2, {0, 0, 6 * 2048}}),
     [](const auto& test_case) { return std::string(test_case.param.name); });
 
 TEST(DistShardedStore, APassGivenUpLeavesTheNextOneRight) {

@@ -174,6 +174,28 @@ TEST(ParameterStore, HostShardsComeToTheDeviceAUnitAtATime) {
               store.tensors(1)[0].unsafeGetTensorImpl()->storage().unsafeGetStorageImpl());
 }
 
+TEST(ParameterStore, HostShardsLieBesideSlabsOnACpuToo) {
+    const at::Tensor x = at::randn({4, 5}), last = at::randn({4, 5});
+    std::vector<at::Tensor> gradients[2];
+    for (const bool host_shards : {false, true}) {
+        UnitRunner<ToyState> runner(toy_units(kUnits), {.host_shards = host_shards},
+                                    RecomputePolicy::none());
+        ParameterStore& store = runner.store();
+        store.initialize(3);
+        EXPECT_EQ(store.tensors(0)[0].is_alias_of(store.shards()[0].param), !host_shards);
+        store.begin_gradients();
+        runner.forward_for_backward({x, {}});
+        runner.backward({last, {}});
+        store.finish_gradients();
+        for (const FlatShard& shard : store.shards()) {
+            gradients[host_shards ? 1 : 0].push_back(shard.grad);
+        }
+    }
+    for (size_t i = 0; i < gradients[0].size(); ++i) {
+        EXPECT_TRUE(gradients[0][i].equal(gradients[1][i]));
+    }
+}
+
 TEST(GpuParameterStore, HostShardsGiveTheSameResult) {
     if (!at::globalContext().hasCUDA()) {
         GTEST_SKIP() << "needs a GPU";

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "flux/config/job_config.h"
 #include "flux/dist/mesh.h"
 #include "flux/encoders/published.h"
 #include "flux/model/flux_config.h"
@@ -28,7 +29,7 @@ struct PlanSettings {
     int64_t text_tokens = 0;
     at::ScalarType text_dtype = at::kFloat;  // of the encoded captions
     std::vector<encoders::EncoderCost> encoders{};
-    bool asynchronous_saves = false;
+    config::AsyncMode saves = config::AsyncMode::kDisabled;
 };
 
 /// Bytes of one process.
@@ -44,7 +45,7 @@ struct MemoryPlan {
                                  // are on their way in room of their own
     int64_t encoders = 0;        // frozen weights
     int64_t encoding = 0;        // alive while the encoders work; the activations are not then
-    int64_t host_shards = 0;     // the first three, where training.enable_cpu_offload is set
+    int64_t host_shards = 0;     // instead of the first three: training.enable_cpu_offload
     int64_t host_encoders = 0;
     int64_t host_staging = 0;  // copies of what a checkpoint writes
 

@@ -90,7 +90,8 @@ public:
     /// shard's sum. They are there after finish_gradients().
     void add_gradients(size_t unit, std::span<const at::Tensor> gradients);
 
-    /// Waits until the gradients of all processes are in the shards.
+    /// Waits until the gradients of all processes are in the shards; the host waits too where these
+    /// lie in its memory.
     void finish_gradients();
 
     std::vector<FlatShard>& shards() { return shards_; }
@@ -159,7 +160,8 @@ private:
     uint64_t generation_ = 1;
 };
 
-/// L2 norm over all gradients of the processes of `group`, fp32 scalar tensor.
+/// L2 norm over all gradients of the processes of `group`, fp32 scalar tensor. Groups that hold
+/// copies of the same gradients get the same bits.
 at::Tensor global_grad_norm(std::span<const FlatShard> shards, dist::Communicator& group);
 
 }  // namespace flux::units

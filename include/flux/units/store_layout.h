@@ -35,8 +35,8 @@ struct StoreSettings {
     int64_t prefetch = 0;
     /// Without training, shards hold the compute dtype and there are no gradients.
     bool trainable = true;
-    /// Shards lie in host memory (pinned if the device is a GPU); with a ring of slabs the device
-    /// holds only the units at work.
+    /// Shards lie in host memory (pinned if the device is a GPU) beside the slabs; with a ring of
+    /// these the device holds only the units at work. On a CPU too: the same path without a GPU.
     bool host_shards = false;
     /// The type in which gradients travel.
     at::ScalarType reduce_dtype = at::kFloat;
