@@ -105,7 +105,9 @@ TEST(UnitRunner, AddsMicroBatches) {
     run(x.narrow(0, 1, 3));
     const auto parts = runner_gradients(runner);
     for (size_t i = 0; i < whole.size(); ++i) {
-        EXPECT_TRUE(parts[i].allclose(whole[i], 1e-5, 1e-6)) << i;
+        // Values of which little is left when sums cancel are as exact as the largest one.
+        const double largest = whole[i].abs().max().item<double>();
+        EXPECT_TRUE(parts[i].allclose(whole[i], 0, 1e-5 * largest)) << i;
     }
 }
 
