@@ -38,6 +38,12 @@ std::string failure_text(const std::exception& problem) {
         dynamic_cast<const std::system_error*>(&problem) != nullptr) {
         return problem.what();
     }
+    if (const auto* torch = dynamic_cast<const c10::Error*>(&problem)) {
+        // The first line of its stack says where; the others name addresses only.
+        const std::string stack = torch->backtrace() ? torch->backtrace()->get() : "";
+        return fmt::format("internal error: {} ({})", torch->what_without_backtrace(),
+                           stack.substr(0, stack.find(" (most recent")));
+    }
     return fmt::format("internal error: {}", problem.what());
 }
 

@@ -1,6 +1,7 @@
 #include "flux/base/error.h"
 
 #include <ATen/ops/empty.h>
+#include <c10/util/Exception.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -40,6 +41,9 @@ TEST(FailureText, OwnMessagesStayAndBugsAreCalledSo) {
     EXPECT_THAT(text_of([] { std::filesystem::create_directory("/nowhere/new"); }),
                 AllOf(HasSubstr("/nowhere"), Not(HasSubstr("internal"))));
     EXPECT_EQ(text_of([] { throw std::logic_error("a bug"); }), "internal error: a bug");
+    EXPECT_THAT(text_of([] { TORCH_CHECK(false, "a bug"); }),
+                AllOf(StartsWith("internal error: a bug"), HasSubstr("error_test.cpp"),
+                      Not(HasSubstr("frame #"))));
 }
 
 TEST(FailureText, ExitCodes) {
