@@ -7,6 +7,7 @@
 #include "flux/base/log.h"
 #include "flux/config/print.h"
 #include "flux/config/validate.h"
+#include "flux/train/stop_signal.h"
 #include "flux/train/trainer.h"
 
 namespace flux::commands {
@@ -66,6 +67,7 @@ int train(const Words& words) {
         config::validate(loaded);
         return 0;
     }
+    const train::StopBeforeTraining stop;
     dist::World world(place, loaded.config.comm);
     int exit_code = 0;
     world.run(

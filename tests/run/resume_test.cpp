@@ -113,6 +113,25 @@ TEST_F(RunResume, ALostTerminalSavesToo) {
     expect_same(run);
 }
 
+TEST_F(RunResume, AStopBeforeTheFirstStepEndsWithTheSameCode) {
+    const auto log = folder_.path() / "log";
+    const pid_t process = start_flux_train(
+        job(folder_.path() / "early",
+            {"--training.dataset=webdataset", "--training.dataset_path=pipe:sleep 60",
+             "--dataloader.cache_dir=" + (folder_.path() / "cache").string()}),
+        log);
+    const auto fetching = [&] {
+        return std::filesystem::exists(log) &&
+               read_text(log).find("fetched first") != std::string::npos;
+    };
+    for (int tries = 0; tries < 4000 && !fetching(); ++tries) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    ::kill(process, SIGTERM);
+    EXPECT_EQ(wait_for(process), 75);
+    EXPECT_NE(read_text(log).find("stopped before the first step"), std::string::npos);
+}
+
 TEST_F(RunResume, ACheckpointWithoutManifestIsSaidToBeLeftOut) {
     const auto run = folder_.path() / "no_manifest";
     ASSERT_EQ(run_flux_train(job(run)).exit_code, 0);
