@@ -68,7 +68,8 @@ void check_datasets(const ResolvedJob& job, const encoders::Conditioning& condit
     if (validation_set != nullptr) {
         check_dataset(job, conditioning, *validation_set, /*validation=*/true);
     }
-    if (dataset.size() < job.mesh.size()) {
+    // Where the order is the data set's own its size is an estimate.
+    if (dataset.order() == nullptr && dataset.size() < job.mesh.size()) {
         fail(
             "training.dataset = \"{}\": has {} samples for {} processes: there must be one for "
             "each",

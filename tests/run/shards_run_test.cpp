@@ -7,6 +7,7 @@
 
 #include "data/tar_bytes.h"
 #include "flux/base/png.h"
+#include "run/process_group.h"
 #include "support/local_server.h"
 #include "support/process.h"
 #include "support/reference.h"
@@ -34,8 +35,8 @@ protected:
         }
     }
 
-    ProcessResult train(const std::string& run, const std::string& data,
-                        const std::vector<std::string>& options) const {
+    std::vector<std::string> job(const std::string& run, const std::string& data,
+                                 const std::vector<std::string>& options) const {
         std::vector<std::string> words{"--job.config_file",
                                        std::string(FLUX_SOURCE_DIR) + "/configs/debug.toml",
                                        "--job.dump_folder=" + (folder_.path() / run).string(),
@@ -56,11 +57,33 @@ protected:
             })) {
             words.push_back("--training.shuffle=shards");
         }
-        return run_flux_train(words);
+        return words;
+    }
+
+    ProcessResult train(const std::string& run, const std::string& data,
+                        const std::vector<std::string>& options) const {
+        return run_flux_train(job(run, data, options));
     }
 
     TemporaryFolder folder_;
 };
+
+TEST_F(RunShards, TwoProcessesTakeTheSamplesOfOne) {
+    const std::string data = (folder_.path() / "served").string();
+    ASSERT_EQ(train("one", data, {"--training.global_batch_size=4"}).exit_code, 0);
+    ProcessGroup group(
+        2, job("two", data, {"--training.global_batch_size=4", "--training.batch_size=2"}),
+        folder_.path());
+    ASSERT_THAT(group.wait(), testing::Each(0)) << group.all_logs();
+    const auto one = metric(folder_.path() / "one", "loss");
+    const auto two = metric(folder_.path() / "two", "loss");
+    ASSERT_EQ(one.size(), 25u);
+    ASSERT_EQ(two.size(), 25u);
+    for (size_t i = 0; i < one.size(); ++i) {
+        const double expected = std::stod(one[i].second);
+        EXPECT_NEAR(std::stod(two[i].second), expected, 2e-6 * expected) << "step " << i;
+    }
+}
 
 TEST_F(RunShards, GoOnAtAnyStepToTheBitFromDiskAndOverHttp) {
     const std::string local = (folder_.path() / "served").string();
