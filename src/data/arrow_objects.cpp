@@ -298,7 +298,7 @@ void copy_object(const std::string& item, CacheFile& file, const RemoteSettings&
         retries.begin();
         const arrow::Status status = copy_rest(*store, item, address.path, file, retries);
         if (status.ok()) {
-            return file.commit();
+            return;
         }
         if (const std::string remedy = remedy_for(status.message(), address.is_s3);
             !remedy.empty()) {

@@ -104,7 +104,8 @@ CacheFile::~CacheFile() {
 bool CacheFile::take_finished() {
     std::error_code error;
     const uint64_t size = fs::file_size(path_, error);
-    if (error || size != read_origin(origin_).whole_size) {
+    if (error || size == 0 ||  // an empty one is asked for again
+        size != read_origin(origin_).whole_size) {
         return false;
     }
     size_ = size;

@@ -99,7 +99,7 @@ void download(const std::string& url, CacheFile& file, const RemoteSettings& set
         const std::string problem = body.fits() ? what_is_missing(reply, file.size())
                                                 : "the file has changed on the server";
         if (problem.empty()) {
-            return file.commit();
+            return;
         }
         if (!reply.has_body() && !may_get_better(reply.status)) {
             fail("{}: {}{}", url, problem, remedy_for(reply.status));

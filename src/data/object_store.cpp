@@ -151,6 +151,7 @@ fs::path fetch_shard(const std::string& item, const RemoteSettings& settings) {
         } else {
             download(item, file, settings);
         }
+        file.commit();
     }
     return path;
 }

@@ -114,7 +114,6 @@ void spool(const std::string& text, CacheFile& file, const RemoteSettings& setti
         file.restart({});
         fail("pipe:{}: ended with status {} after {} bytes of output", text, status, size);
     }
-    file.commit();
 }
 
 }  // namespace flux::data

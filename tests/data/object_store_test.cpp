@@ -290,6 +290,10 @@ TEST_F(ObjectStore, CommandsAreShardsToo) {
     EXPECT_EQ(open(cat).size(), 3);
     EXPECT_THAT(error_of(cat + "; exit 3"), HasSubstr("ended with status 3"));
     EXPECT_THAT(error_of(cat + "; kill -9 $$"), HasSubstr("ended with status 137"));
+    const std::string later = cat + ".later || true";
+    EXPECT_EQ(read_text(fetch_one(later)), "");
+    fs::copy_file(folder("served") / "a.tar", folder("served") / "a.tar.later");
+    expect_same(fetch_one(later), "a.tar");  // nothing is not kept for good
     remote_.stall_timeout_s = 0.1;
     EXPECT_THAT(error_of("pipe:sleep 30"), HasSubstr("no output"));
 }
