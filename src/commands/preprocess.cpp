@@ -188,8 +188,9 @@ void write_files(const Work& work, const std::vector<int64_t>& files, Busy busy,
         label =
             fmt::format("process {} of {}: {}", work.place.rank + 1, work.place.world_size, what);
     }
-    log::info("{}: {} of {} samples are done, {} of {} files", label, done, total,
-              files.size() - left.size(), files.size());
+    log::info("{}: {} of {} samples are done, {} of {} files in {}", label, done, total,
+              files.size() - left.size(), files.size(),
+              work.config.preprocessing.output_dataset_path);
     Progress progress({.label = label,
                        .unit = "samples",
                        .total = total,

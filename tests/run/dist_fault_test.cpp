@@ -285,8 +285,9 @@ void wait_for_moment(const std::filesystem::path& checkpoints, SaveState wanted,
         std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
         return;
     }
-    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(3);
     while (save_state(checkpoints) != wanted && std::chrono::steady_clock::now() < give_up) {
+        std::this_thread::yield();
     }
 }
 
