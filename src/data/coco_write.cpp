@@ -54,9 +54,12 @@ std::string json_text(const CocoSample& sample) {
     return json.dump(2, ' ', true);
 }
 
+fs::path picture_path(const CocoSettings& settings, int64_t image_id) {
+    return settings.input_images_dir / fmt::format("COCO_val2014_{}.jpg", file_stem(image_id));
+}
+
 std::string resized_png(const CocoSettings& settings, int64_t image_id) {
-    const fs::path path =
-        settings.input_images_dir / fmt::format("COCO_val2014_{}.jpg", file_stem(image_id));
+    const fs::path path = picture_path(settings, image_id);
     const MappedFile file(path);
     try {
         const auto* begin = reinterpret_cast<const uint8_t*>(file.bytes().data());
@@ -98,15 +101,61 @@ void refuse_existing(const CocoSettings& settings) {
     }
 }
 
+/// A folder without a single one of the pictures is the wrong one.
+void refuse_wrong_images(const CocoSettings& settings, std::span<const CocoSample> samples) {
+    const bool any = std::any_of(samples.begin(), samples.end(), [&](const CocoSample& sample) {
+        std::error_code ignored;  // resized_png() says what is wrong
+        return fs::exists(picture_path(settings, sample.image_id), ignored);
+    });
+    if (!any) {
+        fail_config(
+            "--input-images-dir {}: holds none of the {} chosen pictures, the first of which is "
+            "{}: name the folder of COCO's val2014 pictures",
+            settings.input_images_dir.string(), samples.size(),
+            picture_path(settings, samples.front().image_id).filename().string());
+    }
+}
+
+/// The folders and shards of this run, which go again unless it is kept.
+class Output {
+public:
+    Output() = default;
+    ~Output() {
+        std::error_code ignored;  // a folder in which others have written stays
+        for (auto path = made_.rbegin(); path != made_.rend(); ++path) {
+            fs::remove(*path, ignored);
+        }
+    }
+    Output(const Output&) = delete;
+    Output& operator=(const Output&) = delete;
+
+    void make_folder(const fs::path& folder, std::string_view remedy) {
+        std::vector<fs::path> missing;
+        std::error_code ignored;  // make_writable_folder() says what is wrong
+        for (fs::path path = fs::absolute(folder);
+             !fs::exists(path, ignored) && path.has_relative_path(); path = path.parent_path()) {
+            missing.push_back(path);
+        }
+        made_.insert(made_.end(), missing.rbegin(), missing.rend());
+        make_writable_folder(folder, remedy);
+    }
+    void add(const fs::path& file) { made_.push_back(file); }
+    void keep() { made_.clear(); }
+
+private:
+    std::vector<fs::path> made_;  // what is in a folder after it
+};
+
 /// Shards that follow one another, each opened when its first sample comes.
 class ShardSeries {
 public:
-    explicit ShardSeries(const CocoSettings& settings) : settings_(settings) {}
+    ShardSeries(const CocoSettings& settings, Output& output)
+        : settings_(settings), output_(output) {}
 
     void add(const CocoSample& sample, const std::string& png) {
         if (!tar_) {
-            tar_ = std::make_unique<TarWriter>(settings_.output_dir /
-                                               fmt::format("shard_{:05}.tar", shards_++));
+            path_ = settings_.output_dir / fmt::format("shard_{:05}.tar", shards_++);
+            tar_ = std::make_unique<TarWriter>(path_);
         }
         const std::string stem = file_stem(sample.image_id);
         tar_->add(stem + ".png", png);
@@ -120,6 +169,7 @@ public:
         if (tar_) {
             tar_->finish();
             tar_.reset();
+            output_.add(path_);
         }
     }
     int64_t samples() const { return samples_; }
@@ -127,6 +177,8 @@ public:
 
 private:
     const CocoSettings& settings_;
+    Output& output_;
+    std::filesystem::path path_;
     std::unique_ptr<TarWriter> tar_;
     int64_t samples_ = 0;
     int64_t shards_ = 0;
@@ -167,20 +219,25 @@ CocoResult write_coco(const CocoSettings& settings) {
     check(settings);
     refuse_existing(settings);
     if (!fs::is_directory(settings.input_images_dir)) {
-        fail("--input-images-dir {}: no such folder", settings.input_images_dir.string());
+        fail_config("--input-images-dir {}: no such folder", settings.input_images_dir.string());
     }
     const std::vector<CocoSample> samples = select_coco(settings);
+    refuse_wrong_images(settings, samples);
     const fs::path tsv_folder = fs::absolute(settings.output_tsv_file).parent_path();
-    make_writable_folder(settings.output_dir, "choose another with --output-dir");
-    make_writable_folder(tsv_folder, "choose another with --output-tsv-file");
-    write_text(settings.output_tsv_file, tsv_text(samples));
-    ShardSeries series(settings);
+    Output output;
+    output.make_folder(settings.output_dir, "choose another with --output-dir");
+    output.make_folder(tsv_folder, "choose another with --output-tsv-file");
+    AtomicFile tsv(settings.output_tsv_file, Existing::kRefuse);
+    tsv.write(tsv_text(samples));
+    ShardSeries series(settings, output);
     write_shards(settings, samples, series);
     series.finish();
     if (series.samples() == 0) {
         fail("{}: none of the {} chosen pictures can be read", settings.input_images_dir.string(),
              samples.size());
     }
+    tsv.commit();
+    output.keep();
     return {std::ssize(samples), series.samples(), series.shards()};
 }
 

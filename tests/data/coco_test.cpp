@@ -99,6 +99,41 @@ TEST_F(Coco, RefusesWhatCannotBeEven) {
     EXPECT_FALSE(fs::exists(settings_.output_dir));
 }
 
+TEST_F(Coco, AWrongFolderOfPicturesIsAConfigurationError) {
+    const fs::path images = settings_.input_images_dir;
+    const int64_t first = select_coco(settings_).front().image_id;
+    settings_.input_images_dir = folder_.path() / "empty";
+    EXPECT_THROW(write_coco(settings_), ConfigError);
+    fs::create_directories(settings_.input_images_dir);
+    EXPECT_THROW(write_coco(settings_), ConfigError);
+    EXPECT_THAT(error(), HasSubstr(fmt::format("{}: holds none of the 8 chosen pictures, the first "
+                                               "of which is COCO_val2014_{:012}.jpg",
+                                               settings_.input_images_dir.string(), first)));
+    EXPECT_FALSE(fs::exists(settings_.output_dir));
+    EXPECT_FALSE(fs::exists(settings_.output_tsv_file));
+    settings_.input_images_dir = images;
+    EXPECT_EQ(write_coco(settings_).written, 8);
+}
+
+TEST_F(Coco, AFailedRunLeavesNothing) {
+    for (const auto& entry : fs::directory_iterator(settings_.input_images_dir)) {
+        write_text(entry.path(), "no picture");
+    }
+    settings_.output_dir = folder_.path() / "deep/out";
+    EXPECT_THAT(error(), HasSubstr("none of the 8 chosen pictures can be read"));
+    EXPECT_FALSE(fs::exists(folder_.path() / "deep"));
+    EXPECT_FALSE(fs::exists(settings_.output_tsv_file));
+}
+
+TEST_F(Coco, AFailureAfterTheFirstShardLeavesNothing) {
+    fs::create_directories(settings_.output_dir);
+    write_text(settings_.output_dir / "notes", "of the user");
+    settings_.output_tsv_file = settings_.output_dir / "shard_00001.tar";  // a shard takes the name
+    EXPECT_THAT(error(), HasSubstr("shard_00001.tar"));
+    EXPECT_THAT(list_folder(settings_.output_dir),
+                testing::ElementsAre(settings_.output_dir / "notes"));
+}
+
 TEST_F(Coco, RefusesBadCaptionFiles) {
     const json good = document_;
     document_["images"] = {{{"file_name", "../../etc/passwd"}, {"id", 1}}};

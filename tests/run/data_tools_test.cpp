@@ -149,6 +149,14 @@ TEST_F(RunDataTools, CocoWritesShardsThatCanBeInspected) {
     words.push_back("7");
     EXPECT_NE(tool(words).exit_code, 0);
     words.back() = "8";
+    const std::string images = words[2];
+    words[2] = path("out_of_place");
+    fs::create_directories(words[2]);
+    const ProcessResult misplaced = tool(words);
+    EXPECT_EQ(misplaced.exit_code, 2);
+    EXPECT_THAT(misplaced.err, HasSubstr("--input-images-dir " + words[2] +
+                                         ": holds none of the 8 chosen pictures"));
+    words[2] = images;
     const ProcessResult written = tool(words);
     ASSERT_EQ(written.exit_code, 0) << written.err;
     EXPECT_TRUE(fs::exists(path("out.tsv")));

@@ -44,7 +44,8 @@ struct CocoResult {
 std::vector<CocoSample> select_coco(const CocoSettings& settings);
 
 /// Writes TSV file and shards. A picture that cannot be read is named in a warning and left out of
-/// the shards. Throws Error before anything is written if the output exists or the input is wrong.
+/// the shards. Throws Error before anything is written if the output exists or the input is wrong,
+/// and leaves nothing behind whenever it throws.
 CocoResult write_coco(const CocoSettings& settings);
 
 }  // namespace flux::data
