@@ -57,8 +57,8 @@ std::string without_colors(std::string_view line) {
     return plain;
 }
 
-/// Whether `rank` is in a list such as "0,3".
-bool is_listed(std::string_view list, int rank) {
+/// Whether `rank` is in a list such as "0,3" of the ranks of so many processes.
+bool is_listed(std::string_view list, int rank, int processes) {
     bool found = false;
     for (std::string_view rest = list; !rest.empty();) {
         const std::string_view word = rest.substr(0, rest.find(','));
@@ -68,6 +68,12 @@ bool is_listed(std::string_view list, int rank) {
             word.size() + 1 == rest.size()) {
             fail_config("environment: LOG_RANK={}: must be ranks such as 0 or 0,3, or \"all\"",
                         list);
+        }
+        if (value >= processes) {
+            fail_config(
+                "environment: LOG_RANK={}: {} is no rank of this run: ranks are 0 to {}, one less "
+                "than there are processes",
+                list, value, processes - 1);
         }
         found = found || value == rank;
         rest.remove_prefix(std::min(word.size() + 1, rest.size()));
@@ -83,8 +89,9 @@ spdlog::level::level_enum level_if(bool shown) {
 
 void configure(const Settings& settings) {
     const std::string& ranks = settings.shown_ranks;
-    const bool shown =
-        ranks.empty() ? settings.rank == 0 : ranks == "all" || is_listed(ranks, settings.rank);
+    const bool shown = ranks.empty()
+                           ? settings.rank == 0
+                           : ranks == "all" || is_listed(ranks, settings.rank, settings.processes);
     State& s = state();
     const std::lock_guard lock(s.mutex);
     s.origin = settings.origin.empty() ? "" : settings.origin + ": ";

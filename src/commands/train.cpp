@@ -56,6 +56,7 @@ int train(const Words& words) {
     const dist::ProcessPlace place = dist::process_place();
     const char* const shown_ranks = std::getenv("LOG_RANK");
     log::configure({.rank = place.rank,
+                    .processes = place.world_size,
                     .origin = place.origin(),
                     .color = !loaded.config.metrics.disable_color_printing,
                     .shown_ranks = shown_ranks == nullptr ? "" : shown_ranks});

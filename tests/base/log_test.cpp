@@ -31,15 +31,20 @@ protected:
 TEST_F(Log, RankZeroInformsUnlessOthersAreChosen) {
     EXPECT_THAT(shown({.rank = 0}), HasSubstr("for information"));
     EXPECT_THAT(shown({.rank = 1}), Not(HasSubstr("for information")));
-    EXPECT_THAT(shown({.rank = 0, .shown_ranks = "1,12"}), Not(HasSubstr("for information")));
-    EXPECT_THAT(shown({.rank = 1, .shown_ranks = "1,12"}), HasSubstr("for information"));
-    EXPECT_THAT(shown({.rank = 12, .shown_ranks = "1,12"}), HasSubstr("for information"));
-    EXPECT_THAT(shown({.rank = 2, .shown_ranks = "1,12"}), Not(HasSubstr("for information")));
-    EXPECT_THAT(shown({.rank = 7, .shown_ranks = "all"}), HasSubstr("for information"));
+    EXPECT_THAT(shown({.rank = 0, .processes = 13, .shown_ranks = "1,12"}),
+                Not(HasSubstr("for information")));
+    EXPECT_THAT(shown({.rank = 1, .processes = 13, .shown_ranks = "1,12"}),
+                HasSubstr("for information"));
+    EXPECT_THAT(shown({.rank = 12, .processes = 13, .shown_ranks = "1,12"}),
+                HasSubstr("for information"));
+    EXPECT_THAT(shown({.rank = 2, .processes = 13, .shown_ranks = "1,12"}),
+                Not(HasSubstr("for information")));
+    EXPECT_THAT(shown({.rank = 7, .processes = 13, .shown_ranks = "all"}),
+                HasSubstr("for information"));
 }
 
 TEST_F(Log, WarningsAndErrorsOfAnyRankShow) {
-    EXPECT_THAT(shown({.rank = 3, .shown_ranks = "0"}),
+    EXPECT_THAT(shown({.rank = 3, .processes = 13, .shown_ranks = "0"}),
                 AllOf(HasSubstr("a warning"), HasSubstr("an error")));
 }
 
@@ -54,6 +59,16 @@ TEST_F(Log, WarningsAndErrorsSayWhichProcess) {
 TEST_F(Log, RefusesWhatIsNoListOfRanks) {
     for (const char* const ranks : {"first", "0,", ",0", "-1", "0;1", "1 2", "99999999999"}) {
         EXPECT_THROW(log::configure({.rank = 0, .shown_ranks = ranks}), ConfigError) << ranks;
+    }
+}
+
+TEST_F(Log, RefusesRanksThatThereAreNot) {
+    EXPECT_NO_THROW(log::configure({.rank = 0, .processes = 2, .shown_ranks = "0,1"}));
+    for (const char* const ranks : {"7", "0,2"}) {
+        EXPECT_THAT(
+            [&] { log::configure({.rank = 0, .processes = 2, .shown_ranks = ranks}); },
+            testing::ThrowsMessage<ConfigError>(
+                AllOf(HasSubstr(std::string("LOG_RANK=") + ranks), HasSubstr("ranks are 0 to 1"))));
     }
 }
 

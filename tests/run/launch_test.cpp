@@ -127,6 +127,8 @@ TEST_F(RunLaunch, LogRankChoosesWhoSpeaks) {
 TEST_F(RunLaunch, AWrongLogRankIsRefused) {
     EXPECT_EQ(run_train(3, {{"LOG_RANK", "first"}}), 2);
     EXPECT_THAT(said(), HasSubstr("LOG_RANK=first: must be ranks such as 0 or 0,3"));
+    EXPECT_EQ(run_train(3, {{"LOG_RANK", "0,7"}}), 2);  // its information would show nowhere
+    EXPECT_THAT(said(), HasSubstr("LOG_RANK=0,7: 7 is no rank of this run: ranks are 0 to 1"));
 }
 
 TEST_F(RunLaunch, AKilledRankEndsTheJobAndIsNamed) {

@@ -17,6 +17,7 @@ enum class Level { kInfo, kWarning, kError };
 
 struct Settings {
     int rank = 0;
+    int processes = 1;  // all ranks are below
     /// Which process this is, "rank 3 on node17": warnings and errors begin with it. Empty for the
     /// only one.
     std::string origin{};
@@ -26,7 +27,7 @@ struct Settings {
     std::string shown_ranks{};
 };
 
-/// Throws ConfigError if LOG_RANK is neither a list of ranks nor "all".
+/// Throws ConfigError if LOG_RANK is neither a list of ranks that there are nor "all".
 void configure(const Settings& settings);
 
 /// Also appends every following line, without terminal colours, to `path`. Throws Error if it
