@@ -143,8 +143,10 @@ ImageFolder::ImageFolder(const ImageFolderSettings& settings) : settings_(settin
     if (rows_.empty()) {
         fail("{}: holds no picture (JPEG, PNG, WebP, GIF or BMP)", settings_.path);
     }
-    log::info("{}: {} pictures; {} more {} and are left out", settings_.path, rows_.size(),
-              low_resolution_, too_small);
+    const std::string left_out = low_resolution_ > 0 ? fmt::format("; {} more {} and are left out",
+                                                                   low_resolution_, too_small)
+                                                     : "";
+    log::info("{}: {} pictures{}", settings_.path, rows_.size(), left_out);
     if (buckets_) {
         log::info("{}: {}", settings_.path, to_text(*buckets_));
     }
@@ -226,10 +228,12 @@ std::string ImageFolder::caption(int64_t row) const {
     }
 }
 
+std::string ImageFolder::key(int64_t row) const { return rows_.at(static_cast<size_t>(row)).name; }
+
 StoredPicture ImageFolder::stored(int64_t row) const {
     try {
         StoredPicture stored;
-        stored.key = rows_.at(static_cast<size_t>(row)).name;
+        stored.key = key(row);
         stored.caption = read_caption(row);
         const auto file =
             std::make_shared<const std::string>(read_file(path_of(row), kMaxPictureBytes));

@@ -70,6 +70,37 @@ bool has_shards(const fs::path& folder) {
                        [](const auto& entry) { return is_shard_name(entry.filename().string()); });
 }
 
+std::string pictures_text(const Inspection& inspection) {
+    if (inspection.modes.empty()) {
+        return "pictures   none\n";
+    }
+    return fmt::format("pictures   {}; sides of {} to {} pixels\n", counts_text(inspection.modes),
+                       inspection.smallest_side, inspection.largest_side);
+}
+
+std::string captions_text(const Inspection& inspection) {
+    if (inspection.captions == 0) {
+        return "captions   none\n";
+    }
+    const std::string blank = inspection.blank_captions == 0
+                                  ? ""
+                                  : fmt::format("; {} empty or blank, the first that of {}",
+                                                inspection.blank_captions, inspection.first_blank);
+    return fmt::format("captions   {}; {} to {} bytes{}\n", inspection.captions,
+                       inspection.shortest_caption, inspection.longest_caption, blank);
+}
+
+void add_caption(const Finding& finding, Inspection& result) {
+    const std::string& caption = *finding.caption;
+    result.shortest_caption =
+        result.captions++ == 0 ? caption.size() : std::min(result.shortest_caption, caption.size());
+    result.longest_caption = std::max(result.longest_caption, caption.size());
+    if (caption.find_first_not_of(" \t\r\n\v\f") == std::string::npos &&
+        result.blank_captions++ == 0) {
+        result.first_blank = finding.key;
+    }
+}
+
 /// One of the items, or all.
 bool names_remote(const std::string& path) {
     const std::vector<std::string> items = split_list(path);
@@ -79,8 +110,7 @@ bool names_remote(const std::string& path) {
 }  // namespace
 
 void look_at_picture(std::span<const uint8_t> file, bool with_thumbnail, Finding& finding) {
-    const Raster raster =
-        decode_image(file, {.max_pixels = kMaxToolPixels, .accept_truncated = false});
+    const Raster raster = decode_image(file, kMaxImagePixels);  // as sample_picture() does
     finding.width = raster.width;
     finding.height = raster.height;
     finding.mode = mode_name(raster.mode);
@@ -94,7 +124,9 @@ void add_finding(Finding& finding, Inspection& result) {
         result.first_keys.push_back(finding.key);
     }
     ++result.samples;
-    if (!finding.problem.empty()) {
+    if (finding.problem.empty()) {
+        ++result.usable;
+    } else {
         result.problems.push_back(finding.problem);
     }
     if (finding.width > 0) {
@@ -104,11 +136,8 @@ void add_finding(Finding& finding, Inspection& result) {
         result.largest_side = std::max(result.largest_side, large);
         ++result.modes[finding.mode];
     }
-    if (!finding.caption.empty()) {
-        const size_t size = finding.caption.size();
-        result.shortest_caption =
-            result.captions++ == 0 ? size : std::min(result.shortest_caption, size);
-        result.longest_caption = std::max(result.longest_caption, size);
+    if (finding.caption) {
+        add_caption(finding, result);
     }
     if (finding.timestep >= 0) {
         ++result.timesteps[finding.timestep];
@@ -142,19 +171,14 @@ std::string inspection_text(const Inspection& inspection) {
     for (const std::string& key : i.first_keys) {
         keys += (keys.empty() ? "" : ", ") + key;
     }
-    std::string text =
-        fmt::format("kind       {}\nfiles      {}\nsamples    {}\n", i.kind, i.files, i.samples);
+    std::string text = fmt::format("kind       {}\nfiles      {}\nsamples    {}\nusable     {}\n",
+                                   i.kind, i.files, i.samples, i.usable);
     if (!i.extensions.empty()) {
         text += fmt::format("members    {}\n", counts_text(i.extensions));
     }
-    text +=
-        fmt::format("keys       {}{}\n", keys, i.samples > std::ssize(i.first_keys) ? ", ..." : "");
-    text += i.encodings ? encodings_text(i)
-                        : fmt::format(
-                              "pictures   {}; sides of {} to {} pixels\ncaptions   {}; {} to {} "
-                              "bytes\n",
-                              counts_text(i.modes), i.smallest_side, i.largest_side, i.captions,
-                              i.shortest_caption, i.longest_caption);
+    text += fmt::format("keys       {}{}\n", keys.empty() ? "none" : keys,
+                        i.samples > std::ssize(i.first_keys) ? ", ..." : "");
+    text += i.encodings ? encodings_text(i) : pictures_text(i) + captions_text(i);
     text +=
         fmt::format("timesteps  {}\nproblems   {}\n", counts_text(i.timesteps), i.problems.size());
     for (const std::string& problem : i.problems) {

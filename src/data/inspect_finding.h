@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -12,13 +13,14 @@ namespace flux::data {
 struct Finding {
     std::string key{};
     int width = 0, height = 0;
-    std::string mode{}, caption{};
-    std::string problem{};  // names the place
+    std::string mode{};
+    std::optional<std::string> caption{};  // nothing: there is none, or it cannot be read
+    std::string problem{};                 // names the place
     int64_t timestep = -1;
     Image thumbnail{};
 };
 
-/// Throws Error if the picture is damaged.
+/// Throws Error if training would refuse the picture.
 void look_at_picture(std::span<const uint8_t> file, bool with_thumbnail, Finding& finding);
 
 void add_finding(Finding& finding, Inspection& result);

@@ -21,8 +21,8 @@ template <class Source>
 Finding look_at(const Source& source, int64_t row, bool with_thumbnail) {
     Finding finding;
     try {
+        finding.key = source.key(row);
         StoredPicture stored = source.stored(row);
-        finding.key = std::move(stored.key);
         finding.caption = std::move(stored.caption);
         finding.timestep = stored.timestep;
         look_at_picture(stored.file, with_thumbnail, finding);

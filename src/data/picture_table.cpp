@@ -117,8 +117,9 @@ void PictureTable::find_rows() {
         fail("{}: none of the {} rows can be used{}", settings_.path, end,
              end > 0 ? fmt::format(": all {}; choose a smaller img_size", too_small) : "");
     }
-    log::info("{}: {} samples; {} more {} and are left out", settings_.path, rows_.size(),
-              end - size(), too_small);
+    const std::string left_out =
+        end > size() ? fmt::format("; {} more {} and are left out", end - size(), too_small) : "";
+    log::info("{}: {} samples{}", settings_.path, rows_.size(), left_out);
     if (buckets_) {
         log::info("{}: {}", settings_.path, to_text(*buckets_));
     }
@@ -168,10 +169,18 @@ std::string PictureTable::caption(int64_t row) const {
     }
 }
 
+std::string PictureTable::key_at(int64_t table_row) const {
+    const auto cell = table_->bytes(table_row, kKey);
+    return cell ? std::string(cell->text()) : std::to_string(table_row);
+}
+
+std::string PictureTable::key(int64_t row) const {
+    return key_at(rows_.at(static_cast<size_t>(row)));
+}
+
 StoredPicture PictureTable::stored_at(int64_t table_row) const {
     StoredPicture stored;
-    const auto key = table_->bytes(table_row, kKey);
-    stored.key = key ? std::string(key->text()) : std::to_string(table_row);
+    stored.key = key_at(table_row);
     stored.caption = caption_at(table_row);
     if (settings_.read_timesteps) {
         auto timestep = table_->integer(table_row, kTimestep);

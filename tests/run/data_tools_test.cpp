@@ -18,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 class RunDataTools : public testing::Test {
 protected:
@@ -181,6 +182,37 @@ TEST_F(RunDataTools, InspectsStoredEncodings) {
     EXPECT_EQ(tool({"inspect", path("encoded"), "--contact-sheet", path("x.png")}).exit_code, 1);
 }
 
+TEST_F(RunDataTools, InspectFailsWithoutAUsableSample) {
+    write_text(path("script.sh"), "#!/bin/sh\necho no tar file\n");
+    const ProcessResult script = tool({"inspect", path("script.sh")});
+    EXPECT_EQ(script.exit_code, 1);
+    EXPECT_THAT(
+        script.out,
+        AllOf(HasSubstr("usable     0\nkeys       none\npictures   none\ncaptions   none\n"),
+              HasSubstr("problems   1\n")));
+    EXPECT_THAT(script.err, HasSubstr("script.sh: holds no usable sample: samples 0, problems 1"));
+    fs::create_directories(path("mute"));
+    write_png(path("mute/a.png"), {std::vector<uint8_t>(48 * 48 * 3).data(), 48, 48});
+    const ProcessResult mute = tool({"inspect", path("mute")});
+    EXPECT_EQ(mute.exit_code, 1);
+    EXPECT_THAT(mute.err, HasSubstr("mute: holds no usable sample: samples 1, problems 1"));
+}
+
+TEST_F(RunDataTools, InspectRefusesAWrongCommandLineFirst) {
+    const ProcessResult bare = tool({"inspect"});
+    EXPECT_EQ(bare.exit_code, 2);
+    EXPECT_THAT(bare.err, AllOf(HasSubstr("PATH is missing"), Not(HasSubstr("num-workers"))));
+    const ProcessResult workers = tool({"inspect", path("x"), "--num-workers", "0"});
+    EXPECT_EQ(workers.exit_code, 2);
+    EXPECT_THAT(workers.err, HasSubstr("--num-workers 0: must be 1 to 1024"));
+    write_shards();
+    const ProcessResult sheet =
+        tool({"inspect", path("shards"), "--contact-sheet", path("missing/sheet.png")});
+    EXPECT_EQ(sheet.exit_code, 2);
+    EXPECT_EQ(sheet.out, "");
+    EXPECT_THAT(sheet.err, HasSubstr("there is no folder " + path("missing")));
+}
+
 TEST_F(RunDataTools, InspectsFoldersOfPicturesAndTrainsOnThem) {
     for (int i = 0; i < 10; ++i) {
         const std::vector<uint8_t> pixels(32 * 40 * 3, static_cast<uint8_t>(20 * i));
@@ -200,6 +232,8 @@ TEST_F(RunDataTools, InspectsFoldersOfPicturesAndTrainsOnThem) {
     EXPECT_EQ(sheet.exit_code, 0) << sheet.err;
     EXPECT_THAT(sheet.out, HasSubstr("problems   1\n  " + path("pictures/mute.png") +
                                      ": has no caption: there is no mute.txt beside it"));
+    EXPECT_THAT(sheet.out, HasSubstr("samples    11\nusable     10\n"));
+    EXPECT_THAT(sheet.err, Not(HasSubstr("have a side below")));
     EXPECT_TRUE(fs::exists(path("sheet.png")));
     const ProcessResult trained = run_flux_train(
         {"--job.config_file", std::string(FLUX_SOURCE_DIR) + "/configs/debug.toml",

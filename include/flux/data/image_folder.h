@@ -41,6 +41,7 @@ public:
     /// A picture without caption is a bad sample.
     Sample read(int64_t row, uint32_t epoch) const override;
     std::string caption(int64_t row) const override;
+    std::string key(int64_t row) const;       // the path from the folder
     StoredPicture stored(int64_t row) const;  // throws Error as read() does
     uint64_t fingerprint() const override;
     std::string describe(int64_t row) const override;

@@ -22,12 +22,15 @@ struct Inspection {
     std::string kind{};  // "tar shards"
     int64_t files = 0;
     int64_t samples = 0;
-    std::map<std::string, int64_t> extensions{};       // of tar members -> samples that have one
-    std::map<std::string, int64_t> modes{};            // "RGB" -> pictures
-    std::map<int64_t, int64_t> timesteps{};            // -> samples
-    int smallest_side = 0, largest_side = 0;           // over all readable pictures
+    int64_t usable = 0;                           // training takes these, the others it replaces
+    std::map<std::string, int64_t> extensions{};  // of tar members -> samples that have one
+    std::map<std::string, int64_t> modes{};       // "RGB" -> pictures
+    std::map<int64_t, int64_t> timesteps{};       // -> samples
+    int smallest_side = 0, largest_side = 0;      // over all readable pictures
     size_t shortest_caption = 0, longest_caption = 0;  // in bytes
     int64_t captions = 0;
+    int64_t blank_captions = 0;                // of these; training takes them
+    std::string first_blank{};                 // the key of one
     std::optional<EncodingShape> encodings{};  // of a set that holds no pictures, like the next
     ValueStats latents{}, logvar{};
     std::vector<std::string> problems{};  // one line for each bad sample or shard

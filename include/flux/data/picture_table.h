@@ -38,6 +38,7 @@ public:
     const Buckets* buckets() const override { return buckets_ ? &*buckets_ : nullptr; }
     Sample read(int64_t row, uint32_t epoch) const override;
     std::string caption(int64_t row) const override;
+    std::string key(int64_t row) const;       // the row's number if there is no __key__
     StoredPicture stored(int64_t row) const;  // throws Error as read() does
     uint64_t fingerprint() const override;
     std::string describe(int64_t row) const override;
@@ -47,6 +48,7 @@ private:
     void check_columns() const;
     void find_rows();
     std::vector<std::optional<PictureSize>> look_at_rows(int64_t end);
+    std::string key_at(int64_t table_row) const;
     std::string caption_at(int64_t table_row) const;
     StoredPicture stored_at(int64_t table_row) const;
 
