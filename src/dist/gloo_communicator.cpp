@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/sum.h>
+#include <net/if.h>
 
 #include <cstdlib>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -21,6 +22,8 @@ template <class Action>
 auto reaching_peers(Action action) {
     try {
         return action();
+    } catch (const Error&) {
+        throw;  // our own
     } catch (const std::exception& problem) {
         if (is_out_of_memory(problem)) {
             throw;  // here, not at a peer
@@ -47,6 +50,12 @@ c10::intrusive_ptr<c10d::ProcessGroupGloo::Options> make_options(
     using Group = c10d::ProcessGroupGloo;
     auto options = Group::Options::create(timeout);
     if (const char* interface = std::getenv("GLOO_SOCKET_IFNAME")) {
+        if (::if_nametoindex(interface) == 0) {
+            fail_config(
+                "environment: GLOO_SOCKET_IFNAME={}: this machine has no network interface of that "
+                "name; `ip link` lists them",
+                interface);
+        }
         options->devices.push_back(Group::createDeviceForInterface(interface));
     } else if (const auto address = listening_address(store, timeout)) {
         options->devices.push_back(Group::createDeviceForHostname(*address));

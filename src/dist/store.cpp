@@ -14,26 +14,13 @@
 namespace flux::dist {
 namespace {
 
-constexpr int kDefaultPort = 29500;
+constexpr uint16_t kDefaultPort = 29500;
 
 /// The first line of what LibTorch says, without its trace.
 std::string reason_of(const std::exception& problem) {
     const auto* own = dynamic_cast<const c10::Error*>(&problem);
     const std::string text = own != nullptr ? own->what_without_backtrace() : problem.what();
     return text.substr(0, text.find('\n'));
-}
-
-std::string master_address(const ProcessPlace& place) {
-    if (place.master_address && !place.master_address->empty()) {
-        return *place.master_address;
-    }
-    if (!place.on_one_machine()) {
-        fail_config(
-            "environment: MASTER_ADDR is not set: the {} processes of this job, started by {}, run "
-            "on several machines; set it to the name of the machine of rank 0",
-            place.world_size, place.launcher);
-    }
-    return "127.0.0.1";
 }
 
 using StorePointer = c10::intrusive_ptr<c10d::TCPStore>;
@@ -95,29 +82,41 @@ auto reaching(Action action) {
 
 }  // namespace
 
+StoreAddress store_address(const ProcessPlace& place) {
+    const auto port = static_cast<uint16_t>(place.master_port.value_or(kDefaultPort));
+    if (place.master_address && !place.master_address->empty()) {
+        return {*place.master_address, port};
+    }
+    if (!place.on_one_machine()) {
+        fail_config(
+            "environment: MASTER_ADDR is not set: the {} processes of this job, started by {}, run "
+            "on several machines; set it to the name of the machine of rank 0",
+            place.world_size, place.launcher);
+    }
+    return {"127.0.0.1", port};
+}
+
 Store::Store(const ProcessPlace& place, std::chrono::milliseconds timeout) : place_(place) {
-    const std::string address = master_address(place);
+    const auto [host, port] = store_address(place);
     c10d::TCPStoreOptions options;
-    options.port = static_cast<uint16_t>(place.master_port.value_or(kDefaultPort));
+    options.port = port;
     options.isServer = place.is_first() && !place.launcher_hosts_store;
     options.waitWorkers = false;
     options.timeout = timeout;
     try {
         handle_ = std::make_unique<Handle>(Handle{c10::make_intrusive<c10d::PrefixStore>(
-            "flux/" + place.store_prefix, connect(address, options))});
+            "flux/" + place.store_prefix, connect(host, options))});
     } catch (const std::exception& problem) {
         const std::string reason = reason_of(problem);
         if (options.isServer && reason.find("EADDRINUSE") != std::string::npos) {
-            fail("port {} is in use: set MASTER_PORT to a free one, the same on all ranks",
-                 options.port);
+            fail("port {} is in use: set MASTER_PORT to a free one, the same on all ranks", port);
         }
         fail(
             "rank 0 cannot be reached at MASTER_ADDR={}, MASTER_PORT={} within {} s "
             "(comm.init_timeout_seconds): {}",
-            address, options.port,
-            std::chrono::duration_cast<std::chrono::seconds>(timeout).count(), reason);
+            host, port, std::chrono::duration_cast<std::chrono::seconds>(timeout).count(), reason);
     }
-    publish_address(*this, address);
+    publish_address(*this, host);
 }
 
 Store::Store(ProcessPlace place, std::unique_ptr<Handle> handle)

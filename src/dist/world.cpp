@@ -1,5 +1,11 @@
 #include "flux/dist/world.h"
 
+#include <condition_variable>
+#include <mutex>
+#include <stop_token>
+#include <thread>
+
+#include "dist/local_address.h"
 #include "flux/base/error.h"
 #include "flux/base/log.h"
 
@@ -15,6 +21,35 @@ void say(const std::string& message) {
     }
 }
 
+/// Says after a few seconds what is waited for, unless it is over by then.
+class WaitNotice {
+public:
+    explicit WaitNotice(std::function<std::string()> text)
+        : thread_([text = std::move(text)](const std::stop_token& stop) {
+              std::mutex mutex;
+              std::unique_lock lock(mutex);
+              std::condition_variable_any over;
+              over.wait_for(lock, stop, kPatience, [] { return false; });
+              if (!stop.stop_requested()) {
+                  log::warning("{}", text());
+              }
+          }) {}
+
+private:
+    static constexpr std::chrono::seconds kPatience{5};
+    std::jthread thread_;
+};
+
+std::string waiting_to_meet(const ProcessPlace& place, int64_t timeout_s) {
+    const auto [host, port] = store_address(place);
+    const bool is_known = address_towards(host).has_value();
+    return fmt::format(
+        "waiting for the {} processes of the job to meet at MASTER_ADDR={}, MASTER_PORT={}, up to "
+        "{} s (comm.init_timeout_seconds){}",
+        place.world_size, host, port, timeout_s,
+        is_known ? "" : "; no address is known for that name so far");
+}
+
 }  // namespace
 
 World::World(const ProcessPlace& place, const config::Comm& settings)
@@ -25,6 +60,8 @@ World::World(const ProcessPlace& place, const config::Comm& settings)
         return;
     }
     try {
+        const WaitNotice notice(
+            [&] { return waiting_to_meet(place_, settings.init_timeout_seconds); });
         store_ = std::make_unique<Store>(place_, timeout_);
         watch_ = std::make_unique<FaultWatch>(
             store_->clone(), WatchLimits{.parent_stays = place_.launcher_stays}, say);

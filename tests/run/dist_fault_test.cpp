@@ -183,6 +183,33 @@ TEST(DistRunBadInput, IsRefusedByName) {
         HasSubstr("tensor parallelism"));
 }
 
+TEST(DistRunBadInput, ANetworkCardThatIsNotThere) {
+    ::setenv("GLOO_SOCKET_IFNAME", "nosuch0", 1);
+    EXPECT_THAT(failure(2, 2, {"--training.batch_size=4"}),
+                HasSubstr("GLOO_SOCKET_IFNAME=nosuch0: this machine has no network interface"));
+    ::unsetenv("GLOO_SOCKET_IFNAME");
+}
+
+TEST(DistRunBadInput, AProcessThatWaitsForTheOthersSaysWhere) {
+    const test::TemporaryFolder folder;
+    const auto log = folder.path() / "log";
+    const pid_t alone = test::start_flux_train(
+        small_job(folder.path() / "run", 5) +
+            Words{"--training.batch_size=4", "--comm.init_timeout_seconds=7"},
+        log,
+        {{"RANK", "1"},
+         {"WORLD_SIZE", "2"},
+         {"LOCAL_RANK", "1"},
+         {"LOCAL_WORLD_SIZE", "2"},
+         {"MASTER_ADDR", "nosuch.invalid"},
+         {"MASTER_PORT", "29533"}});
+    EXPECT_EQ(test::wait_for(alone), 1);
+    EXPECT_THAT(read_text(log),
+                AllOf(HasSubstr("waiting for the 2 processes of the job to meet at "
+                                "MASTER_ADDR=nosuch.invalid, MASTER_PORT=29533, up to 7 s"),
+                      HasSubstr("no address is known for that name so far")));
+}
+
 /// A tar shard of drawn pictures, and `bad` members that are none.
 std::filesystem::path shards(const std::filesystem::path& folder, int good, int bad) {
     EXPECT_EQ(test::run_flux_train({"data", "shapes", "--out", folder.string(), "--samples",

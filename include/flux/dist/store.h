@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -20,11 +21,20 @@ public:
     using std::runtime_error::runtime_error;
 };
 
+/// Where the processes of a job meet.
+struct StoreAddress {
+    std::string host;
+    uint16_t port = 0;
+};
+
+/// MASTER_ADDR and MASTER_PORT; on one machine 127.0.0.1 and 29500 if they are not set. Throws
+/// ConfigError without MASTER_ADDR on several.
+StoreAddress store_address(const ProcessPlace& place);
+
 class Store {
 public:
-    /// Connects; rank 0 opens the port. Throws ConfigError naming MASTER_ADDR or MASTER_PORT if
-    /// the environment does not say where, Error if the port is in use or nobody answers within
-    /// `timeout`.
+    /// Connects; rank 0 opens the port. Throws ConfigError as store_address(), Error if the port is
+    /// in use or nobody answers within `timeout`.
     Store(const ProcessPlace& place, std::chrono::milliseconds timeout);
     ~Store();
     Store(const Store&) = delete;
