@@ -51,7 +51,10 @@ void BadSampleLog::add(const Slot& slot, int64_t sample) {
     if (slot.failure) {
         std::rethrow_exception(slot.failure);
     }
-    judge();
+    // Processes that train together judge together, in add_of_others().
+    if (alone_ || !substitute_) {
+        judge();
+    }
     if (!by_position_ && (sample + 1) % dataset_.size() == 0) {
         end_epoch(saw_epoch_begin_);
     }
@@ -124,11 +127,11 @@ std::string BadSampleLog::offenders() const {
 }
 
 void BadSampleLog::fail_too_many() const {
-    fail(
+    throw TooManyBadSamples(fmt::format(
         "too many bad samples: {} of {} read in epoch {}, which has {}; training.max_bad_fraction "
         "allows {:.3g} %. Most of them in: {}. Repair or remove these files, or raise "
         "training.max_bad_fraction",
-        bad_, seen_, epoch_, dataset_.size(), 100.0 * max_bad_fraction_, offenders());
+        bad_, seen_, epoch_, dataset_.size(), 100.0 * max_bad_fraction_, offenders()));
 }
 
 }  // namespace flux::data

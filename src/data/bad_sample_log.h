@@ -16,8 +16,8 @@ class BadSampleLog {
 public:
     BadSampleLog(const Dataset& dataset, const LoaderSettings& settings);
 
-    /// Takes note of the next sample of the run, global number `sample`. Throws Error if too many
-    /// were bad.
+    /// Takes note of the next sample of the run, global number `sample`. Throws
+    /// TooManyBadSamples.
     void add(const Slot& slot, int64_t sample);
     /// What the other processes have read meanwhile counts as well: the share is that of the whole
     /// job. Throws like add().

@@ -170,7 +170,14 @@ int Trainer::loop() {
             save(Save::kPeriodic);
         }
         log_->report("running", figures_.samples, false);
-        step();
+        try {
+            step();
+        } catch (const data::TooManyBadSamples&) {  // the weights are those of the last whole step
+            if (figures_.step > 0) {
+                save(Save::kStopping);
+            }
+            throw;
+        }
     }
 }
 

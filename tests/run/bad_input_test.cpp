@@ -147,6 +147,9 @@ TEST_F(RunBadInput, FewBadSamplesAreReplacedAndCounted) {
     std::vector<std::string> strict = data;
     strict.insert(strict.end(), {"--training.max_bad_fraction=0.001"});
     expect_failure(strict, 1, {"training.max_bad_fraction"});
+    const ProcessResult more = train(tolerant);  // loses no step
+    EXPECT_EQ(more.exit_code, 0) << more.err;
+    EXPECT_THAT(more.err, HasSubstr("going on from"));
 }
 
 /// Writes a shard of that many pictures, cuts it inside the last one and returns its path.

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "flux/base/error.h"
 #include "flux/data/dataset.h"
 #include "flux/data/order.h"
 
@@ -76,6 +77,12 @@ struct LoaderSettings {
     bool pinned = false;             // batches in page-locked memory, for copies to a GPU
 };
 
+/// More samples were bad than training.max_bad_fraction allows.
+class TooManyBadSamples : public Error {
+public:
+    using Error::Error;
+};
+
 class Loader {
 public:
     /// `dataset` must outlive the loader.
@@ -84,9 +91,9 @@ public:
     Loader(const Loader&) = delete;
     Loader& operator=(const Loader&) = delete;
 
-    /// The next batch; nothing at the end of a finite pass. Throws Error as soon as more samples
-    /// were bad than an epoch may have, or, after 1,000 samples of the epoch, more than that share
-    /// of them; and when no substitute for a bad sample can be found.
+    /// The next batch; nothing at the end of a finite pass. Throws TooManyBadSamples as soon as
+    /// more were bad than an epoch may have, or, after 1,000 samples of the epoch, more than that
+    /// share of them; Error when no substitute for a bad sample can be found.
     std::optional<Batch> next();
 
     /// Bad samples met so far in the batches handed over to this process.
