@@ -4,8 +4,12 @@
 #include <sys/ioctl.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 
+#include "flux/base/error.h"
 #include "flux/base/log.h"
 
 namespace flux {
@@ -18,6 +22,8 @@ using std::chrono::seconds;
 constexpr auto kFirstDraw = milliseconds(200);  // work that is done by then shows no bar
 constexpr auto kRedraw = milliseconds(100);
 constexpr size_t kMarks = 30;
+constexpr double kMinute_s = 60;
+constexpr double kMostInterval_s = 1e6;
 constexpr int kMinimumColumns = 20;
 constexpr int kMaximumBar = 30;
 constexpr const char* kClearLine = "\r\x1b[K";
@@ -25,6 +31,21 @@ constexpr const char* kClearLine = "\r\x1b[K";
 double seconds_between(std::chrono::steady_clock::time_point from,
                        std::chrono::steady_clock::time_point to) {
     return duration<double>(to - from).count();
+}
+
+double interval_of_environment_s() {
+    const char* text = std::getenv("PROGRESS_INTERVAL_S");
+    if (text == nullptr || *text == '\0') {
+        return kMinute_s;
+    }
+    double interval_s = -1;
+    const char* end = text + std::strlen(text);
+    const auto [after, problem] = std::from_chars(text, end, interval_s);
+    if (problem != std::errc() || after != end ||
+        !(interval_s >= 0 && interval_s <= kMostInterval_s)) {
+        fail_config("PROGRESS_INTERVAL_S={}: must be a number of seconds, 0 to 1000000", text);
+    }
+    return interval_s;
 }
 
 int terminal_columns(int descriptor) {
@@ -116,15 +137,15 @@ std::string progress_text(const ProgressView& view) {
 
 Progress::Progress(ProgressSettings settings)
     : settings_(std::move(settings)),
+      line_interval_(std::chrono::duration_cast<Clock::duration>(
+          duration<double>(settings_.line_interval_s.value_or(interval_of_environment_s())))),
       bar_(settings_.style == ProgressSettings::Style::kBar ||
            (settings_.style == ProgressSettings::Style::kAuto &&
             ::isatty(settings_.descriptor) != 0)),
       done_(settings_.done),
       start_(Clock::now()) {
     marks_.push_back({start_, done_});
-    const auto line_interval =
-        std::chrono::duration_cast<Clock::duration>(duration<double>(settings_.line_interval_s));
-    next_output_ = start_ + (bar_ ? Clock::duration(kFirstDraw) : line_interval);
+    next_output_ = start_ + (bar_ ? Clock::duration(kFirstDraw) : line_interval_);
     if (bar_) {
         log::set_before_line([this] {
             const std::lock_guard lock(mutex_);
@@ -159,8 +180,7 @@ void Progress::update(int64_t done, std::string_view note) {
         }
         line = text(now, 0);
         had_line_ = true;
-        next_output_ = now + std::chrono::duration_cast<Clock::duration>(
-                                 duration<double>(settings_.line_interval_s));
+        next_output_ = now + line_interval_;
     }
     log::info("{}", line);  // outside the lock: the log may call back into a bar
 }

@@ -9,6 +9,7 @@
 
 #include "flux/base/dtype.h"
 #include "flux/base/error.h"
+#include "flux/base/progress.h"
 #include "flux/base/safetensors.h"
 #include "flux/checkpoint/load.h"
 
@@ -48,8 +49,11 @@ void export_model(const std::filesystem::path& checkpoint, const std::filesystem
         fail("{}: holds no model weights to export", checkpoint.string());
     }
     SafetensorsWriter writer(out_file, specs, {{"format", "pt"}}, Existing::kRefuse);
+    Progress progress({.label = "export", .unit = "tensors", .total = std::ssize(specs)});
+    int64_t done = 0;
     for (const TensorSpec& spec : specs) {
         writer.write(converted(source.tensor(kParam, spec.name), dtype, spec.name));
+        progress.update(++done);
     }
     writer.commit();
 }

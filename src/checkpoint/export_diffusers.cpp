@@ -2,6 +2,7 @@
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "flux/base/progress.h"
 #include "flux/base/safetensors.h"
 #include "flux/checkpoint/diffusers.h"
 #include "flux/checkpoint/export.h"
@@ -74,7 +76,7 @@ at::Tensor read(Checkpoint& source, const Planned& planned) {
 }
 
 void write_shard_file(Checkpoint& source, const Shard& shard, const fs::path& path,
-                      c10::ScalarType dtype) {
+                      c10::ScalarType dtype, const std::function<void()>& on_tensor) {
     std::vector<TensorSpec> specs;
     for (const Planned& planned : shard.tensors) {
         specs.push_back(
@@ -83,6 +85,7 @@ void write_shard_file(Checkpoint& source, const Shard& shard, const fs::path& pa
     SafetensorsWriter writer(path, specs, {{"format", "pt"}}, Existing::kRefuse);
     for (const Planned& planned : shard.tensors) {
         writer.write(converted(read(source, planned), dtype, planned.tensor.name));
+        on_tensor();
     }
     writer.commit();
 }
@@ -159,8 +162,14 @@ void export_diffusers(const fs::path& checkpoint, const model::FluxConfig& model
     const std::vector<Shard> shards = plan_shards(source, model, settings);
     NewFolder folder(settings.out_folder);
     write_text(folder / kDiffusersConfig, config);
+    int64_t total = 0, done = 0;
+    for (const Shard& shard : shards) {
+        total += std::ssize(shard.tensors);
+    }
+    Progress progress({.label = "export", .unit = "tensors", .total = total});
     for (size_t i = 0; i < shards.size(); ++i) {
-        write_shard_file(source, shards[i], folder / shard_name(i, shards.size()), settings.dtype);
+        write_shard_file(source, shards[i], folder / shard_name(i, shards.size()), settings.dtype,
+                         [&] { progress.update(++done); });
     }
     if (shards.size() > 1) {
         write_text(folder / kDiffusersIndex, index_text(shards));

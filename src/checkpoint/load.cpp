@@ -10,6 +10,7 @@
 #include "flux/base/crc32c.h"
 #include "flux/base/dtype.h"
 #include "flux/base/error.h"
+#include "flux/base/progress.h"
 #include "flux/base/shape.h"
 #include "flux/checkpoint/folder.h"
 
@@ -235,10 +236,20 @@ void Checkpoint::read(const std::string& kind, const std::string& name, int64_t 
 }
 
 uint64_t Checkpoint::verify() {
+    constexpr uint64_t kMegabyte = 1'000'000;
+    uint64_t all = 0;
+    for (const TensorEntry& entry : manifest_.tensors) {
+        for (const Slice& slice : entry.slices) {
+            all += files_.at(slice.file).bytes(slice.key).size();
+        }
+    }
+    Progress progress(
+        {.label = "verify", .unit = "MB", .total = static_cast<int64_t>(all / kMegabyte)});
     uint64_t bytes = 0;
     for (const TensorEntry& entry : manifest_.tensors) {
         for (const Slice& slice : entry.slices) {
             bytes += verified(entry, slice).size();
+            progress.update(static_cast<int64_t>(bytes / kMegabyte));
         }
     }
     return bytes;

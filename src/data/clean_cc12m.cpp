@@ -23,17 +23,24 @@ namespace {
 constexpr std::string_view kRemedy =
     "list the row in the filter file (`flux_train data find-problematic` finds such rows)";
 
+struct Walk {
+    std::string label;  // of the progress
+    const std::string& input_dir;
+    const RemoteSettings& remote;
+    int threads = 1;
+};
+
 /// Fetches and indexes a folder's shards in name order, some at a time, until visit() returns
 /// false: an index of all of CC12M would take gigabytes.
-void each_shard(const std::string& input_dir, const RemoteSettings& remote, ShardCache& cache,
-                int threads, const std::function<bool(IndexedShard&, const std::string&)>& visit) {
-    const std::vector<std::string> names = name_shards(input_dir, remote);
-    const size_t chunk = 4 * static_cast<size_t>(std::max(threads, 1));
-    Progress progress({.label = "index", .unit = "shards", .total = std::ssize(names)});
+void each_shard(const Walk& walk, ShardCache& cache,
+                const std::function<bool(IndexedShard&, const std::string&)>& visit) {
+    const std::vector<std::string> names = name_shards(walk.input_dir, walk.remote);
+    const size_t chunk = 4 * static_cast<size_t>(std::max(walk.threads, 1));
+    Progress progress({.label = walk.label, .unit = "shards", .total = std::ssize(names)});
     for (size_t first = 0; first < names.size(); first += chunk) {
         const auto part = std::span(names).subspan(first, std::min(chunk, names.size() - first));
         std::vector<IndexedShard> indexed =
-            index_shards(bring_shards(part, remote), cache, threads);
+            index_shards(bring_shards(part, walk.remote), cache, walk.threads);
         for (size_t i = 0; i < indexed.size(); ++i) {
             if (!indexed[i].error.empty()) {  // row numbers would shift without it
                 fail("{}; repair or remove the shard", indexed[i].error);
@@ -41,8 +48,8 @@ void each_shard(const std::string& input_dir, const RemoteSettings& remote, Shar
             if (!visit(indexed[i], part[i])) {
                 return;
             }
+            progress.update(static_cast<int64_t>(first + i + 1));
         }
-        progress.update(static_cast<int64_t>(first + part.size()));
     }
     progress.finish();
 }
@@ -96,7 +103,7 @@ CleanCc12m::CleanCc12m(const CleanSettings& settings) : settings_(settings), cac
                     settings_.output_size, settings_.subset_size, settings_.num_workers);
     }
     std::sort(settings_.left_out.begin(), settings_.left_out.end());
-    each_shard(settings_.input_dir, settings_.remote, cache_, settings_.num_workers,
+    each_shard({"index", settings_.input_dir, settings_.remote, settings_.num_workers}, cache_,
                [&](IndexedShard& shard, const std::string& name) {
                    shards_.push_back(std::move(*shard.shard));
                    names_.push_back(name);
@@ -201,7 +208,7 @@ std::vector<ProblematicRow> find_problematic(const std::string& input_dir, int n
         first_row += std::ssize(samples);
         return true;
     };
-    each_shard(input_dir, remote, cache, num_workers, look_through);
+    each_shard({"decode", input_dir, remote, num_workers}, cache, look_through);
     return found;
 }
 

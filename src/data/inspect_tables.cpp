@@ -1,5 +1,6 @@
 // The parts of `data inspect` for tables of pictures or of encodings, and for folders of pictures.
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 
@@ -8,6 +9,7 @@
 #include "data/parallel_for.h"
 #include "data/table_files.h"
 #include "flux/base/error.h"
+#include "flux/base/progress.h"
 #include "flux/data/encoding_dataset.h"
 #include "flux/data/image_folder.h"
 #include "flux/data/picture_table.h"
@@ -38,12 +40,15 @@ Finding look_at(const Source& source, int64_t row, bool with_thumbnail) {
 
 template <class Source>
 void add_pictures(const Source& source, int threads, size_t thumbnails, Inspection& result) {
+    Progress progress({.label = "inspect", .unit = "pictures", .total = source.size()});
+    std::atomic<int64_t> done{0};
     for (int64_t first = 0; first < source.size(); first += kChunk) {
         std::vector<Finding> findings(static_cast<size_t>(std::min(kChunk, source.size() - first)));
         const size_t missing = thumbnails - std::min(thumbnails, result.thumbnails.size());
         parallel_for(std::ssize(findings), threads, [&](int64_t i) {
             const auto place = static_cast<size_t>(i);
             findings[place] = look_at(source, first + i, place < missing);
+            progress.update(++done);
         });
         for (Finding& finding : findings) {
             add_finding(finding, result);
@@ -111,10 +116,13 @@ Inspection inspect_encodings(const std::string& path, int threads) {
     Inspection result{.kind = "stored encodings"};
     result.encodings = std::get<EncodingShape>(dataset.payload());
     Sums latents, logvar;
+    Progress progress({.label = "inspect", .unit = "samples", .total = dataset.size()});
+    std::atomic<int64_t> done{0};
     for (int64_t first = 0; first < dataset.size(); first += kChunk) {
         std::vector<EncodedRow> rows(static_cast<size_t>(std::min(kChunk, dataset.size() - first)));
         parallel_for(std::ssize(rows), threads, [&](int64_t i) {
             rows[static_cast<size_t>(i)] = look_at_encodings(dataset, first + i);
+            progress.update(++done);
         });
         for (EncodedRow& row : rows) {
             add_finding(row.finding, result);

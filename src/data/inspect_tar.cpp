@@ -1,9 +1,12 @@
 // The part of `data inspect` for tar shards.
 #include <algorithm>
+#include <atomic>
 
 #include "data/inspect_finding.h"
 #include "data/parallel_for.h"
 #include "data/shard_index.h"
+#include "flux/base/error.h"
+#include "flux/base/progress.h"
 #include "flux/data/tar_sample.h"
 #include "flux/data/webdataset.h"
 
@@ -38,8 +41,11 @@ Inspection inspect_tar(const std::string& path, int threads, size_t thumbnails,
                        const RemoteSettings& remote) {
     Inspection result{.kind = "tar shards"};
     ShardCache cache{ShardLimits{}};
-    for (const std::filesystem::path& file : find_shards(path, remote)) {
-        ++result.files;
+    const std::vector<std::filesystem::path> files = find_shards(path, remote);
+    Progress progress({.label = "inspect", .unit = "shards", .total = std::ssize(files)});
+    std::atomic<int64_t> pictures{0};
+    for (const std::filesystem::path& file : files) {
+        progress.update(result.files++);
         IndexedShard shard = index_shards({&file, 1}, cache, 1).front();
         if (!shard.error.empty()) {
             result.problems.push_back(shard.error);
@@ -52,6 +58,7 @@ Inspection inspect_tar(const std::string& path, int threads, size_t thumbnails,
         parallel_for(std::ssize(samples), threads, [&](int64_t i) {
             const auto place = static_cast<size_t>(i);
             findings[place] = look_at(samples[place], *reader, place < missing);
+            progress.update(result.files - 1, fmt::format("{} pictures", ++pictures));
         });
         for (size_t i = 0; i < samples.size(); ++i) {
             for (const IndexedMember& member : samples[i].members) {
@@ -60,6 +67,7 @@ Inspection inspect_tar(const std::string& path, int threads, size_t thumbnails,
             add_finding(findings[i], result);
         }
     }
+    progress.update(result.files);
     return result;
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,7 +22,9 @@ struct ProgressSettings {
     int64_t total = 0;  // 0: not known, then neither a share nor the time left is shown
     int64_t done = 0;   // done before this start: counts for the share, not for the rate
     Style style = Style::kAuto;
-    double line_interval_s = 60;  // short work without a terminal prints nothing
+    /// Short work without a terminal prints nothing. Unset: PROGRESS_INTERVAL_S of the environment,
+    /// else a minute.
+    std::optional<double> line_interval_s{};
     int descriptor = STDERR_FILENO;
 };
 
@@ -53,6 +56,7 @@ private:
     void clear();
 
     ProgressSettings settings_;
+    Clock::duration line_interval_;
     bool bar_;
     std::mutex mutex_;
     std::string note_;
