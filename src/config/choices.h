@@ -28,6 +28,9 @@ constexpr Names<ExportDtype, 3> names_of(ExportDtype) {
              {ExportDtype::kBfloat16, "bfloat16"},
              {ExportDtype::kFloat32, "float32"}}};
 }
+constexpr Names<MlperfDivision, 2> names_of(MlperfDivision) {
+    return {{{MlperfDivision::kClosed, "closed"}, {MlperfDivision::kOpen, "open"}}};
+}
 constexpr Names<DropoutMode, 2> names_of(DropoutMode) {
     return {{{DropoutMode::kJoint, "joint"}, {DropoutMode::kIndependent, "independent"}}};
 }

@@ -1,4 +1,4 @@
-// Rows of [job] and [metrics]: the run as a whole and what it reports.
+// Rows of [job], [metrics] and [mlperf]: the run as a whole and what it reports.
 #include "config/section.h"
 
 namespace flux::config {
@@ -58,7 +58,25 @@ void describe_metrics(std::vector<Option>& table) {
           {.help = "Send metrics to Weights & Biases",
            .status = not_built("Weights & Biases output")});
     s.row(&Metrics::mlperf_logging, "mlperf_logging",
-          {.help = "Write the MLPerf compliance log", .status = not_built("the MLPerf log")});
+          {.help = "Write mlperf_compliance.log into job.dump_folder"});
+    s.append_to(table);
+}
+
+void describe_mlperf(std::vector<Option>& table) {
+    Section<Mlperf> s("mlperf", &JobConfig::mlperf);
+    s.row(&Mlperf::submission_org, "submission_org",
+          {.help = "Who submits the result", .required = true});
+    s.row(&Mlperf::submission_platform, "submission_platform",
+          {.help = "What it ran on; unset: the name of the GPU or CPU", .required = true});
+    s.row(&Mlperf::submission_division, "submission_division",
+          {.help = "Division of the benchmark; its rules are checked at the start"});
+    s.row(&Mlperf::clear_caches, "clear_caches",
+          {.help = "Have each machine drop its file caches at the start, as the rules ask; needs "
+                   "root"});
+    s.row(&Mlperf::synthetic_warmup_steps, "synthetic_warmup_steps",
+          {.help = "Steps on synthetic data before the clock starts; they change no weight",
+           .unit = "steps",
+           .range = at_least(0)});
     s.append_to(table);
 }
 
@@ -67,6 +85,7 @@ void describe_metrics(std::vector<Option>& table) {
 void describe_run(std::vector<Option>& table) {
     describe_job(table);
     describe_metrics(table);
+    describe_mlperf(table);
 }
 
 }  // namespace flux::config

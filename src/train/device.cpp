@@ -7,7 +7,9 @@
 #include <c10/util/Exception.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <map>
+#include <string_view>
 
 #include "flux/base/error.h"
 #include "flux/kernels/cuda_device.h"
@@ -121,6 +123,20 @@ std::optional<std::string> check_devices(const std::vector<RankDevice>& ranks) {
 std::string device_name(c10::Device device) {
     return device.is_cuda() ? kernels::cuda_device_name(device.index())
                             : fmt::format("CPU ({} threads)", at::get_num_threads());
+}
+
+std::string hardware_name(c10::Device device) {
+    if (device.is_cuda()) {
+        return kernels::cuda_device_name(device.index());
+    }
+    std::ifstream processors("/proc/cpuinfo");
+    constexpr std::string_view kModel = "model name\t: ";
+    for (std::string line; std::getline(processors, line);) {
+        if (line.starts_with(kModel) && line.size() > kModel.size()) {
+            return line.substr(kModel.size());
+        }
+    }
+    return "CPU";
 }
 
 size_t device_memory_bytes(c10::Device device) {

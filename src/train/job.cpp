@@ -135,7 +135,7 @@ void check_changes(const ResolvedJob& job) {
         config::load_config({}, {.name = name, .toml = job.resume->run.config_toml}).config;
     std::vector<std::string> changes = config::differences(before, job.config);
     std::erase_if(changes, [](const std::string& change) {
-        return starts_with_any(change, {"job.", "metrics.", "checkpoint.load_step ",
+        return starts_with_any(change, {"job.", "metrics.", "mlperf.", "checkpoint.load_step ",
                                         "training.steps ", "dataloader."});
     });
     const auto other_model =

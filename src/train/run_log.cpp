@@ -1,6 +1,7 @@
 #include "flux/train/run_log.h"
 
 #include <ATen/ops/arange.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include "flux/base/dtype.h"
@@ -12,6 +13,7 @@
 #include "flux/flow/validation_grid.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
+#include "train/mlperf.h"
 
 namespace flux::train {
 namespace {
@@ -49,8 +51,8 @@ void set_aside_earlier_run(const ResolvedJob& job) {
     std::vector<std::filesystem::path> found;
     for (const std::string& name :
          {std::string("config.toml"), std::string("train.log"), std::string("metrics.jsonl"),
-          std::string("report.html"), job.config.eval.save_img_folder,
-          job.config.checkpoint.folder}) {
+          std::string("mlperf_compliance.log"), std::string("report.html"),
+          job.config.eval.save_img_folder, job.config.checkpoint.folder}) {
         if (!name.empty() && std::filesystem::exists(job.folder() / name)) {
             found.push_back(name);
         }
@@ -97,20 +99,40 @@ metrics::ReporterSettings reporter_settings(const ResolvedJob& job) {
 
 }  // namespace
 
-RunLog::RunLog(const ResolvedJob& job, int64_t parameters)
+RunLog::RunLog(const ResolvedJob& job, const RunSizes& sizes)
     : job_(job),
       flops_per_sample_(model::training_flops(job.model, job.image_tokens(),
                                               job.config.encoder.max_t5_encoding_len)),
       peak_tflops_(peak_of(job)),
       histogram_(kHistogramBins) {
     if (job.place.is_first()) {
-        open(parameters);
+        open(sizes);
     }
 }
 
-void RunLog::open(int64_t parameters) {
+void RunLog::open_mlperf(const RunSizes& sizes) {
+    // A seed checkpoint is made before the run that is measured.
+    if (!job_.config.metrics.mlperf_logging ||
+        (job_.config.checkpoint.create_seed_checkpoint && !job_.resume)) {
+        return;
+    }
+    const metrics::MlperfFacts facts = mlperf_facts(job_, sizes);
+    mlperf_.emplace(job_.folder(), facts,
+                    job_.resume ? std::optional(job_.resume->run.samples) : std::nullopt);
+    if (facts.open_division) {
+        return;
+    }
+    if (const auto problems = closed_division_problems(job_, facts); !problems.empty()) {
+        log::warning("no valid MLPerf result of the closed division: {}",
+                     fmt::join(problems, "; "));
+    }
+}
+
+void RunLog::open(const RunSizes& sizes) {
     const ResolvedJob& job = job_;
+    const int64_t parameters = sizes.parameters;
     reporter_.emplace(reporter_settings(job));
+    open_mlperf(sizes);
     html_.emplace(job.folder());
     progress_.emplace(progress_settings(job));
     write_text(job.folder() / "config.toml", config::to_toml(job.config));
@@ -147,6 +169,18 @@ void RunLog::add_pass(int64_t samples, int64_t image_tokens, int64_t text_tokens
                      model::training_flops(job_.model, image_tokens, text_tokens));
 }
 
+void RunLog::run_starts() {
+    if (mlperf_) {
+        mlperf_->run_starts();
+    }
+}
+
+void RunLog::step_starts(int64_t samples) {
+    if (mlperf_) {
+        mlperf_->step_starts(samples);
+    }
+}
+
 void RunLog::progress(const StepFigures& figures) {
     if (progress_) {
         progress_->update(figures.step, fmt::format("loss {:.4f}", figures.loss));
@@ -175,6 +209,15 @@ void RunLog::train(const StepFigures& figures) {
     if (reporter_) {
         reporter_->train(line);
     }
+    if (mlperf_) {
+        mlperf_->trained(figures.samples, figures.loss, figures.lr);
+    }
+}
+
+void RunLog::validation_starts(int64_t samples) {
+    if (mlperf_) {
+        mlperf_->validation_starts(samples);
+    }
 }
 
 void RunLog::validation(int64_t step, int64_t samples, const eval::ValidationResult& result) {
@@ -191,11 +234,24 @@ void RunLog::validation(int64_t step, int64_t samples, const eval::ValidationRes
     if (reporter_) {
         reporter_->validation(line);
     }
+    if (mlperf_) {
+        mlperf_->validation_ends(samples, line.val_loss);
+    }
 }
 
 void RunLog::finish() {
     if (progress_) {
         progress_->finish();
+    }
+}
+
+void RunLog::run_stops(int64_t samples, bool success) {
+    try {
+        if (mlperf_) {
+            mlperf_->run_stops(samples, success);
+        }
+    } catch (const Error& problem) {  // the reason why the run ends, if it fails, is another one
+        log::warning("{}", problem.what());
     }
 }
 

@@ -4,6 +4,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/maximum.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/stack.h>
 
 #include "flux/flow/flow_matching.h"
@@ -33,8 +34,11 @@ StepResult train_step(model::Mmdit& model, optim::AdamW& optimizer, const StepSe
     loss = sums[0];
     const optim::ClippedNorm clipped =
         optim::clip_by_global_norm(parameters.grad_norm(), settings.max_norm);
-    const at::Tensor skip =
+    at::Tensor skip =
         at::maximum(clipped.skip, at::isfinite(loss).logical_not().to(clipped.skip.options()));
+    if (settings.rehearsal) {
+        skip = at::ones_like(skip);
+    }
     optimizer.step(parameters.shards(), lr, clipped.divisor, skip);
     parameters.parameters_changed();
     return {

@@ -16,6 +16,7 @@
 #include "flux/train/init_from.h"
 #include "flux/train/train_state.h"
 #include "train/inputs.h"
+#include "train/mlperf.h"
 
 namespace flux::train {
 namespace {
@@ -90,7 +91,10 @@ void Trainer::begin() {
     } else {
         model_.parameters().initialize(job_.seed);
     }
-    log_.emplace(job_, model_.parameters().parameter_count());
+    log_.emplace(job_, RunSizes{.parameters = model_.parameters().parameter_count(),
+                                .train_samples = dataset_->size(),
+                                .eval_samples = validation_set_ ? validation_set_->size() : 0,
+                                .caches_cleared = clear_caches(job_, world_)});
     if (job_.resume) {
         log::info("going on from {}", job_.resume->folder.string());
         const int64_t abandoned =
@@ -105,7 +109,22 @@ void Trainer::begin() {
         .keep_latest_k = job_.config.checkpoint.keep_latest_k,
         .mode = job_.config.checkpoint.async_mode,
         .group = {.rank = world_.rank(), .exchange = world_.make_exchange("save")}});
+    warm_up();
+    log_->run_starts();
     loader_.emplace(*dataset_, loader_settings(job_, figures_.samples));
+}
+
+/// Touches no training data and leaves the model as it was.
+void Trainer::warm_up() {
+    for (int64_t i = 0; i < job_.config.mlperf.synthetic_warmup_steps; ++i) {
+        world_.at(fmt::format("warm-up step {}", i));
+        train_step(model_, optimizer_,
+                   {.global_batch_size = job_.global_batch_size,
+                    .micro_batches = job_.micro_batches(),
+                    .max_norm = job_.config.training.max_norm,
+                    .rehearsal = true},
+                   /*lr=*/0.0, [&] { return synthetic_batch(job_); });
+    }
 }
 
 void Trainer::resume() {
@@ -136,6 +155,7 @@ int Trainer::run() {
     } catch (...) {
         log_->finish();
         log_->report("failed", figures_.samples, true);
+        log_->run_stops(figures_.samples, false);
         throw;
     }
 }
@@ -170,6 +190,7 @@ int Trainer::loop() {
             save(Save::kPeriodic);
         }
         log_->report("running", figures_.samples, false);
+        log_->step_starts(figures_.samples);
         try {
             step();
         } catch (const data::TooManyBadSamples&) {  // the weights are those of the last whole step
@@ -294,6 +315,7 @@ bool Trainer::validation_due() const {
 
 Trainer::Outcome Trainer::validate() {
     const bool last = figures_.step >= job_.config.training.steps;
+    log_->validation_starts(figures_.samples);
     const auto result = validator_->run(model_, [&] {
         world_.at(fmt::format("validation at step {}", figures_.step));
         return !last && stop_agreed();
@@ -378,6 +400,7 @@ int Trainer::finish(const char* status) {
     }
     log_->finish();
     log_->report(status, figures_.samples, true);
+    log_->run_stops(figures_.samples, target_reached_);
     log::info("{} at step {} after {} samples; report: {}", status, figures_.step, figures_.samples,
               (job_.folder() / "report.html").string());
     if (world_.is_first() && loader_->bad_samples() > 0) {

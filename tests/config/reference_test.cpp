@@ -21,7 +21,6 @@ using nlohmann::json;
 const std::map<std::string, std::string>& other_defaults() {
     static const std::map<std::string, std::string> table = {
         {"job.dump_folder", "no folder of another project's name"},
-        {"metrics.mlperf_logging", "off until the log is built"},
         {"model.name", "the only model is flux, not a language model"},
         {"model.flavor", "the flavors are those of flux"},
         {"model.tokenizer_path", "there is no such file"},

@@ -16,6 +16,7 @@
 #include "flux/data/encoding_dataset.h"
 #include "run/job_words.h"
 #include "support/process.h"
+#include "support/python.h"
 #include "support/reference.h"
 
 namespace flux::test {
@@ -231,16 +232,8 @@ TEST(RunPreprocess, ABadPlaceIsNamed) {
     EXPECT_THAT(result.err, testing::HasSubstr("RANK=3 and WORLD_SIZE=3"));
 }
 
-/// FLUX_PYTHON names the interpreter that has `datasets`.
-std::string python() {
-    const char* named = std::getenv("FLUX_PYTHON");
-    return named == nullptr ? "python3" : named;
-}
-
 TEST(RunPreprocess, PythonsDatasetsOpensIt) {
-    if (std::system((python() + " -c 'import datasets' 2>/dev/null").c_str()) != 0) {
-        GTEST_SKIP() << "needs Python's `datasets`: FLUX_PYTHON names the interpreter";
-    }
+    FLUX_SKIP_WITHOUT_PYTHON("datasets");
     const TemporaryFolder folder;
     const fs::path out = folder.path() / "out";
     ASSERT_EQ(run_flux_train(preprocess(kSamples, out)).exit_code, 0);
@@ -257,12 +250,12 @@ TEST(RunPreprocess, PythonsDatasetsOpensIt) {
                "        assert numpy.load(io.BytesIO(row[name])).dtype == numpy.uint16\n"
                "if len(sys.argv) > 3:\n"
                "    assert datasets.load_from_disk(sys.argv[3]).features == data.features\n");
-    std::string command = python() + " " + (folder.path() / "check.py").string() + " " +
-                          out.string() + " " + std::to_string(kSamples);
+    std::vector<std::string> words{(folder.path() / "check.py").string(), out.string(),
+                                   std::to_string(kSamples)};
     if (const auto reference = reference_dir()) {
-        command += " " + (*reference / "data/preprocessed/cc12m_tiny_preprocessed").string();
+        words.push_back((*reference / "data/preprocessed/cc12m_tiny_preprocessed").string());
     }
-    EXPECT_EQ(std::system(command.c_str()), 0) << command;
+    EXPECT_EQ(run_python(words, folder.path() / "log"), 0) << read_text(folder.path() / "log");
 }
 
 }  // namespace

@@ -26,6 +26,7 @@ enum class OptimizerImplementation { kForLoop, kForeach, kFused };
 enum class RecomputeMode { kNone, kFull, kSelective };     // activation checkpointing
 enum class ReshardMode { kDefault, kAlways, kNever };      // free gathered weights after forward
 enum class AsyncMode { kDisabled, kAsync, kAsyncPinned };  // checkpoint saving
+enum class MlperfDivision { kClosed, kOpen };              // of a submission
 enum class ProgressBar { kAuto, kOn, kOff };
 
 struct Job {
@@ -58,8 +59,18 @@ struct Metrics {
     bool enable_tensorboard = false;
     std::string save_tb_folder = "tb";
     bool enable_wandb = false;
-    bool mlperf_logging = false;
+    bool mlperf_logging = true;
     bool operator==(const Metrics&) const = default;
+};
+
+/// What an MLPerf result says of its run beyond what the run itself shows.
+struct Mlperf {
+    std::string submission_org = "unspecified";
+    std::optional<std::string> submission_platform;  // unset: the name of the GPU or CPU
+    MlperfDivision submission_division = MlperfDivision::kClosed;
+    bool clear_caches = false;
+    int64_t synthetic_warmup_steps = 0;
+    bool operator==(const Mlperf&) const = default;
 };
 
 /// Unset dimensions are those of the flavor.
@@ -300,6 +311,7 @@ struct Preprocessing {
 struct JobConfig {
     Job job;
     Metrics metrics;
+    Mlperf mlperf;
     Model model;
     Encoder encoder;
     Training training;

@@ -41,6 +41,9 @@ std::optional<std::string> check_devices(const std::vector<RankDevice>& ranks);
 /// "NVIDIA H200", or "CPU (8 threads)".
 std::string device_name(c10::Device device);
 
+/// The GPU's name, or the CPU's as its maker calls it.
+std::string hardware_name(c10::Device device);
+
 /// Memory of the device, or of the machine for the CPU.
 size_t device_memory_bytes(c10::Device device);
 

@@ -1,5 +1,5 @@
 // Everything a run tells the world while it goes on: log lines, metrics.jsonl, report.html, the
-// progress bar.
+// MLPerf log, the progress bar.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include "flux/flow/timesteps.h"
 #include "flux/metrics/html_report.h"
 #include "flux/metrics/meter.h"
+#include "flux/metrics/mlperf_log.h"
 #include "flux/metrics/reporter.h"
 #include "flux/train/job.h"
 
@@ -27,34 +28,50 @@ struct StepFigures {
     int64_t skipped = 0;
 };
 
+/// What the run's parts tell of their size.
+struct RunSizes {
+    int64_t parameters = 0;
+    int64_t train_samples = 0;
+    int64_t eval_samples = 0;     // 0: no validation
+    bool caches_cleared = false;  // of files, on all machines
+};
+
 class RunLog {
 public:
     /// Only rank 0 writes; the others measure. Opens train.log and metrics.jsonl in the run's
     /// folder, which exists, and writes config.toml. What an earlier run left there is set aside;
-    /// of a resumed run, what came after its checkpoint goes. `parameters`: their number.
-    RunLog(const ResolvedJob& job, int64_t parameters);
+    /// of a resumed run, what came after its checkpoint goes.
+    RunLog(const ResolvedJob& job, const RunSizes& sizes);
 
     metrics::ThroughputMeter& meter() { return meter_; }
 
     /// Counts the work of a pass through the model.
     void add_pass(int64_t samples, int64_t image_tokens, int64_t text_tokens);
+    /// Everything is ready: the benchmark's clock starts.
+    void run_starts();
+    void step_starts(int64_t samples);
     /// Moves the progress bar.
     void progress(const StepFigures& figures);
     /// A log line and a line of metrics.jsonl.
     void train(const StepFigures& figures);
+    void validation_starts(int64_t samples);
     void validation(int64_t step, int64_t samples, const eval::ValidationResult& result);
     /// Rewrites report.html; unless `force`, only when the last one is some seconds old.
     void report(const std::string& status, int64_t samples, bool force);
     void finish();
+    /// The run is over for good; `success`: it reached its target.
+    void run_stops(int64_t samples, bool success);
 
 private:
-    void open(int64_t parameters);
+    void open(const RunSizes& sizes);
+    void open_mlperf(const RunSizes& sizes);
 
     const ResolvedJob& job_;
     double flops_per_sample_;
     std::optional<double> peak_tflops_;
     metrics::ThroughputMeter meter_;
-    std::optional<metrics::Reporter> reporter_;  // none but on rank 0, like the next two
+    std::optional<metrics::Reporter> reporter_;  // none but on rank 0, like the next three
+    std::optional<metrics::MlperfLog> mlperf_;   // none if it is switched off
     std::optional<metrics::HtmlReport> html_;
     std::optional<Progress> progress_;
     flow::TimestepHistogram histogram_;

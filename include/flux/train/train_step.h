@@ -18,6 +18,7 @@ struct StepSettings {
     int64_t micro_batches = 1;
     double max_norm = 1.0;
     bool stop_requested = false;  // of this process
+    bool rehearsal = false;       // does all the work and changes nothing
     /// Bad samples among this process's of the step, asked when all have been read; empty: none.
     std::function<int64_t()> bad_samples{};
 };

@@ -41,6 +41,7 @@ private:
     void open_folder();
     void begin();
     void resume();
+    void warm_up();
     encoders::MicroBatch next_micro_batch();
     void step();
     int64_t bad_samples_of_step();
