@@ -179,6 +179,10 @@ void validate(const LoadedConfig& loaded) {
                         loaded.place("checkpoint.exclude_from_loading"), part);
         }
     }
+    if (loaded.config.eval.steps == 0) {
+        fail_config("{}: must be -1 (the whole set) or >= 1; an empty eval.dataset turns it off",
+                    loaded.place("eval.steps"));
+    }
     if (loaded.config.checkpoint.keep_latest_k == 1) {
         fail_config(
             "{}: must be 0 (keep all) or >= 2: while a new checkpoint is written, the one before "

@@ -294,7 +294,7 @@ bool Trainer::validation_due() const {
 
 Trainer::Outcome Trainer::validate() {
     const bool last = figures_.step >= job_.config.training.steps;
-    const auto result = validator_->run(model_, [&] {
+    const auto result = validator_->run(model_, figures_.step, [&] {
         world_.at(fmt::format("validation at step {}", figures_.step));
         return !last && stop_agreed();
     });

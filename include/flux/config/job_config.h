@@ -19,6 +19,7 @@ enum class DropoutMode { kJoint, kIndependent };           // of the captions: T
 enum class Shuffle { kGlobal, kNone, kShards };            // order of an epoch's samples
 enum class TimestepSampling { kUniform, kLogitNormal };    // distribution of training timesteps
 enum class TimestepGrid { kEighths, kMidpoints };          // validation: k/8 or (k+0.5)/8
+enum class EvalNoise { kKeyed, kPerPass };                 // validation: one draw, or one a pass
 enum class TimeShift { kAuto, kNone, kReference };         // of the sampler's schedule
 enum class DecayType { kLinear, kSqrt, kCosine };          // shape of the learning rate's decay
 enum class OptimizerName { kAdamW, kAdam };
@@ -260,9 +261,10 @@ struct Eval {
     bool at_start = false;
     int64_t eval_freq = 614400;         // samples
     std::optional<int64_t> freq_steps;  // steps; when set, eval_freq is not used
-    std::optional<int64_t> steps;
+    int64_t steps = -1;                 // batches; -1: the whole set
     TimestepGrid timestep_grid = TimestepGrid::kEighths;
     bool all_timesteps = false;
+    EvalNoise noise = EvalNoise::kKeyed;
     double target_eval_loss = 0.586;
     std::string save_img_folder = "eval_images";
     int64_t save_img_count = 1;
