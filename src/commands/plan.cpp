@@ -207,6 +207,9 @@ void print_memory(const train::ResolvedJob& job, const train::PlanSettings& sett
     print_line(fmt::format("parameters, fp32, 1/{}", job.mesh.shard), plan.parameters);
     print_line("gradients, fp32", plan.gradients);
     print_line("optimizer, both moments in fp32", plan.optimizer);
+    if (plan.average > 0) {
+        print_line("average of the weights, fp32", plan.average);
+    }
     print_line(
         fmt::format("slabs of gathered weights, {}", dtype_name(settings.store.compute_dtype)),
         plan.slabs);

@@ -109,6 +109,9 @@ void describe_inference(std::vector<Option>& table) {
     s.row(&Inference::time_shift, "time_shift",
           {.help = "Shift of the sampler's timesteps: auto as published (by picture size for dev, "
                    "none for schnell), none, or reference (constant, as torchtitan samples)"});
+    s.row(&Inference::ema, "ema",
+          {.help = "`flux_train sample` draws with the averaged weights, which a run with "
+                   "training.ema_decay saves"});
     s.append_to(table);
 }
 

@@ -96,6 +96,12 @@ void describe_objective(Section<Training>& s) {
           {.help = "Guidance strength fed to a model with guidance_embed, while it trains, is "
                    "validated and draws",
            .range = not_negative()});
+    s.row(&Training::ema_decay, "ema_decay",
+          {.help = "Keep an exponential moving average of the weights, such as 0.9999: after each "
+                   "step it is ema_decay x average + (1 - ema_decay) x weights. Pictures drawn "
+                   "while training are of the average, the validation loss is of the trained "
+                   "weights; 0: off",
+           .range = from_below(0, 1)});
     s.row(&Training::init_from, "init_from",
           {.help = "Published weights that a new run begins with: a safetensors file, the "
                    ".index.json of its shards, or a folder of the diffusers library; empty: "

@@ -174,8 +174,9 @@ void validate(const LoadedConfig& loaded) {
         refuse_selective(loaded.place("activation_checkpoint.selective_ac_option"), text);
     }
     for (const std::string& part : loaded.config.checkpoint.exclude_from_loading) {
-        if (part != "optimizer" && part != "lr_scheduler" && part != "dataloader") {
-            fail_config("{}: \"{}\": must be optimizer, lr_scheduler or dataloader",
+        if (part != "optimizer" && part != "lr_scheduler" && part != "dataloader" &&
+            part != "ema") {
+            fail_config("{}: \"{}\": must be optimizer, lr_scheduler, dataloader or ema",
                         loaded.place("checkpoint.exclude_from_loading"), part);
         }
     }

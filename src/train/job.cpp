@@ -234,18 +234,6 @@ void check_machine(const ResolvedJob& job) {
                   .processes = job.place.local_size});
 }
 
-/// The option has a default, so only one that was given is missed.
-void warn_of_idle_target(const config::LoadedConfig& loaded, const ResolvedJob& job) {
-    constexpr const char* kTarget = "eval.target_eval_loss";
-    if (!job.validates() && loaded.is_set(kTarget) && job.config.eval.target_eval_loss > 0 &&
-        job.place.is_first()) {
-        log::warning(
-            "{}: is never reached, for nothing is validated: eval.dataset is empty; the run ends "
-            "after training.steps",
-            loaded.place(kTarget));
-    }
-}
-
 }  // namespace
 
 int64_t ResolvedJob::image_tokens() const {
@@ -302,7 +290,6 @@ ResolvedJob resolve_job(const config::LoadedConfig& loaded, dist::World& world) 
     config::Training& training = job.config.training;
     job.model = model_dimensions(job.config);
     model::check(job.model);
-    warn_of_idle_target(loaded, job);
     // What costs nothing to look at comes first: encoders and data take their time.
     for (const bool validation : {false, true}) {
         if (!validation || job.validates()) {

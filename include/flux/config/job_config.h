@@ -126,6 +126,7 @@ struct Training {
     double timestep_logit_std = 1.0;
     double timestep_shift = 1.0;
     double guidance = 1.0;
+    double ema_decay = 0.0;  // 0: no average
     std::string init_from;
     std::optional<uint64_t> seed;
     Device device = Device::kAuto;
@@ -289,6 +290,7 @@ struct Inference {
     std::optional<int64_t> denoising_steps;
     std::optional<double> classifier_free_guidance_scale;
     TimeShift time_shift = TimeShift::kAuto;
+    bool ema = false;
     bool operator==(const Inference&) const = default;
 };
 
