@@ -124,6 +124,7 @@ train::ResolvedJob planned_job(const config::LoadedConfig& loaded, const PlanFla
                                 job.place);
     job.model = train::model_dimensions(loaded.config);
     model::check(job.model);
+    train::check_no_weight_decay(job);
     job.device = c10::Device(c10::kCUDA, 0);
     job.dtype = units::compute_dtype(loaded.config.training.mixed_precision_param, job.device);
     job.global_batch_size = config::global_batch_size(loaded.config.training, flags.gpus);

@@ -181,6 +181,10 @@ void describe_optimizer(std::vector<Option>& table) {
           {.help = "Added to the denominator of an update", .range = not_negative()});
     s.row(&Optimizer::weight_decay, "weight_decay",
           {.help = "Weight decay", .range = not_negative()});
+    s.row(&Optimizer::no_weight_decay, "no_weight_decay",
+          {.help = "Parameters without weight decay, by patterns of their published names (* any "
+                   "text, ? one character): *.bias,*norm* are biases and norms; empty: every "
+                   "parameter decays, as in the reference"});
     s.row(&Optimizer::implementation, "implementation",
           {.help = "Kernels of the optimizer step",
            .status = no_meaning("there is one implementation, which is fused")});

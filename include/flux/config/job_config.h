@@ -91,6 +91,7 @@ struct Optimizer {
     double beta2 = 0.95;
     double eps = 1e-8;
     double weight_decay = 0.1;
+    std::vector<std::string> no_weight_decay;
     OptimizerImplementation implementation = OptimizerImplementation::kFused;
     bool early_step_in_backward = false;
     bool operator==(const Optimizer&) const = default;
