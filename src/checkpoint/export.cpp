@@ -38,11 +38,11 @@ at::Tensor converted(const at::Tensor& tensor, c10::ScalarType dtype, const std:
 }
 
 void export_model(const std::filesystem::path& checkpoint, const std::filesystem::path& out_file,
-                  c10::ScalarType dtype) {
+                  c10::ScalarType dtype, const std::string& kind) {
     TORCH_CHECK(at::isFloatingType(dtype), "weights cannot be exported as ", dtype);
     Checkpoint source(checkpoint);
     std::vector<TensorSpec> specs;
-    for (const TensorEntry* entry : source.weights()) {
+    for (const TensorEntry* entry : source.weights(kind)) {
         specs.push_back({.name = entry->name, .dtype = dtype, .shape = entry->shape});
     }
     if (specs.empty()) {
@@ -52,7 +52,7 @@ void export_model(const std::filesystem::path& checkpoint, const std::filesystem
     Progress progress({.label = "export", .unit = "tensors", .total = std::ssize(specs)});
     int64_t done = 0;
     for (const TensorSpec& spec : specs) {
-        writer.write(converted(source.tensor(kParam, spec.name), dtype, spec.name));
+        writer.write(converted(source.tensor(kind, spec.name), dtype, spec.name));
         progress.update(++done);
     }
     writer.commit();

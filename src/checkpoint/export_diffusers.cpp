@@ -45,7 +45,7 @@ std::vector<Shard> plan_shards(const Checkpoint& source, const model::FluxConfig
                                const DiffusersExport& settings) {
     const auto element_bytes = static_cast<int64_t>(c10::elementSize(settings.dtype));
     std::vector<Shard> shards(1);
-    for (const TensorEntry* entry : source.weights()) {
+    for (const TensorEntry* entry : source.weights(settings.kind)) {
         for (model::StoredTensor& tensor : model::stored_tensors(
                  model::WeightLayout::kDiffusers, entry->name, entry->shape, model.hidden_size)) {
             const int64_t bytes = element_count(tensor) * element_bytes;
@@ -69,7 +69,8 @@ at::Tensor read(Checkpoint& source, const Planned& planned) {
     int64_t offset = 0;
     for (const model::FlatRange& range : planned.tensor.from) {
         const int64_t count = range.end - range.begin;
-        source.read(kParam, planned.source->name, range.begin, flat.narrow(0, offset, count));
+        source.read(planned.source->kind, planned.source->name, range.begin,
+                    flat.narrow(0, offset, count));
         offset += count;
     }
     return flat.view(planned.tensor.shape);

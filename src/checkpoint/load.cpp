@@ -103,10 +103,10 @@ bool Checkpoint::has_kind(const std::string& kind) const {
                        [&](const TensorEntry& entry) { return entry.kind == kind; });
 }
 
-std::vector<const TensorEntry*> Checkpoint::weights() const {
+std::vector<const TensorEntry*> Checkpoint::weights(const std::string& kind) const {
     std::vector<const TensorEntry*> found;
     for (const auto& [key, entry] : by_name_) {  // sorted
-        if (entry->kind == kParam) {
+        if (entry->kind == kind) {
             found.push_back(entry);
         }
     }

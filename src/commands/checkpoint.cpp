@@ -35,6 +35,7 @@ struct ExportFlags {
     std::string dtype = "float32";
     std::string format = "single";
     std::string shard_gb = "10";
+    bool ema = false;
 };
 
 std::vector<config::Flag> flags_of(ExportFlags& flags) {
@@ -47,6 +48,7 @@ std::vector<config::Flag> flags_of(ExportFlags& flags) {
          "of that library",
          &flags.format},
         {"dtype", "TYPE", "float32 (default), bfloat16 or float16", &flags.dtype},
+        {"ema", "", "the averaged weights, which a run with training.ema_decay keeps", &flags.ema},
         {"shard-gb", "X", "most data in one file of the folder, in GB (default 10)",
          &flags.shard_gb}};
 }
@@ -87,14 +89,21 @@ int export_weights(const Words& words) {
     const c10::ScalarType dtype = export_dtype(flags.dtype);
     const int64_t most_shard_bytes = shard_bytes(flags.shard_gb);
     const auto path = resolve_checkpoint(flags.from);
-    if (flags.format == "single") {
-        checkpoint::export_model(path, flags.out, dtype);
-    } else {
-        checkpoint::export_diffusers(
-            path, model_of(path),
-            {.out_folder = flags.out, .dtype = dtype, .most_shard_bytes = most_shard_bytes});
+    if (flags.ema) {
+        require_average(checkpoint::Checkpoint(path), "--ema");
     }
-    log::info("{} -> {} ({}, {})", path.string(), flags.out, flags.format, flags.dtype);
+    const std::string kind = flags.ema ? checkpoint::kEma : checkpoint::kParam;
+    if (flags.format == "single") {
+        checkpoint::export_model(path, flags.out, dtype, kind);
+    } else {
+        checkpoint::export_diffusers(path, model_of(path),
+                                     {.out_folder = flags.out,
+                                      .dtype = dtype,
+                                      .kind = kind,
+                                      .most_shard_bytes = most_shard_bytes});
+    }
+    log::info("{} -> {} ({}, {}{})", path.string(), flags.out, flags.format, flags.dtype,
+              flags.ema ? ", averaged" : "");
     return 0;
 }
 

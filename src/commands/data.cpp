@@ -45,7 +45,7 @@ int shapes(const Words& words) {
     }
     const int64_t limit = validation ? data::kShapesValidationRows : data::kShapesTrainingRows;
     check_between("--samples", samples, 1, limit);
-    check_between("--samples_per_shard", samples_per_shard, 1, limit);
+    check_between("--samples_per_shard", samples_per_shard, 1, data::kShapesTrainingRows);
     check_between("--img_size", img_size, 16, 16384);
     make_writable_folder(out, "choose another with --out");
     const int64_t shards = data::write_shapes_tar({.out_dir = out,

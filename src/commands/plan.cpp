@@ -124,6 +124,7 @@ train::ResolvedJob planned_job(const config::LoadedConfig& loaded, const PlanFla
                                 job.place);
     job.model = train::model_dimensions(loaded.config);
     model::check(job.model);
+    train::check_no_weight_decay(job);
     job.device = c10::Device(c10::kCUDA, 0);
     job.dtype = units::compute_dtype(loaded.config.training.mixed_precision_param, job.device);
     job.global_batch_size = config::global_batch_size(loaded.config.training, flags.gpus);
@@ -207,6 +208,9 @@ void print_memory(const train::ResolvedJob& job, const train::PlanSettings& sett
     print_line(fmt::format("parameters, fp32, 1/{}", job.mesh.shard), plan.parameters);
     print_line("gradients, fp32", plan.gradients);
     print_line("optimizer, both moments in fp32", plan.optimizer);
+    if (plan.average > 0) {
+        print_line("average of the weights, fp32", plan.average);
+    }
     print_line(
         fmt::format("slabs of gathered weights, {}", dtype_name(settings.store.compute_dtype)),
         plan.slabs);

@@ -122,7 +122,11 @@ void draw(const std::vector<sample::PictureRequest>& requests, const std::filesy
          .device = device,
          .trainable = false},
         units::RecomputePolicy::none());
-    train::restore(from, model.parameters(), nullptr);
+    if (config.inference.ema) {
+        train::restore_average(from, model.parameters());
+    } else {
+        train::restore(from, model.parameters(), nullptr);
+    }
     make_writable_folder(out, "choose another with --out");
     Progress progress(
         {.label = "sample", .unit = "pictures", .total = static_cast<int64_t>(requests.size())});
@@ -165,6 +169,9 @@ int sample(const Words& words) {
     }
     config::validate(loaded);
     config::refuse_unbuilt(loaded);
+    if (loaded.config.inference.ema) {
+        require_average(from, loaded.place("inference.ema"));
+    }
     const auto requests = make_requests(all_prompts(flags, loaded), flags.pictures);
     const std::filesystem::path out =
         flags.out.empty() ? loaded.config.inference.save_path : flags.out;

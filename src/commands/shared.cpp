@@ -79,4 +79,13 @@ std::filesystem::path resolve_checkpoint(const std::filesystem::path& path) {
         path.string());
 }
 
+void require_average(const checkpoint::Checkpoint& from, std::string_view option) {
+    if (!from.has_kind(checkpoint::kEma)) {
+        fail(
+            "{}: {}: this checkpoint holds no averaged weights, which a run keeps with "
+            "training.ema_decay; leave the option out for the trained ones",
+            from.folder().string(), option);
+    }
+}
+
 }  // namespace flux::commands

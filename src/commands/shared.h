@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "flux/checkpoint/load.h"
 #include "flux/commands/commands.h"
 #include "flux/config/command_line.h"
 #include "flux/config/load_config.h"
@@ -34,5 +35,8 @@ data::RemoteSettings remote_settings(const std::string& cache_dir);
 /// in any folder of a run's folder (checkpoint.folder is an option). Throws Error naming what was
 /// looked for.
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& path);
+
+/// Throws Error if the checkpoint holds no averaged weights, which `option` asks for.
+void require_average(const checkpoint::Checkpoint& from, std::string_view option);
 
 }  // namespace flux::commands

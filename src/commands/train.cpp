@@ -28,6 +28,16 @@ int show_help(const config::CommandLine& command_line) {
     return 0;
 }
 
+/// Of one that was given: it has a default.
+void warn_of_idle_target(const config::LoadedConfig& loaded) {
+    constexpr const char* kTarget = "eval.target_eval_loss";
+    const config::Eval& eval = loaded.config.eval;
+    if (eval.dataset.empty() && eval.target_eval_loss > 0 && loaded.is_set(kTarget)) {
+        log::warning("{}: is never reached: eval.dataset is empty, so nothing is validated",
+                     loaded.place(kTarget));
+    }
+}
+
 int train_job(const config::LoadedConfig& loaded, dist::World& world) {
     const train::ResolvedJob job = train::resolve_job(loaded, world);
     if (job.config.job.print_args) {
@@ -62,6 +72,7 @@ int train(const Words& words) {
                     .shown_ranks = shown_ranks == nullptr ? "" : shown_ranks});
     if (place.is_first()) {
         show_notices(loaded);
+        warn_of_idle_target(loaded);
     }
     if (command_line.print_config) {
         fmt::print("{}", config::to_toml(loaded.config));

@@ -44,6 +44,9 @@ constexpr Names<TimestepSampling, 2> names_of(TimestepSampling) {
 constexpr Names<TimestepGrid, 2> names_of(TimestepGrid) {
     return {{{TimestepGrid::kEighths, "k/8"}, {TimestepGrid::kMidpoints, "(k+0.5)/8"}}};
 }
+constexpr Names<EvalNoise, 2> names_of(EvalNoise) {
+    return {{{EvalNoise::kKeyed, "keyed"}, {EvalNoise::kPerPass, "per_pass"}}};
+}
 constexpr Names<TimeShift, 3> names_of(TimeShift) {
     return {{{TimeShift::kAuto, "auto"},
              {TimeShift::kNone, "none"},

@@ -29,17 +29,21 @@ void describe_validation(Section<Eval>& s) {
            .range = at_least(1),
            .aliases = {"validation.freq"}});
     s.row(&Eval::steps, "steps",
-          {.help = "Batches of one validation; unset: the whole set",
+          {.help = "Batches of one validation, each of eval.batch_size samples for every process; "
+                   "-1: the whole set",
            .unit = "batches",
-           .range = at_least(1),
-           .status = not_built("validating on a part of the set")});
+           .range = at_least(-1)});
     s.row(&Eval::timestep_grid, "timestep_grid",
           {.help = "The eight timesteps of a validation, k = 0 .. 7: k/8 (MLPerf) or (k+0.5)/8 "
-                   "(newer torchtitan)",
-           .status = not_built("the timesteps (k+0.5)/8")});
+                   "(newer torchtitan, and the default in a file with "
+                   "training.local_batch_size and [validation])"});
     s.row(&Eval::all_timesteps, "all_timesteps",
-          {.help = "Validate each sample at all eight timesteps instead of one",
-           .status = not_built("validating each sample at all timesteps")});
+          {.help = "Validate each sample at all eight timesteps, eight passes through the model, "
+                   "instead of at the one that it names"});
+    s.row(&Eval::noise, "noise",
+          {.help = "Noise of a validation sample: keyed is the same in every validation of the "
+                   "run, per_pass is drawn anew for each; both are the same on any number of "
+                   "processes"});
     s.row(&Eval::target_eval_loss, "target_eval_loss",
           {.help = "Training ends with success once the validation loss is at or below this; 0: "
                    "never",
@@ -105,6 +109,9 @@ void describe_inference(std::vector<Option>& table) {
     s.row(&Inference::time_shift, "time_shift",
           {.help = "Shift of the sampler's timesteps: auto as published (by picture size for dev, "
                    "none for schnell), none, or reference (constant, as torchtitan samples)"});
+    s.row(&Inference::ema, "ema",
+          {.help = "`flux_train sample` draws with the averaged weights, which a run with "
+                   "training.ema_decay saves"});
     s.append_to(table);
 }
 

@@ -19,9 +19,10 @@ void describe_checkpoint(std::vector<Option>& table) {
     s.row(&Checkpoint::exclude_from_loading, "exclude_from_loading",
           {.help = "Parts of a checkpoint that are not loaded but begin anew: optimizer (moments), "
                    "lr_scheduler (the learning rate's course), dataloader (the order of samples "
-                   "and the draws that go with it)"});
+                   "and the draws that go with it), ema (the averaged weights)"});
     s.row(&Checkpoint::model_weights_only, "model_weights_only",
-          {.help = "The last checkpoint holds only the weights",
+          {.help = "The last checkpoint holds only the weights and, with training.ema_decay, their "
+                   "average",
            .aliases = {"checkpoint.last_save_model_only"}});
     s.row(&Checkpoint::export_dtype, "export_dtype",
           {.help = "Type of the weights in a last checkpoint that holds only them"});

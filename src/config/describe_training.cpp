@@ -96,6 +96,12 @@ void describe_objective(Section<Training>& s) {
           {.help = "Guidance strength fed to a model with guidance_embed, while it trains, is "
                    "validated and draws",
            .range = not_negative()});
+    s.row(&Training::ema_decay, "ema_decay",
+          {.help = "Keep an exponential moving average of the weights, such as 0.9999: after each "
+                   "step it is ema_decay x average + (1 - ema_decay) x weights. Pictures drawn "
+                   "while training are of the average, the validation loss is of the trained "
+                   "weights; 0: off",
+           .range = from_below(0, 1)});
     s.row(&Training::init_from, "init_from",
           {.help = "Published weights that a new run begins with: a safetensors file, the "
                    ".index.json of its shards, or a folder of the diffusers library; empty: "
@@ -175,6 +181,10 @@ void describe_optimizer(std::vector<Option>& table) {
           {.help = "Added to the denominator of an update", .range = not_negative()});
     s.row(&Optimizer::weight_decay, "weight_decay",
           {.help = "Weight decay", .range = not_negative()});
+    s.row(&Optimizer::no_weight_decay, "no_weight_decay",
+          {.help = "Parameters without weight decay, by patterns of their published names (* any "
+                   "text, ? one character): *.bias,*norm* are biases and norms; empty: every "
+                   "parameter decays, as in the reference"});
     s.row(&Optimizer::implementation, "implementation",
           {.help = "Kernels of the optimizer step",
            .status = no_meaning("there is one implementation, which is fused")});

@@ -94,6 +94,9 @@ private:
         newer_file_ = std::any_of(file.settings.begin(), file.settings.end(), [](const auto& s) {
             return s.name == "training.local_batch_size";
         });
+        has_validation_section_ = std::any_of(
+            file.settings.begin(), file.settings.end(),
+            [](const auto& s) { return s.name.starts_with(validation_switch().section + "."); });
         std::map<std::string, Seen> seen;
         std::string switched_off;
         for (const TomlSetting& setting : file.settings) {
@@ -179,11 +182,14 @@ private:
         if (!loaded_.is_set("training.dropout_mode")) {
             config().training.dropout_mode = DropoutMode::kIndependent;
         }
+        if (has_validation_section_ && !loaded_.is_set("eval.timestep_grid")) {
+            config().eval.timestep_grid = TimestepGrid::kMidpoints;
+        }
         loaded_.notices.push_back(fmt::format(
             "{}: training.local_batch_size marks a file for newer torchtitan: eval_freq counts "
-            "steps (eval.freq_steps) and training.dropout_mode defaults to independent; validation "
-            "timesteps stay at k/8 unless eval.timestep_grid says otherwise",
-            config().job.config_file));
+            "steps (eval.freq_steps), training.dropout_mode defaults to independent{}",
+            config().job.config_file,
+            has_validation_section_ ? ", with [validation] eval.timestep_grid to (k+0.5)/8" : ""));
     }
 
     /// But for those that the base configuration holds, in which every option is written out.
@@ -203,6 +209,7 @@ private:
 
     LoadedConfig loaded_;
     bool newer_file_ = false;
+    bool has_validation_section_ = false;
     std::string validation_wanted_;  // where validation.enable was set to true
 };
 

@@ -174,10 +174,15 @@ void validate(const LoadedConfig& loaded) {
         refuse_selective(loaded.place("activation_checkpoint.selective_ac_option"), text);
     }
     for (const std::string& part : loaded.config.checkpoint.exclude_from_loading) {
-        if (part != "optimizer" && part != "lr_scheduler" && part != "dataloader") {
-            fail_config("{}: \"{}\": must be optimizer, lr_scheduler or dataloader",
+        if (part != "optimizer" && part != "lr_scheduler" && part != "dataloader" &&
+            part != "ema") {
+            fail_config("{}: \"{}\": must be optimizer, lr_scheduler, dataloader or ema",
                         loaded.place("checkpoint.exclude_from_loading"), part);
         }
+    }
+    if (loaded.config.eval.steps == 0) {
+        fail_config("{}: must be -1 (the whole set) or >= 1; an empty eval.dataset turns it off",
+                    loaded.place("eval.steps"));
     }
     if (loaded.config.checkpoint.keep_latest_k == 1) {
         fail_config(

@@ -10,7 +10,6 @@
 #include "flux/base/error.h"
 #include "flux/encoders/empty_encodings.h"
 #include "flux/encoders/pretrained.h"
-#include "flux/kernels/keyed_draw.h"
 #include "flux/units/precision.h"
 
 namespace flux::encoders {
@@ -66,16 +65,15 @@ Posterior Conditioning::encode_posterior(const at::Tensor& pictures) const {
                                 1.0);
 }
 
-at::Tensor Conditioning::draw_latents(const Posterior& posterior, uint64_t seed, Purpose purpose,
+at::Tensor Conditioning::draw_latents(const Posterior& posterior, const kernels::DrawKey& key,
                                       const at::Tensor& index) const {
-    const at::Tensor noise =
-        kernels::keyed_normal({seed, purpose}, index, posterior.mean.sizes().slice(1));
+    const at::Tensor noise = kernels::keyed_normal(key, index, posterior.mean.sizes().slice(1));
     return encoders::draw_latents(posterior, noise, scaling_);
 }
 
-at::Tensor Conditioning::encode_pictures(const at::Tensor& pictures, uint64_t seed, Purpose purpose,
+at::Tensor Conditioning::encode_pictures(const at::Tensor& pictures, const kernels::DrawKey& key,
                                          const at::Tensor& index) const {
-    return draw_latents(encode_posterior(pictures), seed, purpose, index);
+    return draw_latents(encode_posterior(pictures), key, index);
 }
 
 TextConditioning Conditioning::encode_text(std::span<const std::string> captions) const {

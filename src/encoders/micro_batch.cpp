@@ -10,6 +10,7 @@ namespace flux::encoders {
 
 MicroBatch encode_batch(const Conditioning& conditioning, const data::Batch& batch,
                         const BatchKeys& keys) {
+    const kernels::DrawKey vae_noise{keys.seed, keys.vae_noise, keys.sub};
     MicroBatch micro;
     if (batch.payload.is_encoded()) {
         const data::EncodingBatch& stored = batch.payload.encodings;
@@ -17,16 +18,15 @@ MicroBatch encode_batch(const Conditioning& conditioning, const data::Batch& bat
             return rows.to(conditioning.device(), /*non_blocking=*/true);
         };
         micro.latents = conditioning.draw_latents({move(stored.mean), move(stored.logvar)},
-                                                  keys.seed, keys.vae_noise, keys.index);
+                                                  vae_noise, keys.index);
         micro.text = {move(stored.t5), move(stored.clip)};
     } else {
         const data::PictureBatch& pictures = batch.payload.pictures;
-        micro.latents =
-            conditioning.encode_pictures(pictures.images, keys.seed, keys.vae_noise, keys.index);
+        micro.latents = conditioning.encode_pictures(pictures.images, vae_noise, keys.index);
         micro.text = conditioning.encode_text(pictures.captions);
     }
-    micro.noise =
-        kernels::keyed_normal({keys.seed, keys.noise}, keys.index, micro.latents.sizes().slice(1));
+    micro.noise = kernels::keyed_normal({keys.seed, keys.noise, keys.sub}, keys.index,
+                                        micro.latents.sizes().slice(1));
     return micro;
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
 
@@ -16,12 +17,16 @@ namespace {
 using flow::kValidationTimesteps;
 
 void check_timestep(int64_t timestep, const std::string& key) {
-    if (timestep < 0 || timestep >= kValidationTimesteps) {
+    if (timestep < 0) {
         fail(
-            "validation sample \"{}\": {}: a validation set needs a timestep 0 .. {} for every "
-            "sample",
-            key, timestep < 0 ? "has no timestep" : fmt::format("timestep {}", timestep),
-            kValidationTimesteps - 1);
+            "validation sample \"{}\": has no timestep, and needs one of 0 .. {}: write a set that "
+            "has them with `flux_train data coco`, or validate every sample at all of them with "
+            "eval.all_timesteps",
+            key, kValidationTimesteps - 1);
+    }
+    if (timestep >= kValidationTimesteps) {
+        fail("validation sample \"{}\": timestep {}: must be 0 .. {}", key, timestep,
+             kValidationTimesteps - 1);
     }
 }
 
@@ -72,8 +77,9 @@ double ValidationResult::mean_of_timestep_means() const {
 }
 
 at::Tensor validation_losses(model::Mmdit& model, encoders::MicroBatch batch,
-                             const at::Tensor& timesteps) {
-    batch.timesteps = timesteps.to(at::kFloat) / static_cast<double>(kValidationTimesteps);
+                             const at::Tensor& timesteps, config::TimestepGrid grid) {
+    batch.timesteps = timesteps.to(at::kFloat) / static_cast<double>(kValidationTimesteps) +
+                      flow::validation_time(0, grid);
     const encoders::FlowProblem problem = encoders::pose(batch);
     return flow::per_sample_loss(model.predict(problem.input), problem.target);
 }
@@ -81,60 +87,106 @@ at::Tensor validation_losses(model::Mmdit& model, encoders::MicroBatch batch,
 Validator::Validator(const data::Dataset& dataset, const encoders::Conditioning& conditioning,
                      const ValidatorSettings& settings)
     : dataset_(dataset), conditioning_(conditioning), settings_(settings) {
+    std::string first_problem;
     for (int64_t row = 0; row < dataset_.size(); ++row) {
         std::optional<data::Sample> sample;
         try {
             sample = dataset_.read(row, 0);
-        } catch (const Error&) {
+        } catch (const Error& problem) {
+            if (first_problem.empty()) {
+                first_problem = fmt::format("; {}: {}", dataset_.describe(row), problem.what());
+            }
             continue;  // the loader counts and names it in every pass
         }
-        check_timestep(sample->timestep, sample->key);
+        if (!settings_.all_timesteps) {
+            check_timestep(sample->timestep, sample->key);
+        }
         return;
     }
+    fail("eval.dataset: none of its {} samples can be read{}: give it samples, or leave it empty",
+         dataset_.size(), first_problem);
 }
 
-std::optional<ValidationResult> Validator::run(model::Mmdit& model,
-                                               const std::function<bool()>& should_stop) const {
+data::LoaderSettings Validator::loading(dist::Mesh& mesh) const {
     data::LoaderSettings loading;
-    dist::Mesh& mesh = model.parameters().mesh();
     loading.batch_size = settings_.batch_size;
     loading.group_size = settings_.batch_size * mesh.size();
     loading.group_offset = settings_.batch_size * mesh.rank();
-    loading.end = dataset_.size();
+    loading.end = settings_.steps < 0
+                      ? dataset_.size()
+                      : std::min(dataset_.size(), settings_.steps * loading.group_size);
     loading.shuffle = config::Shuffle::kNone;
     loading.substitute = false;
     loading.num_workers = settings_.num_workers;
     loading.max_bad_fraction = settings_.max_bad_fraction;
-    data::Loader loader(dataset_, loading);
+    return loading;
+}
+
+/// The timesteps of the batch's samples in each pass through the model.
+std::vector<std::vector<int64_t>> Validator::passes(const data::Batch& batch) const {
+    std::vector<std::vector<int64_t>> passes;
+    if (settings_.all_timesteps) {
+        for (int64_t k = 0; k < kValidationTimesteps; ++k) {
+            passes.emplace_back(batch.rows.size(), k);
+        }
+        return passes;
+    }
+    for (size_t i = 0; i < batch.timesteps.size(); ++i) {
+        check_timestep(batch.timesteps[i], batch.keys[i]);
+    }
+    passes.push_back(batch.timesteps);
+    return passes;
+}
+
+/// Every process passes the model equally often, for it holds a part of the weights.
+void Validator::accompany(model::Mmdit& model) const {
+    for (int64_t pass = 0; pass < (settings_.all_timesteps ? kValidationTimesteps : 1); ++pass) {
+        model.accompany_predict();
+    }
+}
+
+void Validator::add_losses(ValidationResult& result, model::Mmdit& model, const data::Batch& batch,
+                           int64_t step) const {
+    const auto numbers = [&](const std::vector<int64_t>& values) {
+        return at::tensor(values, at::kLong).to(conditioning_.device());
+    };
+    const bool anew = settings_.noise == config::EvalNoise::kPerPass;
+    encoders::MicroBatch micro =
+        encoders::encode_batch(conditioning_, batch,
+                               {.seed = settings_.seed,
+                                .vae_noise = Purpose::kEvalVaeNoise,
+                                .noise = Purpose::kEvalNoise,
+                                .index = numbers(batch.rows),
+                                .sub = anew ? static_cast<uint32_t>(step) : 0});
+    micro.guidance = settings_.guidance;
+    for (const std::vector<int64_t>& timesteps : passes(batch)) {
+        const at::Tensor losses =
+            validation_losses(model, micro, numbers(timesteps), settings_.timestep_grid).cpu();
+        for (size_t i = 0; i < timesteps.size(); ++i) {
+            result.add(timesteps[i], losses[static_cast<int64_t>(i)].item<double>());
+        }
+    }
+}
+
+std::optional<ValidationResult> Validator::run(model::Mmdit& model, int64_t step,
+                                               const std::function<bool()>& should_stop) const {
+    dist::Mesh& mesh = model.parameters().mesh();
+    const data::LoaderSettings settings = loading(mesh);
+    data::Loader loader(dataset_, settings);
     ValidationResult result;
-    // Every process passes the model equally often, for it holds a part of the weights.
-    for (int64_t done = 0; done < dataset_.size(); done += loading.group_size) {
+    for (int64_t done = 0; done < settings.end; done += settings.group_size) {
         if (should_stop && should_stop()) {
             return std::nullopt;
         }
-        const auto batch = loader.next();
-        if (!batch) {
-            model.accompany_predict();
-            continue;
-        }
-        for (size_t i = 0; i < batch->timesteps.size(); ++i) {
-            check_timestep(batch->timesteps[i], batch->keys[i]);
-        }
-        const at::Tensor rows = at::tensor(batch->rows, at::kLong).to(conditioning_.device());
-        const at::Tensor timesteps =
-            at::tensor(batch->timesteps, at::kLong).to(conditioning_.device());
-        encoders::MicroBatch micro = encoders::encode_batch(
-            conditioning_, *batch,
-            {settings_.seed, Purpose::kEvalVaeNoise, Purpose::kEvalNoise, rows});
-        micro.guidance = settings_.guidance;
-        const at::Tensor losses = validation_losses(model, micro, timesteps).cpu();
-        for (int64_t i = 0; i < losses.size(0); ++i) {
-            result.add(batch->timesteps[static_cast<size_t>(i)], losses[i].item<double>());
+        if (const auto batch = loader.next()) {
+            add_losses(result, model, *batch, step);
+        } else {
+            accompany(model);
         }
     }
     result.bad = loader.own_bad_samples();
     result.add_up(mesh.world(), conditioning_.device());
-    check_bad(result, mesh.size() > 1 && mesh.is_first());
+    check_bad(result, settings.end, mesh.size() > 1 && mesh.is_first());
     if (result.samples() == 0) {
         fail("eval.dataset: no validation sample could be read");
     }
@@ -142,17 +194,16 @@ std::optional<ValidationResult> Validator::run(model::Mmdit& model,
 }
 
 /// The loader has judged what this process read; here all of it is.
-void Validator::check_bad(const ValidationResult& result, bool sums_up) const {
+void Validator::check_bad(const ValidationResult& result, int64_t samples, bool sums_up) const {
     if (static_cast<double>(result.bad) >
-        settings_.max_bad_fraction * static_cast<double>(dataset_.size())) {
+        settings_.max_bad_fraction * static_cast<double>(samples)) {
         fail(
             "eval.dataset: {} of its {} samples are bad, more than training.max_bad_fraction = {} "
             "allows; the warnings above name them: repair or remove them, or raise it",
-            result.bad, dataset_.size(), settings_.max_bad_fraction);
+            result.bad, samples, settings_.max_bad_fraction);
     }
     if (sums_up && result.bad > 0) {
-        log::warning("validation: {} of {} samples were bad and left out", result.bad,
-                     dataset_.size());
+        log::warning("validation: {} of {} samples were bad and left out", result.bad, samples);
     }
 }
 

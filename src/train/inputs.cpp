@@ -120,6 +120,10 @@ data::LoaderSettings loader_settings(const ResolvedJob& job, int64_t first_sampl
 
 eval::ValidatorSettings validator_settings(const ResolvedJob& job) {
     return {.batch_size = job.config.eval.batch_size,
+            .steps = job.config.eval.steps,
+            .timestep_grid = job.config.eval.timestep_grid,
+            .all_timesteps = job.config.eval.all_timesteps,
+            .noise = job.config.eval.noise,
             .seed = job.seed,
             .guidance = job.config.training.guidance,
             .num_workers = static_cast<int>(job.config.dataloader.num_workers),

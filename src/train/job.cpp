@@ -275,6 +275,7 @@ units::StoreSettings ResolvedJob::store(dist::Mesh* exchange) const {
                             ? at::kBFloat16
                             : at::kFloat,
         .overlap_reduction = settings.fsdp_overlap_comm,
+        .no_weight_decay = config.optimizer.no_weight_decay,
         .mesh = exchange};
 }
 
@@ -290,6 +291,7 @@ ResolvedJob resolve_job(const config::LoadedConfig& loaded, dist::World& world) 
     config::Training& training = job.config.training;
     job.model = model_dimensions(job.config);
     model::check(job.model);
+    check_no_weight_decay(job);
     // What costs nothing to look at comes first: encoders and data take their time.
     for (const bool validation : {false, true}) {
         if (!validation || job.validates()) {

@@ -81,9 +81,12 @@ int64_t pinned_bytes(int64_t bytes) {
     return bytes == 0 ? 0 : static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(bytes)));
 }
 
-/// Values and gradients are a block a unit each, pinned for a GPU; the moments are not.
+/// Both moments and, where it is kept, the average: what the optimizer holds beside the parameters.
+int64_t optimizer_tensors(const PlanSettings& settings) { return settings.averages ? 3 : 2; }
+
+/// Values and gradients are a block a unit each, pinned for a GPU; what the optimizer holds is not.
 int64_t host_shard_bytes(const PlanSettings& settings, const units::StoreLayout& layout) {
-    int64_t bytes = 2 * layout.shard() * kFloatBytes;
+    int64_t bytes = optimizer_tensors(settings) * layout.shard() * kFloatBytes;
     for (size_t unit = 0; unit < layout.unit_sizes.size(); ++unit) {
         const int64_t part = layout.part(unit) * kFloatBytes;
         bytes += 2 * (settings.store.device.is_cuda() ? pinned_bytes(part) : part);
@@ -102,14 +105,14 @@ int64_t pinned_staging_bytes(const PlanSettings& settings, const units::StoreLay
             const int64_t first = std::max(segment.offset, begin);
             const int64_t last = std::min(segment.offset + segment.numel, end);
             const int64_t share = std::max<int64_t>(0, last - first) / settings.mesh.replicate;
-            bytes += 3 * pinned_bytes(share * kFloatBytes);
+            bytes += (1 + optimizer_tensors(settings)) * pinned_bytes(share * kFloatBytes);
         }
     }
     return bytes;
 }
 
-/// Copies of the parameters and moments that a process writes: its share of what the copies of the
-/// model hold alike. What lies in host memory is copied to pageable memory.
+/// Copies of the parameters, moments and average that a process writes: its share of what the
+/// copies of the model hold alike. What lies in host memory is copied to pageable memory.
 int64_t staging_bytes(const PlanSettings& settings, const units::StoreLayout& layout) {
     const units::StoreSettings& store = settings.store;
     switch (settings.saves) {
@@ -127,7 +130,8 @@ int64_t staging_bytes(const PlanSettings& settings, const units::StoreLayout& la
         case config::AsyncMode::kAsync:
             break;
     }
-    return 3 * layout.shard() * kFloatBytes / settings.mesh.replicate;
+    return (1 + optimizer_tensors(settings)) * layout.shard() * kFloatBytes /
+           settings.mesh.replicate;
 }
 
 void add_encoders(MemoryPlan& plan, const PlanSettings& settings) {
@@ -177,7 +181,7 @@ double group_gbs(const Links& links, int64_t size, int64_t together) {
 }  // namespace
 
 int64_t MemoryPlan::device() const {
-    return parameters + gradients + optimizer + slabs + gradient_slabs + encoders +
+    return parameters + gradients + optimizer + average + slabs + gradient_slabs + encoders +
            std::max(inputs + activations, encoding);
 }
 
@@ -191,6 +195,7 @@ MemoryPlan plan_memory(const PlanSettings& settings) {
     } else {
         plan.parameters = plan.gradients = shard;
         plan.optimizer = 2 * shard;
+        plan.average = settings.averages ? shard : 0;
     }
     plan.slabs = std::accumulate(layout.slab_sizes.begin(), layout.slab_sizes.end(), int64_t{0}) *
                  bytes_of(store.compute_dtype);
@@ -219,7 +224,8 @@ PlanSettings plan_settings(const ResolvedJob& job) {
             .text_tokens = config.encoder.max_t5_encoding_len,
             .text_dtype = units::compute_dtype(config.encoder.dtype, job.device),
             .saves = config.checkpoint.enable_checkpoint ? config.checkpoint.async_mode
-                                                         : config::AsyncMode::kDisabled};
+                                                         : config::AsyncMode::kDisabled,
+            .averages = config.training.ema_decay > 0};
 }
 
 void check_memory(const PlanSettings& settings, const Machine& machine) {
@@ -238,8 +244,8 @@ void check_memory(const PlanSettings& settings, const Machine& machine) {
                 static_cast<double>(available) / kGiB, remedy);
         }
     };
-    const int64_t kept =
-        plan.parameters + plan.gradients + plan.optimizer + plan.slabs + plan.gradient_slabs;
+    const int64_t kept = plan.parameters + plan.gradients + plan.optimizer + plan.average +
+                         plan.slabs + plan.gradient_slabs;
     check(on_cpu ? machine.processes * kept : kept, machine.device_bytes,
           plan.host_shards > 0 ? "gathered weights and gradients alone"
                                : "weights, gradients and optimizer state alone",

@@ -142,7 +142,8 @@ void RunLog::open(const RunSizes& sizes) {
         fmt::format("{} on {}", job.config.model.flavor, job.config.training.dataset);
     page_.total_steps = job.config.training.steps;
     for (size_t k = 0; k < page_.validation_timesteps.size(); ++k) {
-        page_.validation_timesteps[k] = flow::validation_time(static_cast<int64_t>(k));
+        page_.validation_timesteps[k] =
+            flow::validation_time(static_cast<int64_t>(k), job_.config.eval.timestep_grid);
     }
     page_.facts = {{"Parameters", fmt::format("{}", parameters)},
                    {"Per sample", fmt::format("{:.4g} TFLOP", flops_per_sample_ / 1e12)},

@@ -46,6 +46,10 @@ Trainer::Trainer(const ResolvedJob& job, dist::World& world)
       optimizer_(job.config.optimizer, model_.parameters().shards()),
       lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps),
       profiler_(job.config.profiling, job.folder(), world.rank(), job.device.is_cuda()) {
+    if (job.config.training.ema_decay > 0) {
+        ema_ = std::make_unique<optim::Ema>(job.config.training.ema_decay,
+                                            model_.parameters().shards());
+    }
     check_datasets(job, conditioning_, *dataset_, validation_set_.get());
     if (validation_set_) {
         validator_.emplace(*validation_set_, conditioning_, validator_settings(job));
@@ -90,6 +94,9 @@ void Trainer::begin() {
         InitialWeights(job_.config.training.init_from, job_.model).load_into(model_.parameters());
     } else {
         model_.parameters().initialize(job_.seed);
+    }
+    if (ema_ && (!job_.resume || job_.begins_anew("ema"))) {
+        ema_->begin(model_.parameters().shards());
     }
     log_.emplace(job_, RunSizes{.parameters = model_.parameters().parameter_count(),
                                 .train_samples = dataset_->size(),
@@ -140,7 +147,8 @@ void Trainer::resume() {
             job_.resume->folder.string());
     }
     checkpoint::Checkpoint from(job_.resume->folder);
-    restore(from, model_.parameters(), job_.begins_anew("optimizer") ? nullptr : &optimizer_);
+    restore(from, model_.parameters(), job_.begins_anew("optimizer") ? nullptr : &optimizer_,
+            job_.begins_anew("ema") ? nullptr : ema_.get());
     figures_.step = run.step;
     figures_.samples = new_data ? 0 : run.samples;
     lr_begin_ = job_.begins_anew("lr_scheduler") ? run.step : 0;
@@ -237,6 +245,9 @@ void Trainer::step() {
                               .stop_requested = stop_.received() != nullptr,
                               .bad_samples = [&] { return bad_samples_of_step(); }},
                              figures_.lr, [&] { return next_micro_batch(); });
+        if (ema_) {
+            ema_->update(model_.parameters().shards(), result_.skipped);
+        }
         ++figures_.step;
         figures_.samples += job_.global_batch_size;
         read_figures();
@@ -316,11 +327,13 @@ bool Trainer::validation_due() const {
 Trainer::Outcome Trainer::validate() {
     const bool last = figures_.step >= job_.config.training.steps;
     log_->validation_starts(figures_.samples);
-    const auto result = validator_->run(model_, [&] {
+    const auto result = validator_->run(model_, figures_.step, [&] {
         world_.at(fmt::format("validation at step {}", figures_.step));
         return !last && stop_agreed();
     });
-    if (!result || !draw_pictures()) {
+    // Pictures are of the average where one is kept; the loss is the trained weights'.
+    if (!result ||
+        !optim::with_average(ema_.get(), model_.parameters(), [&] { return draw_pictures(); })) {
         return Outcome::kStopped;  // done again when the run goes on
     }
     validated_step_ = figures_.step;
@@ -371,7 +384,8 @@ void Trainer::save(Save occasion) {
         return;
     }
     world_.at_leisure(fmt::format("the checkpoint of step {}", figures_.step));
-    auto pieces = checkpoint_pieces(model_.parameters(), weights_only ? nullptr : &optimizer_);
+    auto pieces =
+        checkpoint_pieces(model_.parameters(), weights_only ? nullptr : &optimizer_, ema_.get());
     if (weights_only) {
         for (checkpoint::Piece& piece : pieces) {
             piece.data =

@@ -104,7 +104,7 @@ void ParameterStore::make_shards(const std::vector<std::span<const Parameter>>& 
     }
     for (size_t unit = 0; unit < units.size(); ++unit) {
         FlatShard shard;
-        shard.segments = make_segments(units[unit]);
+        shard.segments = make_segments(units[unit], settings.no_weight_decay);
         shard.size = layout.unit_sizes[unit];
         const int64_t part = layout.part(unit);
         shard.begin = part * mesh_->gather().rank();

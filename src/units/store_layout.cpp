@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "flux/base/glob.h"
+
 namespace flux::units {
 namespace {
 
@@ -23,11 +25,16 @@ int64_t flat_size(std::span<const Parameter> parameters, int64_t processes) {
 
 }  // namespace
 
-std::vector<Segment> make_segments(std::span<const Parameter> parameters) {
+std::vector<Segment> make_segments(std::span<const Parameter> parameters,
+                                   const std::vector<std::string>& no_weight_decay) {
     std::vector<Segment> segments;
     int64_t offset = 0;
     for (const Parameter& parameter : parameters) {
-        segments.push_back({parameter.name, parameter.shape, offset, parameter.numel()});
+        segments.push_back({.name = parameter.name,
+                            .shape = parameter.shape,
+                            .offset = offset,
+                            .numel = parameter.numel(),
+                            .decays = !matches_any_glob(no_weight_decay, parameter.name)});
         offset += align(parameter.numel());
     }
     return segments;

@@ -264,6 +264,25 @@ TEST(LoadConfig, TurnsValidationOffByItsSwitch) {
               "set");
 }
 
+TEST(LoadConfig, NewerFilesWithAValidationSectionTakeItsTimesteps) {
+    const auto loaded = [](const char* text, const std::vector<std::string>& words = {}) {
+        return ConfigFile(text).load(words);
+    };
+    const char* newer =
+        "[training]\nlocal_batch_size = 4\n[validation]\nsteps = 6\nall_timesteps = true\n";
+    const LoadedConfig both = loaded(newer);
+    EXPECT_EQ(both.config.eval.timestep_grid, TimestepGrid::kMidpoints);
+    EXPECT_EQ(both.config.eval.steps, 6);
+    EXPECT_TRUE(both.config.eval.all_timesteps);
+    EXPECT_THAT(both.notices, Contains(HasSubstr("eval.timestep_grid to (k+0.5)/8")));
+    EXPECT_EQ(loaded(newer, {"--eval.timestep_grid=k/8"}).config.eval.timestep_grid,
+              TimestepGrid::kEighths);
+    for (const char* other : {"[training]\nlocal_batch_size = 4\n[eval]\neval_freq = 5\n",
+                              "[validation]\nsteps = 6\n"}) {
+        EXPECT_EQ(loaded(other).config.eval.timestep_grid, TimestepGrid::kEighths) << other;
+    }
+}
+
 TEST(LoadConfig, SaysInOneLineWhatDoesNothing) {
     const ConfigFile file("[training]\nseq_len = 256\n[job]\nprint_args = false\n");
     const LoadedConfig loaded = file.load({"--training.gc_freq=5"});

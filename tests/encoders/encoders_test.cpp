@@ -112,8 +112,8 @@ TEST_F(ConditioningTest, ShiftOfZeroIsZeroAndScaleActs) {
     const Conditioning scaled = make(settings);
     const at::Tensor pictures =
         at::arange(2 * 3 * 64, at::kInt).remainder(251).to(at::kByte).view({2, 3, 8, 8});
-    const at::Tensor a = plain.encode_pictures(pictures, 1, Purpose::kVaeNoise, samples(2));
-    const at::Tensor b = scaled.encode_pictures(pictures, 1, Purpose::kVaeNoise, samples(2));
+    const at::Tensor a = plain.encode_pictures(pictures, {1, Purpose::kVaeNoise}, samples(2));
+    const at::Tensor b = scaled.encode_pictures(pictures, {1, Purpose::kVaeNoise}, samples(2));
     EXPECT_TRUE(b.allclose((a - 0.5) * 2.0, 1e-5, 1e-5));
     EXPECT_LE((scaled.decode_pictures(b).to(at::kInt) - plain.decode_pictures(a).to(at::kInt))
                   .abs()

@@ -47,7 +47,7 @@ protected:
             .view({2, 3, 16, 24});
     }
     static at::Tensor latents(const Conditioning& conditioning) {
-        return conditioning.encode_pictures(pictures(), 1, Purpose::kVaeNoise,
+        return conditioning.encode_pictures(pictures(), {1, Purpose::kVaeNoise},
                                             at::arange(2, at::kLong));
     }
 
@@ -166,7 +166,7 @@ TEST_F(GpuPretrainedEncoders, OffloadChangesNothingButMemory) {
         settings_.offload = offload;
         const Conditioning conditioning(settings_, false, {.tokens = 64, .pooled = 64}, at::kCUDA);
         text[offload] = conditioning.encode_text(captions);
-        encoded[offload] = conditioning.encode_pictures(pictures(), 1, Purpose::kVaeNoise,
+        encoded[offload] = conditioning.encode_pictures(pictures(), {1, Purpose::kVaeNoise},
                                                         at::arange(2, at::kLong).to(at::kCUDA));
     }
     EXPECT_TRUE(text[0].tokens.equal(text[1].tokens));

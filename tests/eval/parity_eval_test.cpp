@@ -38,8 +38,8 @@ TEST(ParityEval, LossesAndMeans) {
         for (size_t b = 0; b < item.at("batches").size(); ++b) {
             const int64_t begin = item.at("batches")[b][0], end = item.at("batches")[b][1];
             const at::Tensor k = timesteps.narrow(0, begin, end - begin);
-            const at::Tensor losses =
-                eval::validation_losses(*model, rows_of(fixture, name, begin, end), k);
+            const at::Tensor losses = eval::validation_losses(
+                *model, rows_of(fixture, name, begin, end), k, config::TimestepGrid::kEighths);
             double sum = 0;
             for (int64_t i = 0; i < losses.size(0); ++i) {
                 const auto loss = losses[i].item<double>();

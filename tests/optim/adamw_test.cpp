@@ -4,6 +4,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -54,6 +55,73 @@ TEST(AdamW, SkippedStepChangesNothing) {
     EXPECT_TRUE(shards[0].param.equal(before));
     EXPECT_TRUE((optimizer.exp_avg()[0] == 0).all().item<bool>());
     EXPECT_EQ(optimizer.steps_taken(), 0);
+}
+
+/// The same steps element by element in fp64.
+at::Tensor plain_steps(const config::Optimizer& settings, at::Tensor value,
+                       const std::vector<at::Tensor>& gradients, const at::Tensor& weight_decay) {
+    constexpr double kLr = 0.01;
+    at::Tensor mean = at::zeros_like(value), square = at::zeros_like(value);
+    for (size_t i = 0; i < gradients.size(); ++i) {
+        const auto step = static_cast<double>(i + 1);
+        at::Tensor gradient = gradients[i].to(at::kDouble);
+        if (settings.name == config::OptimizerName::kAdam) {
+            gradient = gradient + weight_decay * value;
+        } else {
+            value = value * (-weight_decay * kLr + 1);
+        }
+        mean = mean * settings.beta1 + gradient * (1 - settings.beta1);
+        square = square * settings.beta2 + gradient.square() * (1 - settings.beta2);
+        const at::Tensor root =
+            (square / (1 - std::pow(settings.beta2, step))).sqrt() + settings.eps;
+        value = value - mean / (1 - std::pow(settings.beta1, step)) / root * kLr;
+    }
+    return value;
+}
+
+/// A unit of three parameters with gaps between them, of which the second does not decay; this
+/// process holds the elements from `begin` on.
+units::FlatShard three_parameters(int64_t begin, int64_t numel) {
+    units::FlatShard shard;
+    shard.segments = {{.name = "a", .shape = {100}, .offset = 0, .numel = 100},
+                      {.name = "b", .shape = {50}, .offset = 128, .numel = 50, .decays = false},
+                      {.name = "c", .shape = {64}, .offset = 192, .numel = 64}};
+    shard.size = 256;
+    shard.begin = begin;
+    shard.param = at::zeros({numel});
+    shard.grad = at::zeros({numel});
+    for (const units::Segment& segment : shard.segments) {
+        units::local_part(shard, segment).of(shard.param).normal_();
+    }
+    return shard;
+}
+
+TEST(AdamW, SegmentsWithoutDecayFollowThePlainSteps) {
+    for (const auto name : {config::OptimizerName::kAdamW, config::OptimizerName::kAdam}) {
+        // Whole, the half that ends in "b", the half that begins in it, and one beyond it.
+        const std::pair<int64_t, int64_t> ranges[] = {{0, 256}, {0, 140}, {140, 116}, {192, 64}};
+        for (const auto& [begin, numel] : ranges) {
+            config::Optimizer settings;
+            settings.name = name;
+            settings.weight_decay = 0.5;
+            std::vector<units::FlatShard> shards{three_parameters(begin, numel)};
+            const units::FlatShard& shard = shards.front();
+            AdamW optimizer(settings, shards);
+            at::Tensor weight_decay = at::full({numel}, settings.weight_decay, at::kDouble);
+            units::local_part(shard, shard.segments[1]).of(weight_decay).zero_();
+            const at::Tensor first = shard.param.to(at::kDouble);
+            std::vector<at::Tensor> gradients;
+            for (int step = 0; step < 5; ++step) {
+                for (const units::Segment& segment : shard.segments) {
+                    units::local_part(shard, segment).of(shard.grad).normal_();
+                }
+                gradients.push_back(shard.grad.clone());
+                optimizer.step(shards, 0.01, scalar(1), scalar(0));
+            }
+            const at::Tensor expected = plain_steps(settings, first, gradients, weight_decay);
+            EXPECT_LT((shard.param - expected).abs().max().item<double>(), 1e-5) << begin;
+        }
+    }
 }
 
 TEST(AdamW, AdamAddsTheDecayToTheGradient) {

@@ -62,6 +62,9 @@ TEST_F(RunBadInput, ConfigurationEndsWithTwo) {
                    {"training.global_batch_size", "training.batch_size"});
     expect_failure({"--training.dataset=shapez"}, 2, {"shapez", "shapes"});
     expect_failure({"--model.flavor=flux-huge"}, 2, {"flux-huge", "flux-schnell"});
+    expect_failure(
+        {"--optimizer.no_weight_decay=*.bias,*.bais"}, 2,
+        {"command line: optimizer.no_weight_decay: \"*.bais\" fits no parameter", "img_in.weight"});
     EXPECT_FALSE(std::filesystem::exists(path("run")));
 }
 

@@ -75,6 +75,22 @@ TEST(DistRunEquality, TwoHundredStepsOnOneTwoAndFourProcesses) {
     }
 }
 
+TEST(DistRunEquality, ParametersWithoutWeightDecay) {
+    const test::TemporaryFolder folder;
+    const Words decay{"--optimizer.weight_decay=0.5", "--optimizer.lr=1e-2"};
+    const Words excluded = decay + Words{"--optimizer.no_weight_decay=*.bias,*norm*,img_in.*"};
+    const auto all = folder.path() / "all", alone = folder.path() / "alone",
+               pair = folder.path() / "pair";
+    const Words whole{"--training.batch_size=8"};
+    ASSERT_EQ(test::run_flux_train(small_job(all, 20) + whole + decay).exit_code, 0);
+    ASSERT_EQ(test::run_flux_train(small_job(alone, 20) + whole + excluded).exit_code, 0);
+    ProcessGroup group(2, small_job(pair, 20) + excluded + Words{"--training.batch_size=4"},
+                       folder.path());
+    ASSERT_THAT(group.wait(), Each(0)) << group.all_logs();
+    EXPECT_LT(largest_difference(losses(alone), losses(pair)), 5e-6);
+    EXPECT_GT(largest_difference(losses(alone), losses(all)), 1e-4);  // it does something
+}
+
 TEST(DistRunEquality, Bfloat16ReductionStaysNear) {
     const test::TemporaryFolder folder;
     const auto alone = folder.path() / "alone", pair = folder.path() / "pair";

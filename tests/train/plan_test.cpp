@@ -8,11 +8,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "flux/base/error.h"
 #include "flux/kernels/keyed_draw.h"
 #include "flux/model/flops.h"
 #include "flux/model/mmdit.h"
+#include "flux/optim/ema.h"
 #include "flux/train/train_step.h"
 #include "support/counting_allocator.h"
 #include "support/group.h"
@@ -38,6 +40,7 @@ struct Case {
     at::ScalarType reduce = at::kFloat;
     bool overlaps = true;
     bool host_shards = false;
+    bool averages = false;
 };
 
 void PrintTo(const Case& value, std::ostream* out) { *out << value.name; }
@@ -59,6 +62,7 @@ PlanSettings settings_of(const Case& test_case) {
     settings.store.reduce_dtype = test_case.reduce;
     settings.store.overlap_reduction = test_case.overlaps;
     settings.store.host_shards = test_case.host_shards;
+    settings.averages = test_case.averages;
     settings.recompute = {test_case.recompute};
     settings.mesh = {test_case.replicate, test_case.shard};
     settings.batch_size = 8;
@@ -105,17 +109,25 @@ TEST_P(DistPlan, AgreesWithTheCountersOfAStep) {
     model::Mmdit model(settings.model, settings.store, settings.recompute);
     model.parameters().initialize(3);
     optim::AdamW optimizer({}, model.parameters().shards());
+    std::optional<optim::Ema> ema;
+    if (settings.averages) {
+        ema.emplace(0.9, model.parameters().shards());
+    }
     int64_t sample = mesh.rank() * settings.batch_size;
     dist::Traffic sent;
     for (int step = 0; step < 2; ++step) {
         const dist::Traffic at_start = mesh.traffic();
-        train_step(model, optimizer,
-                   {.global_batch_size = settings.batch_size * settings.micro_batches * mesh.size(),
-                    .micro_batches = settings.micro_batches},
-                   1e-3, [&] {
-                       sample += settings.batch_size * mesh.size();
-                       return micro_batch(settings, sample);
-                   });
+        const StepResult result = train_step(
+            model, optimizer,
+            {.global_batch_size = settings.batch_size * settings.micro_batches * mesh.size(),
+             .micro_batches = settings.micro_batches},
+            1e-3, [&] {
+                sample += settings.batch_size * mesh.size();
+                return micro_batch(settings, sample);
+            });
+        if (ema) {
+            ema->update(model.parameters().shards(), result.skipped);
+        }
         sent = mesh.traffic();
         sent.all_gather -= at_start.all_gather;
         sent.reduce_scatter -= at_start.reduce_scatter;
@@ -143,6 +155,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"Hsdp2x2", 2, 2},
                     Case{"AloneHostShards", 1, 1, 0, 1.0, 1, at::kFloat, true, true},
                     Case{"Hsdp2x2HostShards", 2, 2, 3, 1.0, 2, at::kBFloat16, true, true},
+                    Case{"Fsdp2Averages", 1, 2, 3, 1.0, 1, at::kFloat, true, false, true},
+                    Case{"AloneHostShardsAverages", 1, 1, 0, 1.0, 1, at::kFloat, true, true, true},
                     Case{"Hsdp2x2Bfloat16Reduction", 2, 2, 3, 1.0, 2, at::kBFloat16}),
     [](const auto& test_case) { return std::string(test_case.param.name); });
 
@@ -226,6 +240,22 @@ TEST(Plan, OffloadedShardsLieInHostMemory) {
     EXPECT_EQ(away.slabs, here.slabs);
     settings.store.device = at::kCPU;  // nothing is pinned
     EXPECT_EQ(plan_memory(settings).host_shards, 4 * here.parameters);
+}
+
+TEST(Plan, AnAverageIsOneShardMore) {
+    PlanSettings settings = schnell({2, 8}, 1);
+    settings.saves = config::AsyncMode::kAsync;
+    const MemoryPlan without = plan_memory(settings);
+    settings.averages = true;
+    const MemoryPlan with = plan_memory(settings);
+    EXPECT_EQ(without.average, 0);
+    EXPECT_EQ(with.device(), without.device() + with.parameters);
+    EXPECT_EQ(3 * with.host_staging, 4 * without.host_staging);
+    settings.store.host_shards = true;
+    const MemoryPlan away = plan_memory(settings);
+    settings.averages = false;
+    EXPECT_EQ(away.average, 0);
+    EXPECT_EQ(away.host_shards, plan_memory(settings).host_shards + with.parameters);
 }
 
 TEST(Plan, PinnedMemoryIsCountedInPowersOfTwo) {

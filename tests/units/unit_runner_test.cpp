@@ -133,6 +133,16 @@ TEST(ParameterStore, SlabsFollowChangedValues) {
     EXPECT_TRUE(store.tensors(0)[0].equal(store.parameter("unit0.weight")));
 }
 
+TEST(ParameterStore, PatternsSayWhatDoesNotDecay) {
+    auto units = toy_units(2);
+    const ParameterStore store({units[0]->parameters(), units[1]->parameters()},
+                               {.no_weight_decay = {"unit1.*", "*.bias"}});
+    EXPECT_TRUE(store.find("unit0.weight").second.decays);
+    for (const char* name : {"unit0.bias", "unit1.weight", "unit1.bias"}) {
+        EXPECT_FALSE(store.find(name).second.decays) << name;
+    }
+}
+
 TEST(ParameterStore, UnitsReadTheShardsThemselvesWhereNoCopyIsNeeded) {
     auto units = toy_units(1);
     ParameterStore store({units[0]->parameters()}, {});

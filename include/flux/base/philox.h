@@ -32,8 +32,8 @@ enum class Purpose : uint32_t {
     kVaeNoise = 5,        // index: global sample number
     kNoise = 6,           // index: global sample number
     kTimestep = 7,        // index: global sample number
-    kEvalNoise = 8,       // index: row of the validation set
-    kEvalVaeNoise = 9,    // index: row of the validation set
+    kEvalNoise = 8,       // index: row of the validation set; sub: 0, or the step of the pass
+    kEvalVaeNoise = 9,    // the same
     kSampleNoise = 10,    // index: number of the prompt; sub: number of the picture of that prompt
     kSubstitute = 11,     // index: row of the bad sample; sub: epoch; element: attempt
     kShapes = 12,         // index: number of the drawn picture

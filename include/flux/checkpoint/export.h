@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <string>
 
+#include "flux/checkpoint/manifest.h"
 #include "flux/model/flux_config.h"
 
 namespace flux::checkpoint {
@@ -16,15 +17,16 @@ namespace flux::checkpoint {
 /// infinite there.
 at::Tensor converted(const at::Tensor& tensor, c10::ScalarType dtype, const std::string& name);
 
-/// Writes all parameters of the checkpoint (`.../step-N`) to `out_file`, converted to the floating
-/// point type `dtype`. Throws Error if a value does not fit, or if `out_file` exists: nothing is
-/// replaced.
+/// Writes all weights of the checkpoint (`.../step-N`) to `out_file`, converted to the floating
+/// point type `dtype`; `kind`: kParam, or kEma for their average. Throws Error if a value does not
+/// fit, or if `out_file` exists: nothing is replaced.
 void export_model(const std::filesystem::path& checkpoint, const std::filesystem::path& out_file,
-                  c10::ScalarType dtype);
+                  c10::ScalarType dtype, const std::string& kind = kParam);
 
 struct DiffusersExport {
     std::filesystem::path out_folder;
     c10::ScalarType dtype = c10::ScalarType::Float;
+    std::string kind = kParam;  // as above
     /// Of one shard's data; a tensor that is larger has a shard to itself.
     int64_t most_shard_bytes = 10'000'000'000;
 };

@@ -41,8 +41,9 @@ public:
     /// False for the moments where only the model's weights were saved.
     bool has_kind(const std::string& kind) const;
 
-    /// The model's weights by name: the order in the manifest depends on the processes that saved.
-    std::vector<const TensorEntry*> weights() const;
+    /// The model's weights (kParam or kEma) by name: the order in the manifest depends on the
+    /// processes that saved.
+    std::vector<const TensorEntry*> weights(const std::string& kind = kParam) const;
 
     /// Fills all targets, or throws before it has touched one if a name is missing, a shape
     /// differs, or the checkpoint holds a tensor of a target's kind that no target asks for.

@@ -12,8 +12,9 @@
 
 namespace flux::checkpoint {
 
-/// The kinds of tensors; a model's weights are kParam.
+/// The kinds of tensors; a model's weights are kParam, their moving average is kEma.
 inline constexpr const char* kParam = "param";
+inline constexpr const char* kEma = "ema";
 inline constexpr const char* kExpAvg = "exp_avg";
 inline constexpr const char* kExpAvgSq = "exp_avg_sq";
 

@@ -19,6 +19,7 @@ enum class DropoutMode { kJoint, kIndependent };           // of the captions: T
 enum class Shuffle { kGlobal, kNone, kShards };            // order of an epoch's samples
 enum class TimestepSampling { kUniform, kLogitNormal };    // distribution of training timesteps
 enum class TimestepGrid { kEighths, kMidpoints };          // validation: k/8 or (k+0.5)/8
+enum class EvalNoise { kKeyed, kPerPass };                 // validation: one draw, or one a pass
 enum class TimeShift { kAuto, kNone, kReference };         // of the sampler's schedule
 enum class DecayType { kLinear, kSqrt, kCosine };          // shape of the learning rate's decay
 enum class OptimizerName { kAdamW, kAdam };
@@ -101,6 +102,7 @@ struct Optimizer {
     double beta2 = 0.95;
     double eps = 1e-8;
     double weight_decay = 0.1;
+    std::vector<std::string> no_weight_decay;
     OptimizerImplementation implementation = OptimizerImplementation::kFused;
     bool early_step_in_backward = false;
     bool operator==(const Optimizer&) const = default;
@@ -136,6 +138,7 @@ struct Training {
     double timestep_logit_std = 1.0;
     double timestep_shift = 1.0;
     double guidance = 1.0;
+    double ema_decay = 0.0;  // 0: no average
     std::string init_from;
     std::optional<uint64_t> seed;
     Device device = Device::kAuto;
@@ -271,9 +274,10 @@ struct Eval {
     bool at_start = false;
     int64_t eval_freq = 614400;         // samples
     std::optional<int64_t> freq_steps;  // steps; when set, eval_freq is not used
-    std::optional<int64_t> steps;
+    int64_t steps = -1;                 // batches; -1: the whole set
     TimestepGrid timestep_grid = TimestepGrid::kEighths;
     bool all_timesteps = false;
+    EvalNoise noise = EvalNoise::kKeyed;
     double target_eval_loss = 0.586;
     std::string save_img_folder = "eval_images";
     int64_t save_img_count = 1;
@@ -298,6 +302,7 @@ struct Inference {
     std::optional<int64_t> denoising_steps;
     std::optional<double> classifier_free_guidance_scale;
     TimeShift time_shift = TimeShift::kAuto;
+    bool ema = false;
     bool operator==(const Inference&) const = default;
 };
 

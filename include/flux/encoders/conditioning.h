@@ -11,10 +11,10 @@
 #include <span>
 #include <string>
 
-#include "flux/base/philox.h"
 #include "flux/config/job_config.h"
 #include "flux/encoders/encoder.h"
 #include "flux/encoders/latent_scaling.h"
+#include "flux/kernels/keyed_draw.h"
 
 namespace flux::encoders {
 
@@ -44,15 +44,15 @@ public:
                  at::Device device);
 
     /// Latents x_0, fp32 [B, 16, h, w]. `pictures`: uint8 [B, 3, H, W]. Row i draws its posterior
-    /// noise as (seed, purpose, index[i]); `index`: int64 [B] on the device.
-    at::Tensor encode_pictures(const at::Tensor& pictures, uint64_t seed, Purpose purpose,
+    /// noise as (key, index[i]); `index`: int64 [B] on the device.
+    at::Tensor encode_pictures(const at::Tensor& pictures, const kernels::DrawKey& key,
                                const at::Tensor& index) const;
 
     /// What encode_pictures() draws from, on the device.
     Posterior encode_posterior(const at::Tensor& pictures) const;
 
     /// Latents x_0 of an encoded picture, drawn as encode_pictures() does.
-    at::Tensor draw_latents(const Posterior& posterior, uint64_t seed, Purpose purpose,
+    at::Tensor draw_latents(const Posterior& posterior, const kernels::DrawKey& key,
                             const at::Tensor& index) const;
 
     /// Throws Error naming the option if there is no text encoder; likewise decode_pictures().

@@ -24,6 +24,7 @@ struct BatchKeys {
     Purpose vae_noise;
     Purpose noise;
     at::Tensor index;  // int64 [B], on the device
+    uint32_t sub = 0;  // of both draws, see Purpose
 };
 
 /// Encodes a batch of the loader, or takes what is stored: latents, noise and text. The caller sets

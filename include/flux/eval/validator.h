@@ -1,8 +1,9 @@
-// Validation: the loss of every sample of a fixed set at its fixed timestep k / 8, k = 0 .. 7, with
-// noise keyed by the sample, so that the same model gives the same value at any time and on any
-// number of processes.
+// Validation: the loss of every sample of a fixed set at its fixed timestep k / 8, k = 0 .. 7, or
+// at all eight, with noise keyed by the sample, so that the same model gives the same value at any
+// time and on any number of processes.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "flux/config/job_config.h"
 #include "flux/data/dataset.h"
 #include "flux/data/loader.h"
 #include "flux/dist/mesh.h"
@@ -21,13 +23,17 @@ namespace flux::eval {
 
 struct ValidatorSettings {
     int64_t batch_size = 16;
+    int64_t steps = -1;  // batches of all processes; -1: the whole set
+    config::TimestepGrid timestep_grid = config::TimestepGrid::kEighths;
+    bool all_timesteps = false;  // instead of the one that a sample names
+    config::EvalNoise noise = config::EvalNoise::kKeyed;
     uint64_t seed = 0;
     double guidance = 1.0;
     int num_workers = 2;
     double max_bad_fraction = 0.01;
 };
 
-/// Sums over samples, and what is made of them.
+/// Sums over samples, and what is made of them. At all timesteps each sample counts eight times.
 struct ValidationResult {
     std::array<double, flow::kValidationTimesteps> loss_sum{};
     std::array<int64_t, flow::kValidationTimesteps> count{};
@@ -45,22 +51,22 @@ struct ValidationResult {
     double mean_of_timestep_means() const;
 };
 
-/// The losses of one encoded batch at timesteps k / 8, fp32 [B]. `timesteps`: k of each row, int64
-/// [B].
+/// The losses of one encoded batch, fp32 [B]. `timesteps`: k of each row, int64 [B].
 at::Tensor validation_losses(model::Mmdit& model, encoders::MicroBatch batch,
-                             const at::Tensor& timesteps);
+                             const at::Tensor& timesteps, config::TimestepGrid grid);
 
 class Validator {
 public:
     /// `dataset` and `conditioning` must outlive the validator. Reads one sample, and throws Error
-    /// if it has no timestep in 0 .. 7: better now than after hours of training.
+    /// if there is none, or it has no timestep and needs one: better now than after hours of
+    /// training.
     Validator(const data::Dataset& dataset, const encoders::Conditioning& conditioning,
               const ValidatorSettings& settings);
 
-    /// One pass over the whole set, divided among the processes of the model's mesh; nothing when
-    /// `should_stop`, asked by all of them, said so. Throws Error naming the
-    /// sample when one has no timestep, and when no sample could be read.
-    std::optional<ValidationResult> run(model::Mmdit& model,
+    /// One pass over the set after `step` steps of training, divided among the processes of the
+    /// model's mesh; nothing when `should_stop`, asked by all of them, said so. Throws Error naming
+    /// the sample when one has no timestep, and when no sample could be read.
+    std::optional<ValidationResult> run(model::Mmdit& model, int64_t step,
                                         const std::function<bool()>& should_stop = {}) const;
 
     /// The first `count` captions of the set, for sample pictures; samples that cannot be read are
@@ -68,7 +74,12 @@ public:
     std::vector<std::string> captions(int64_t count) const;
 
 private:
-    void check_bad(const ValidationResult& result, bool sums_up) const;
+    data::LoaderSettings loading(dist::Mesh& mesh) const;
+    std::vector<std::vector<int64_t>> passes(const data::Batch& batch) const;
+    void accompany(model::Mmdit& model) const;
+    void add_losses(ValidationResult& result, model::Mmdit& model, const data::Batch& batch,
+                    int64_t step) const;
+    void check_bad(const ValidationResult& result, int64_t samples, bool sums_up) const;
 
     const data::Dataset& dataset_;
     const encoders::Conditioning& conditioning_;

@@ -13,7 +13,8 @@ namespace flux::optim {
 
 class AdamW {
 public:
-    /// Moments start at zero. Weight decay applies to every parameter, as in the reference.
+    /// Moments start at zero. Weight decay applies to the segments that decay: by default all, as
+    /// in the reference.
     AdamW(const config::Optimizer& settings, std::span<const units::FlatShard> shards);
 
     /// One step with the shards' gradients divided by `divisor` (fp32 scalar tensor; the gradients
@@ -31,7 +32,17 @@ public:
     void set_steps_taken(int64_t steps);
 
 private:
+    /// Elements of a shard one after the other, with the gaps between segments.
+    struct Run {
+        size_t shard;
+        int64_t offset;
+        int64_t numel;
+    };
+    void add_runs(const units::FlatShard& shard, size_t index);
+
     config::Optimizer settings_;
+    std::vector<Run> decaying_;   // of all shards, each as long as can be
+    std::vector<Run> undecayed_;  // those without weight decay
     std::vector<at::Tensor> exp_avg_;
     std::vector<at::Tensor> exp_avg_sq_;
     at::Tensor

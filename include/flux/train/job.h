@@ -69,6 +69,9 @@ ResolvedJob resolve_job(const config::LoadedConfig& loaded, dist::World& world);
 /// Throws ConfigError if the global batch does not fall into whole micro-batches of every process.
 void check_batch(const config::LoadedConfig& loaded, const ResolvedJob& job);
 
+/// Throws ConfigError naming a pattern of optimizer.no_weight_decay that fits no parameter.
+void check_no_weight_decay(const ResolvedJob& job);
+
 /// The model's dimensions: those of the flavor, changed by the [model] options that are set.
 model::FluxConfig model_dimensions(const config::JobConfig& config);
 

@@ -30,13 +30,15 @@ struct PlanSettings {
     at::ScalarType text_dtype = at::kFloat;  // of the encoded captions
     std::vector<encoders::EncoderCost> encoders{};
     config::AsyncMode saves = config::AsyncMode::kDisabled;
+    bool averages = false;  // training.ema_decay
 };
 
 /// Bytes of one process.
 struct MemoryPlan {
-    int64_t parameters = 0;  // fp32 shard, like the next two
+    int64_t parameters = 0;  // fp32 shard, like the next three
     int64_t gradients = 0;
     int64_t optimizer = 0;       // both moments
+    int64_t average = 0;         // of the parameters
     int64_t slabs = 0;           // gathered weights
     int64_t gradient_slabs = 0;  // gradients on their way
     int64_t inputs = 0;          // of a micro-batch, its targets and predictions
@@ -45,7 +47,7 @@ struct MemoryPlan {
                                  // are on their way in room of their own
     int64_t encoders = 0;        // frozen weights
     int64_t encoding = 0;        // alive while the encoders work; the activations are not then
-    int64_t host_shards = 0;     // instead of the first three: training.enable_cpu_offload
+    int64_t host_shards = 0;     // instead of the first four: training.enable_cpu_offload
     int64_t host_encoders = 0;
     int64_t host_staging = 0;  // copies of what a checkpoint writes
 

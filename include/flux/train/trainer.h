@@ -14,6 +14,7 @@
 #include "flux/eval/validator.h"
 #include "flux/model/mmdit.h"
 #include "flux/optim/adamw.h"
+#include "flux/optim/ema.h"
 #include "flux/optim/lr_schedule.h"
 #include "flux/train/job.h"
 #include "flux/train/profiler.h"
@@ -65,6 +66,7 @@ private:
     std::unique_ptr<data::Dataset> validation_set_;
     model::Mmdit model_;
     optim::AdamW optimizer_;
+    std::unique_ptr<optim::Ema> ema_;  // null: no average is kept
     optim::LrSchedule lr_;
     std::optional<eval::Validator> validator_;
     std::optional<FolderLock> lock_;

@@ -21,10 +21,13 @@ struct Segment {
     std::vector<int64_t> shape;
     int64_t offset;
     int64_t numel;
+    bool decays = true;  // weight decay applies to it
 };
 
-/// One unit's parameters one after the other, aligned.
-std::vector<Segment> make_segments(std::span<const Parameter> parameters);
+/// One unit's parameters one after the other, aligned. Those whose names match a pattern of
+/// `no_weight_decay` (base/glob.h) do not decay.
+std::vector<Segment> make_segments(std::span<const Parameter> parameters,
+                                   const std::vector<std::string>& no_weight_decay = {});
 
 struct StoreSettings {
     at::ScalarType compute_dtype = at::kFloat;
@@ -42,6 +45,8 @@ struct StoreSettings {
     at::ScalarType reduce_dtype = at::kFloat;
     /// Gradients travel while the next units run backward.
     bool overlap_reduction = true;
+    /// Patterns of the names of parameters that do not decay.
+    std::vector<std::string> no_weight_decay{};
     /// The processes that share the model, or null for this one alone. Must outlive the store.
     dist::Mesh* mesh = nullptr;
 };

@@ -1,0 +1,161 @@
+// Validation by the real program: the same value on any number of processes, and sets that do not
+// serve.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "flux/base/file.h"
+#include "flux/base/png.h"
+#include "run/dist_job.h"
+#include "run/process_group.h"
+#include "support/reference.h"
+#include "support/tar_member.h"
+
+namespace flux::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::Each;
+using testing::HasSubstr;
+using testing::Not;
+
+class RunValidation : public testing::Test {
+protected:
+    std::string path(const std::string& name) const { return (folder_.path() / name).string(); }
+
+    /// A tar shard of validation pictures.
+    Words pictures(int samples) const {
+        const std::string out = path(fmt::format("set-{}", samples));
+        const ProcessResult written =
+            run_flux_train({"data", "shapes", "--out", out, "--samples", std::to_string(samples),
+                            "--img_size", "32", "--validation"});
+        EXPECT_EQ(written.exit_code, 0) << written.err;
+        return set_in(out);
+    }
+    static Words set_in(const std::string& folder) {
+        return {"--eval.dataset=webdataset", "--eval.dataset_path=" + folder,
+                "--eval.save_img_folder="};
+    }
+    /// A shard with one picture, whose json member is as given.
+    Words picture_with(const std::string& json) const {
+        const std::vector<uint8_t> rgb(32 * 32 * 3, 99);
+        fs::create_directory(path("one"));
+        write_text(path("one/a.tar"),
+                   tar_member("a.png", encode_png(ImageView{rgb.data(), 32, 32})) +
+                       tar_member("a.txt", "a grey square") + tar_member("a.json", json) +
+                       std::string(1024, '\0'));
+        return set_in(path("one"));
+    }
+    Words job(const std::string& run, int64_t steps) const {
+        return small_job(path(run), steps) +
+               Words{"--training.img_size=32", "--training.global_batch_size=12"};
+    }
+    ProcessResult train(const Words& options) const {
+        return run_flux_train(job("run", 2) + Words{"--training.batch_size=12"} + options);
+    }
+
+    TemporaryFolder folder_;
+};
+
+/// The values of one validation key by step, as numbers.
+double value_at(const fs::path& run, const std::string& key, int64_t step) {
+    for (const auto& [at, text] : metric(run, key)) {
+        if (at == step) {
+            return std::stod(text);
+        }
+    }
+    return NAN;
+}
+
+// The weights of one checkpoint, to the bit, under every number of processes and in other batches:
+// 37 samples leave the last ones uneven, and some processes without any.
+TEST_F(RunValidation, IsTheSameOnOneTwoAndThreeProcesses) {
+    ASSERT_EQ(run_flux_train(job("trained", 3) + Words{"--training.batch_size=12"}).exit_code, 0);
+    const Words many = pictures(37), two = pictures(2);
+    const struct {
+        const char* name;
+        Words options;
+        double samples;
+    } cases[] = {{"each once", many, 37},
+                 {"fewer samples than processes", two, 2},
+                 {"all timesteps, noise of the pass",
+                  many + Words{"--eval.all_timesteps", "--eval.noise=per_pass",
+                               "--eval.timestep_grid=(k+0.5)/8"},
+                  8 * 37}};
+    for (const auto& item : cases) {
+        double alone = NAN;
+        for (const auto& [processes, batch] : {std::pair(1, 4), {2, 3}, {3, 1}}) {
+            const std::string run = fmt::format("{}-{}", item.name, processes);
+            fs::copy(path("trained"), path(run), fs::copy_options::recursive);
+            ProcessGroup group(processes,
+                               job(run, 4) + item.options +
+                                   Words{fmt::format("--training.batch_size={}", 12 / processes),
+                                         fmt::format("--eval.batch_size={}", batch),
+                                         "--eval.freq_steps=3", "--eval.target_eval_loss=0"},
+                               folder_.path());
+            ASSERT_THAT(group.wait(), Each(0)) << group.all_logs();
+            const double value = value_at(path(run), "val_loss", 3);
+            EXPECT_EQ(value_at(path(run), "val_samples", 3), item.samples) << run;
+            alone = processes == 1 ? value : alone;
+            std::printf("measured: %s: relative difference %.2g\n", run.c_str(), value / alone - 1);
+            EXPECT_NEAR(value, alone, 1e-6 * alone) << run;
+        }
+    }
+}
+
+// Whatever a validation draws, the training goes on as without one.
+TEST_F(RunValidation, MovesNoStreamOfTheTraining) {
+    const auto losses_with = [&](const std::string& run, const Words& options) {
+        EXPECT_EQ(
+            run_flux_train(job(run, 6) + Words{"--training.batch_size=12"} + options).exit_code, 0);
+        return metric(path(run), "loss");
+    };
+    const Words often = pictures(9) + Words{"--eval.freq_steps=1", "--eval.noise=per_pass",
+                                            "--eval.all_timesteps", "--eval.target_eval_loss=0"};
+    EXPECT_EQ(losses_with("with", often), losses_with("without", {}));
+    EXPECT_EQ(metric(path("with"), "val_loss").size(), 7u);  // and before the first step
+}
+
+TEST_F(RunValidation, SetsThatDoNotServeAreRefusedBeforeTheFirstStep) {
+    const auto expect_refused = [&](const Words& set, const std::vector<std::string>& said) {
+        const ProcessResult result = train(set);
+        EXPECT_EQ(result.exit_code, 1) << result.err;
+        for (const std::string& text : said) {
+            EXPECT_THAT(result.err, HasSubstr(text));
+        }
+        EXPECT_TRUE(metric(path("run"), "loss").empty());
+        fs::remove_all(path("one"));
+    };
+    expect_refused(picture_with("{}"), {"validation sample \"a\": has no timestep",
+                                        "flux_train data coco", "eval.all_timesteps"});
+    expect_refused(picture_with("{\"timestep\": 8}"), {"timestep 8: must be 0 .. 7"});
+    expect_refused(picture_with("{\"timestep\": -1}"), {"timestep -1: must be 0 .. 7"});
+    fs::create_directory(path("one"));
+    write_text(path("one/a.tar"), std::string(1024, '\0'));
+    expect_refused(set_in(path("one")), {"is empty"});
+}
+
+TEST_F(RunValidation, ASetWithoutTimestepsServesAtAllOfThem) {
+    const ProcessResult result =
+        train(picture_with("{}") + Words{"--eval.all_timesteps", "--eval.target_eval_loss=0"});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(value_at(path("run"), "val_samples", 2), 8);
+}
+
+TEST_F(RunValidation, ATargetWithoutASetIsWarnedOfOnce) {
+    constexpr const char* kWarning = "eval.target_eval_loss = 0.3: is never reached";
+    ProcessGroup group(
+        2, job("run", 2) + Words{"--training.batch_size=6", "--eval.target_eval_loss=0.3"},
+        folder_.path());
+    ASSERT_THAT(group.wait(), Each(0)) << group.all_logs();
+    const std::string said = group.all_logs();
+    ASSERT_THAT(said, HasSubstr(kWarning));
+    EXPECT_EQ(said.find(kWarning), said.rfind(kWarning));
+    fs::remove_all(path("run"));
+    EXPECT_THAT(train({"--eval.target_eval_loss=0"}).err, Not(HasSubstr("never reached")));
+}
+
+}  // namespace
+}  // namespace flux::test
