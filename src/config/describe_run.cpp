@@ -49,11 +49,9 @@ void describe_metrics(std::vector<Option>& table) {
           {.help = "Record metrics of every process, not of the first alone",
            .status = no_meaning("a run has one process, whose metrics are always recorded")});
     s.row(&Metrics::enable_tensorboard, "enable_tensorboard",
-          {.help = "Write TensorBoard event files", .status = not_built("TensorBoard output")});
+          {.help = "Also write TensorBoard event files: figures, pictures, the configuration"});
     s.row(&Metrics::save_tb_folder, "save_tb_folder",
-          {.help = "Folder below job.dump_folder for TensorBoard",
-           .required = true,
-           .status = used_with("metrics.enable_tensorboard")});
+          {.help = "Folder below job.dump_folder for TensorBoard", .required = true});
     s.row(&Metrics::enable_wandb, "enable_wandb",
           {.help = "Send metrics to Weights & Biases",
            .status = not_built("Weights & Biases output")});

@@ -49,8 +49,8 @@ void set_aside_earlier_run(const ResolvedJob& job) {
     std::vector<std::filesystem::path> found;
     for (const std::string& name :
          {std::string("config.toml"), std::string("train.log"), std::string("metrics.jsonl"),
-          std::string("report.html"), job.config.eval.save_img_folder,
-          job.config.checkpoint.folder}) {
+          std::string("report.html"), job.config.metrics.save_tb_folder,
+          job.config.eval.save_img_folder, job.config.checkpoint.folder}) {
         if (!name.empty() && std::filesystem::exists(job.folder() / name)) {
             found.push_back(name);
         }
@@ -90,9 +90,13 @@ metrics::ReporterSettings reporter_settings(const ResolvedJob& job) {
         set_aside_earlier_run(job);
     }
     log::add_file(job.folder() / "train.log");
+    const config::Metrics& metrics = job.config.metrics;
     return {.folder = job.folder(),
             .resume_step = job.resume ? std::optional(job.resume->run.step) : std::nullopt,
-            .color = !job.config.metrics.disable_color_printing && ::isatty(STDERR_FILENO) == 1};
+            .color = !metrics.disable_color_printing && ::isatty(STDERR_FILENO) == 1,
+            .tensorboard_folder = metrics.enable_tensorboard ? job.folder() / metrics.save_tb_folder
+                                                             : std::filesystem::path(),
+            .config_toml = config::to_toml(job.config)};
 }
 
 }  // namespace
@@ -189,7 +193,7 @@ void RunLog::validation(int64_t step, int64_t samples, const eval::ValidationRes
     line.val_samples = result.samples();
     line.time_s = metrics::process_seconds();
     if (reporter_) {
-        reporter_->validation(line);
+        reporter_->validation(line, picture_folder(job_, step));
     }
 }
 
@@ -216,6 +220,10 @@ void RunLog::report(const std::string& status, int64_t samples, bool force) {
         log::warning("{}", problem.what());
     }
     last_report_s_ = metrics::process_seconds();
+}
+
+std::filesystem::path picture_folder(const ResolvedJob& job, int64_t step) {
+    return job.folder() / job.config.eval.save_img_folder / fmt::format("step-{:06}", step);
 }
 
 flow::TimestepSettings timestep_settings(const config::Training& training) {

@@ -327,8 +327,7 @@ bool Trainer::draw_pictures() {
     if (requests.empty()) {
         return true;  // the validation set holds no captions to draw
     }
-    const auto folder =
-        job_.folder() / eval.save_img_folder / fmt::format("step-{:06}", figures_.step);
+    const auto folder = picture_folder(job_, figures_.step);
     std::filesystem::create_directories(folder);
     const bool last = figures_.step >= job_.config.training.steps;
     return sample::draw_pictures(

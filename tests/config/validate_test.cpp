@@ -51,6 +51,11 @@ TEST(Validate, KeepsARunInItsFolder) {
     }
     EXPECT_THAT(error_of({"--checkpoint.folder=img/x", "--eval.save_img_folder=img"}),
                 HasSubstr("must lie beside"));
+    EXPECT_THAT(error_of({"--metrics.save_tb_folder=../tb"}),
+                HasSubstr("inside of job.dump_folder"));
+    for (const char* option : {"--checkpoint.folder=x/y", "--eval.save_img_folder=x"}) {
+        EXPECT_THAT(error_of({option, "--metrics.save_tb_folder=x"}), HasSubstr("must lie beside"));
+    }
     EXPECT_NO_THROW(validate(load_words({"--checkpoint.folder=a/b", "--eval.save_img_folder="})));
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -62,6 +63,9 @@ private:
     metrics::ReportInput page_;
     double last_report_s_ = 0;
 };
+
+/// Where the pictures of a step go.
+std::filesystem::path picture_folder(const ResolvedJob& job, int64_t step);
 
 /// How timesteps are drawn, from the [training] section.
 flow::TimestepSettings timestep_settings(const config::Training& training);
