@@ -1,6 +1,5 @@
 #include "flux/train/run_log.h"
 
-#include <ATen/ops/arange.h>
 #include <unistd.h>
 
 #include "flux/base/dtype.h"
@@ -9,14 +8,13 @@
 #include "flux/base/log.h"
 #include "flux/checkpoint/folder.h"
 #include "flux/config/print.h"
-#include "flux/flow/validation_grid.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
+#include "flux/train/report_page.h"
 
 namespace flux::train {
 namespace {
 
-constexpr size_t kHistogramBins = 50;
 constexpr double kReportInterval_s = 5;
 
 std::optional<double> peak_of(const ResolvedJob& job) {
@@ -106,7 +104,7 @@ RunLog::RunLog(const ResolvedJob& job, int64_t parameters)
       flops_per_sample_(model::training_flops(job.model, job.image_tokens(),
                                               job.config.encoder.max_t5_encoding_len)),
       peak_tflops_(peak_of(job)),
-      histogram_(kHistogramBins) {
+      histogram_(kTimestepBins) {
     if (job.place.is_first()) {
         open(parameters);
     }
@@ -118,20 +116,9 @@ void RunLog::open(int64_t parameters) {
     html_.emplace(job.folder());
     progress_.emplace(progress_settings(job));
     write_text(job.folder() / "config.toml", config::to_toml(job.config));
-    page_.picture_folder = job.config.eval.save_img_folder;
-    page_.title = "flux_train: " + job.config.job.description;
-    page_.description =
-        fmt::format("{} on {}", job.config.model.flavor, job.config.training.dataset);
-    page_.total_steps = job.config.training.steps;
-    for (size_t k = 0; k < page_.validation_timesteps.size(); ++k) {
-        page_.validation_timesteps[k] = flow::validation_time(static_cast<int64_t>(k));
-    }
-    page_.facts = {{"Parameters", fmt::format("{}", parameters)},
-                   {"Per sample", fmt::format("{:.4g} TFLOP", flops_per_sample_ / 1e12)},
-                   {"Global batch", fmt::format("{}", job.global_batch_size)},
-                   {"Seed", fmt::format("{}", job.seed)},
-                   {"Device", device_name(job.device)},
-                   {"Compute", std::string(long_name(job.dtype))}};
+    page_ = report_input(job.config);
+    page_.facts.push_back({"Device", device_name(job.device)});
+    page_.facts.push_back({"Compute", std::string(long_name(job.dtype))});
     log::info(
         "{} with {} parameters, {:.4g} TFLOP per sample forward and backward; {} in {}; seed {}",
         job.config.model.flavor, parameters, flops_per_sample_ / 1e12, device_name(job.device),
@@ -207,10 +194,7 @@ void RunLog::report(const std::string& status, int64_t samples, bool force) {
     if (!html_ || (!force && metrics::process_seconds() - last_report_s_ < kReportInterval_s)) {
         return;
     }
-    // The draws are keyed by the sample, so the histogram needs no word from the device and
-    // survives a resume.
-    histogram_.add(flow::sample_timesteps(timestep_settings(job_.config.training), job_.seed,
-                                          at::arange(histogram_samples_, samples, at::kLong)));
+    count_timesteps(histogram_, job_.config.training, job_.seed, histogram_samples_, samples);
     histogram_samples_ = samples;
     page_.timestep_counts = histogram_.counts();
     page_.status = status;
@@ -224,13 +208,6 @@ void RunLog::report(const std::string& status, int64_t samples, bool force) {
 
 std::filesystem::path picture_folder(const ResolvedJob& job, int64_t step) {
     return job.folder() / job.config.eval.save_img_folder / fmt::format("step-{:06}", step);
-}
-
-flow::TimestepSettings timestep_settings(const config::Training& training) {
-    return {.sampling = training.timestep_sampling,
-            .logit_mean = training.timestep_logit_mean,
-            .logit_std = training.timestep_logit_std,
-            .shift = training.timestep_shift};
 }
 
 }  // namespace flux::train

@@ -1,7 +1,9 @@
 // What a run shows of itself besides metrics.jsonl, as other programs see it.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "flux/base/file.h"
@@ -76,6 +78,141 @@ TEST_F(RunMetrics, NamesALogFolderThatCannotBeWritten) {
     EXPECT_EQ(result.exit_code, 1);
     EXPECT_THAT(result.err, HasSubstr("/tb: "));
     EXPECT_THAT(result.err, HasSubstr("--metrics.save_tb_folder"));
+}
+
+/// The JSON that a page's charts are drawn from.
+std::string charts_of(const std::filesystem::path& page) {
+    const std::string text = read_text(page);
+    const std::string opening = "id=\"charts\">";
+    const size_t begin = text.find(opening) + opening.size();
+    return text.substr(begin, text.find("</script>", begin) - begin);
+}
+
+TEST_F(RunMetrics, ReportIsWrittenAnewFromTheFolder) {
+    ASSERT_EQ(train({}).exit_code, 0);
+    const std::string charts = charts_of(run() / "report.html");
+    EXPECT_GE(json::parse(charts).size(), 10U);
+    std::filesystem::remove(run() / "report.html");
+    const ProcessResult report = run_flux_train({"report", run().string() + "/"});
+    EXPECT_EQ(report.exit_code, 0) << report.err;
+    EXPECT_EQ(charts_of(run() / "report.html"), charts);
+    const std::string page = read_text(run() / "report.html");
+    for (const char* part : {">finished<", "<dt>Seed</dt><dd>1234</dd>", "Sample pictures"}) {
+        EXPECT_THAT(page, HasSubstr(part));
+    }
+    std::filesystem::remove(run() / "config.toml");
+    EXPECT_EQ(run_flux_train({"report", run().string()}).exit_code, 0);
+}
+
+TEST_F(RunMetrics, ReportComparesRuns) {
+    ASSERT_EQ(train({}).exit_code, 0);
+    const auto other = folder_.path() / "other";
+    ASSERT_EQ(train({"--job.dump_folder=" + other.string(), "--optimizer.lr=0.0005",
+                     "--job.description=half the rate"})
+                  .exit_code,
+              0);
+    const auto page = folder_.path() / "both.html";
+    const ProcessResult report =
+        run_flux_train({"report", run().string(), other.string(), "--out", page.string()});
+    ASSERT_EQ(report.exit_code, 0) << report.err;
+    EXPECT_EQ(json::parse(charts_of(page))[0]["series"].size(), 2U);
+    EXPECT_THAT(read_text(page), HasSubstr("<th>optimizer.lr</th><td>0.001</td><td>0.0005</td>"));
+    EXPECT_THAT(read_text(page), HasSubstr("half the rate"));
+    const std::string a = run().string();
+    const std::vector<std::pair<std::vector<std::string>, std::string>> mistakes{
+        {{"report"}, "DIR is missing"},
+        {{"report", a, a}, "--out FILE.html"},
+        {{"report", a, "--out", a + "/metrics.jsonl"}, "must end with .html"},
+        {{"report", a, "--training.steps=1"}, "reads no configuration"}};
+    for (const auto& [words_given, message] : mistakes) {
+        const ProcessResult result = run_flux_train(words_given);
+        EXPECT_EQ(result.exit_code, 2) << message;
+        EXPECT_THAT(result.err, HasSubstr(message));
+    }
+    const ProcessResult nowhere = run_flux_train({"report", folder_.path().string()});
+    EXPECT_EQ(nowhere.exit_code, 1);
+    EXPECT_THAT(nowhere.err, HasSubstr("holds no metrics.jsonl"));
+}
+
+// A browser that shows nothing; FLUX_BROWSER names one that is not on PATH.
+std::filesystem::path browser() {
+    if (const char* named = std::getenv("FLUX_BROWSER")) {
+        return named;
+    }
+    for (const char* name :
+         {"/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"}) {
+        if (std::filesystem::exists(name)) {
+            return name;
+        }
+    }
+    return {};
+}
+
+class RunBrowser : public RunMetrics {
+protected:
+    void SetUp() override {
+        if (browser().empty()) {
+            GTEST_SKIP() << "needs Chromium: install it or set FLUX_BROWSER";
+        }
+    }
+
+    /// The page as scripts have made it, after all that the browser has to say about it.
+    std::string look_at(const std::string& address, int width) const {
+        const auto log = folder_.path() / "browser.log";
+        std::filesystem::remove(log);
+        const pid_t process = start_program(
+            browser(),
+            {"--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+             "--enable-logging=stderr", "--window-size=" + std::to_string(width) + ",900",
+             "--dump-dom", address},
+            log, {{"HOME", folder_.path().string()}});
+        EXPECT_EQ(wait_for(process), 0);
+        return read_text(log);
+    }
+
+    /// Every chart is drawn, no script complains, nothing is wider than the window. A frame is the
+    /// window: those of the browser itself cannot be as narrow as a telephone.
+    void expect_readable(const std::filesystem::path& page) const {
+        std::string quoted;
+        for (const char c : read_text(page)) {
+            quoted += c == '&' ? "&amp;" : c == '"' ? "&quot;" : std::string(1, c);
+        }
+        for (const int width : {1280, 400}) {
+            write_text(
+                folder_.path() / "frame.html",
+                fmt::format("<iframe width='{}' height='900' srcdoc=\"{}\"></iframe><script>"
+                            "onload = () => {{"
+                            "  const inner = frames[0].document, page = inner.documentElement;"
+                            "  const charts = inner.querySelectorAll('svg[viewBox]').length;"
+                            "  document.title = `${{charts}} charts, ${{page.scrollWidth}} wide`;"
+                            "}};</script>",
+                            width, quoted));
+            const std::string seen =
+                look_at("file://" + folder_.path().string() + "/frame.html", 1400);
+            EXPECT_EQ(seen.find("CONSOLE"), seen.npos) << seen.substr(0, 5000);
+            const std::string title = fmt::format("<title>{} charts, {} wide",
+                                                  json::parse(charts_of(page)).size(), width);
+            EXPECT_NE(seen.find(title), seen.npos) << title << seen.substr(seen.find("<head"), 300);
+        }
+    }
+
+    static size_t count_of(const std::string& text, const std::string& part) {
+        size_t count = 0;
+        for (size_t at = text.find(part); at != text.npos; at = text.find(part, at + 1)) {
+            ++count;
+        }
+        return count;
+    }
+};
+
+TEST_F(RunBrowser, DrawsTheReportAndTheComparison) {
+    ASSERT_EQ(train({}).exit_code, 0);
+    expect_readable(run() / "report.html");
+    const auto both = folder_.path() / "both.html";
+    ASSERT_EQ(run_flux_train({"report", run().string(), run().string(), "--out", both.string()})
+                  .exit_code,
+              0);
+    expect_readable(both);
 }
 
 }  // namespace

@@ -67,7 +67,4 @@ private:
 /// Where the pictures of a step go.
 std::filesystem::path picture_folder(const ResolvedJob& job, int64_t step);
 
-/// How timesteps are drawn, from the [training] section.
-flow::TimestepSettings timestep_settings(const config::Training& training);
-
 }  // namespace flux::train
