@@ -57,6 +57,16 @@ void describe_metrics(std::vector<Option>& table) {
            .status = not_built("Weights & Biases output")});
     s.row(&Metrics::mlperf_logging, "mlperf_logging",
           {.help = "Write the MLPerf compliance log", .status = not_built("the MLPerf log")});
+    s.row(
+        &Metrics::http_port, "http_port",
+        {.help = "Serve the report at / and figures for Prometheus at /metrics while the run goes "
+                 "on; 0: do not",
+         .range = between(0, 65535)});
+    s.row(
+        &Metrics::http_host, "http_host",
+        {.help = "Address to serve them at; everybody who reaches it may read them (0.0.0.0: from "
+                 "everywhere)",
+         .required = true});
     s.append_to(table);
 }
 

@@ -99,11 +99,21 @@ metrics::ReporterSettings reporter_settings(const ResolvedJob& job) {
 
 }  // namespace
 
-RunLog::RunLog(const ResolvedJob& job, int64_t parameters)
+std::optional<metrics::LiveView> open_live_view(const ResolvedJob& job) {
+    const config::Metrics& settings = job.config.metrics;
+    if (!job.place.is_first() || settings.http_port == 0) {
+        return std::nullopt;
+    }
+    return std::optional<metrics::LiveView>(std::in_place, settings.http_host,
+                                            static_cast<int>(settings.http_port));
+}
+
+RunLog::RunLog(const ResolvedJob& job, int64_t parameters, metrics::LiveView* view)
     : job_(job),
       flops_per_sample_(model::training_flops(job.model, job.image_tokens(),
                                               job.config.encoder.max_t5_encoding_len)),
       peak_tflops_(peak_of(job)),
+      view_(view),
       histogram_(kTimestepBins) {
     if (job.place.is_first()) {
         open(parameters);
@@ -131,6 +141,10 @@ void RunLog::open(int64_t parameters) {
         "global batch {} = {} x {} accumulated x {} processes; {} steps; everything goes to {}",
         job.global_batch_size, job.config.training.batch_size, job.micro_batches(), job.mesh.size(),
         job.config.training.steps, job.folder().string());
+    if (view_ != nullptr) {
+        view_->show(job.folder() / "report.html");
+        log::info("live: http://{}:{}/", job.config.metrics.http_host, view_->port());
+    }
 }
 
 void RunLog::add_pass(int64_t samples, int64_t image_tokens, int64_t text_tokens) {
@@ -166,6 +180,9 @@ void RunLog::train(const StepFigures& figures) {
     if (reporter_) {
         reporter_->train(line);
     }
+    if (view_ != nullptr) {
+        view_->train(line);
+    }
 }
 
 void RunLog::validation(int64_t step, int64_t samples, const eval::ValidationResult& result) {
@@ -181,6 +198,9 @@ void RunLog::validation(int64_t step, int64_t samples, const eval::ValidationRes
     line.time_s = metrics::process_seconds();
     if (reporter_) {
         reporter_->validation(line, picture_folder(job_, step));
+    }
+    if (view_ != nullptr) {
+        view_->validation(line);
     }
 }
 

@@ -38,6 +38,7 @@ Trainer::Trainer(const ResolvedJob& job, dist::World& world)
     : job_(job),
       world_(world),
       mesh_(world.make_mesh(job.mesh, job.device)),
+      view_(open_live_view(job)),
       conditioning_(open_conditioning(job)),
       dataset_(data::make_dataset(dataset_settings(job.config, job.seed, false))),
       validation_set_(open_validation_set(job)),
@@ -90,7 +91,7 @@ void Trainer::begin() {
     } else {
         model_.parameters().initialize(job_.seed);
     }
-    log_.emplace(job_, model_.parameters().parameter_count());
+    log_.emplace(job_, model_.parameters().parameter_count(), view_ ? &*view_ : nullptr);
     if (job_.resume) {
         log::info("going on from {}", job_.resume->folder.string());
         const int64_t abandoned =

@@ -2,11 +2,15 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "flux/base/file.h"
+#include "support/group.h"
+#include "support/http_client.h"
 #include "support/process.h"
 #include "support/python.h"
 #include "support/reference.h"
@@ -40,6 +44,13 @@ protected:
                                      "--metrics.log_freq=1"};
         all.insert(all.end(), options.begin(), options.end());
         return all;
+    }
+
+    /// The same, to be ended from outside: validation and pictures at its beginning alone.
+    std::vector<std::string> endless(std::vector<std::string> options) const {
+        options.insert(options.end(), {"--training.steps=1000000", "--eval.freq_steps=1000000",
+                                       "--checkpoint.interval=1000000"});
+        return words(options);
     }
 
     ProcessResult train(const std::vector<std::string>& options) const {
@@ -213,6 +224,54 @@ TEST_F(RunBrowser, DrawsTheReportAndTheComparison) {
                   .exit_code,
               0);
     expect_readable(both);
+}
+
+/// The first response with `part` in it, within a minute.
+std::string awaited(int port, const std::string& path, const std::string& part) {
+    for (int i = 0; i < 600; ++i) {
+        const std::string response = http_get(port, path);
+        if (response.find(part) != response.npos) {
+            return response;
+        }
+        ::usleep(100'000);
+    }
+    ADD_FAILURE() << part << " never came";
+    return {};
+}
+
+TEST_F(RunBrowser, DrawsTheLivePage) {
+    const int port = free_port();
+    const auto log = folder_.path() / "log";
+    const pid_t process =
+        start_flux_train(endless({"--metrics.http_port=" + std::to_string(port)}), log);
+    awaited(port, "/", "Validation loss by timestep");
+    const std::string seen = look_at(fmt::format("http://127.0.0.1:{}/", port), 1280);
+    EXPECT_EQ(seen.find("CONSOLE"), seen.npos) << seen.substr(0, 5000);
+    EXPECT_GE(count_of(seen, "<svg viewBox"), 2U);
+    EXPECT_GE(count_of(seen, "src=\"data:image/png"), 2U);
+    ::kill(process, SIGKILL);
+    wait_for(process);
+}
+
+TEST_F(RunMetrics, ServesTheRunWhileItGoesOn) {
+    const int port = free_port();
+    const std::string option = "--metrics.http_port=" + std::to_string(port);
+    const auto log = folder_.path() / "log";
+    const pid_t process = start_flux_train(endless({option}), log);
+    const std::string page = awaited(port, "/", ">running<");
+    EXPECT_THAT(page, HasSubstr("HTTP/1.1 200 OK"));
+    EXPECT_THAT(page, HasSubstr("</html>"));
+    const std::string figures = awaited(port, "/metrics", "\nflux_train_steps_total ");
+    EXPECT_THAT(figures, HasSubstr("\nflux_train_validation_loss "));
+    EXPECT_THAT(http_get(port, "/config.toml"), HasSubstr("HTTP/1.1 404"));
+    const ProcessResult second =
+        train({option, "--job.dump_folder=" + (folder_.path() / "second").string()});
+    EXPECT_EQ(second.exit_code, 2) << second.err;
+    EXPECT_THAT(second.err, HasSubstr("command line: metrics.http_port = " + std::to_string(port)));
+    EXPECT_FALSE(std::filesystem::exists(folder_.path() / "second"));
+    ::kill(process, SIGTERM);
+    EXPECT_EQ(wait_for(process), 75) << read_text(log);
+    EXPECT_EQ(http_get(port, "/"), "");
 }
 
 }  // namespace

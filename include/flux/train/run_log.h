@@ -12,6 +12,7 @@
 #include "flux/eval/validator.h"
 #include "flux/flow/timesteps.h"
 #include "flux/metrics/html_report.h"
+#include "flux/metrics/live_view.h"
 #include "flux/metrics/meter.h"
 #include "flux/metrics/reporter.h"
 #include "flux/train/job.h"
@@ -32,8 +33,9 @@ class RunLog {
 public:
     /// Only rank 0 writes; the others measure. Opens train.log and metrics.jsonl in the run's
     /// folder, which exists, and writes config.toml. What an earlier run left there is set aside;
-    /// of a resumed run, what came after its checkpoint goes. `parameters`: their number.
-    RunLog(const ResolvedJob& job, int64_t parameters);
+    /// of a resumed run, what came after its checkpoint goes. `parameters`: their number. `view`
+    /// (may be null) shows the report and the figures.
+    RunLog(const ResolvedJob& job, int64_t parameters, metrics::LiveView* view);
 
     metrics::ThroughputMeter& meter() { return meter_; }
 
@@ -58,11 +60,16 @@ private:
     std::optional<metrics::Reporter> reporter_;  // none but on rank 0, like the next two
     std::optional<metrics::HtmlReport> html_;
     std::optional<Progress> progress_;
+    metrics::LiveView* view_;
     flow::TimestepHistogram histogram_;
     int64_t histogram_samples_ = 0;
     metrics::ReportInput page_;
     double last_report_s_ = 0;
 };
+
+/// Listens where metrics.http_port says; none on other ranks than 0 and with port 0. Throws
+/// ConfigError if that cannot be.
+std::optional<metrics::LiveView> open_live_view(const ResolvedJob& job);
 
 /// Where the pictures of a step go.
 std::filesystem::path picture_folder(const ResolvedJob& job, int64_t step);
