@@ -53,8 +53,8 @@ void describe_metrics(std::vector<Option>& table) {
     s.row(&Metrics::save_tb_folder, "save_tb_folder",
           {.help = "Folder below job.dump_folder for TensorBoard", .required = true});
     s.row(&Metrics::enable_wandb, "enable_wandb",
-          {.help = "Send metrics to Weights & Biases",
-           .status = not_built("Weights & Biases output")});
+          {.help = "Send figures to Weights & Biases while the run goes on (needs python3 with the "
+                   "package wandb; WANDB_PROJECT names the project)"});
     s.row(&Metrics::mlperf_logging, "mlperf_logging",
           {.help = "Write the MLPerf compliance log", .status = not_built("the MLPerf log")});
     s.row(

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <utility>
+
 #include "flux/base/dtype.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
@@ -47,8 +49,9 @@ void set_aside_earlier_run(const ResolvedJob& job) {
     std::vector<std::filesystem::path> found;
     for (const std::string& name :
          {std::string("config.toml"), std::string("train.log"), std::string("metrics.jsonl"),
-          std::string("report.html"), job.config.metrics.save_tb_folder,
-          job.config.eval.save_img_folder, job.config.checkpoint.folder}) {
+          std::string("report.html"), std::string("wandb_run_id"), std::string("wandb_forward.log"),
+          job.config.metrics.save_tb_folder, job.config.eval.save_img_folder,
+          job.config.checkpoint.folder}) {
         if (!name.empty() && std::filesystem::exists(job.folder() / name)) {
             found.push_back(name);
         }
@@ -141,6 +144,9 @@ void RunLog::open(int64_t parameters) {
         "global batch {} = {} x {} accumulated x {} processes; {} steps; everything goes to {}",
         job.global_batch_size, job.config.training.batch_size, job.micro_batches(), job.mesh.size(),
         job.config.training.steps, job.folder().string());
+    if (job.config.metrics.enable_wandb) {
+        forwarder_.emplace(job.folder(), job.resume ? job.resume->run.step : -1);
+    }
     if (view_ != nullptr) {
         view_->show(job.folder() / "report.html");
         log::info("live: http://{}:{}/", job.config.metrics.http_host, view_->port());
@@ -180,6 +186,9 @@ void RunLog::train(const StepFigures& figures) {
     if (reporter_) {
         reporter_->train(line);
     }
+    if (forwarder_) {
+        forwarder_->watch();
+    }
     if (view_ != nullptr) {
         view_->train(line);
     }
@@ -204,9 +213,12 @@ void RunLog::validation(int64_t step, int64_t samples, const eval::ValidationRes
     }
 }
 
-void RunLog::finish() {
+void RunLog::finish(End end) {
     if (progress_) {
         progress_->finish();
+    }
+    if (forwarder_ && end == End::kGood) {
+        forwarder_->finish();
     }
 }
 

@@ -135,7 +135,7 @@ int Trainer::run() {
     try {
         return loop();
     } catch (...) {
-        log_->finish();
+        log_->finish(RunLog::End::kFailed);
         log_->report("failed", figures_.samples, true);
         throw;
     }
@@ -145,7 +145,7 @@ int Trainer::loop() {
     const int64_t steps = job_.config.training.steps;
     if (job_.config.checkpoint.create_seed_checkpoint && !job_.resume) {
         save(Save::kStopping);
-        log_->finish();
+        log_->finish(RunLog::End::kGood);
         world_.finish();
         return 0;
     }
@@ -376,7 +376,7 @@ int Trainer::finish(const char* status) {
     if (job_.config.checkpoint.enable_checkpoint || job_.resume) {
         save(Save::kLast);
     }
-    log_->finish();
+    log_->finish(RunLog::End::kGood);
     log_->report(status, figures_.samples, true);
     log::info("{} at step {} after {} samples; report: {}", status, figures_.step, figures_.samples,
               (job_.folder() / "report.html").string());
@@ -390,7 +390,7 @@ int Trainer::finish(const char* status) {
 /// Saves after a stop signal, whether or not checkpoints are on.
 int Trainer::leave() {
     save(Save::kStopping);
-    log_->finish();
+    log_->finish(RunLog::End::kGood);
     log_->report("stopped", figures_.samples, true);
     if (!world_.is_first()) {
         return kExitSavedUnfinished;

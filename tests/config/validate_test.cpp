@@ -141,9 +141,9 @@ TEST(Validate, WantsWhatOnlyAnEncoderKnows) {
 
 TEST(RefuseUnbuilt, NamesWhatIsPossible) {
     EXPECT_EQ(
-        unbuilt_error_of({"--metrics.enable_wandb"}),
-        "command line: metrics.enable_wandb = true: Weights & Biases output is not built yet; "
-        "possible so far: false");
+        unbuilt_error_of({"--training.compile"}),
+        "command line: training.compile = true: capturing the step is not built yet; possible so "
+        "far: false");
     EXPECT_THAT(unbuilt_error_of({"--eval.steps=6"}), HasSubstr("possible so far: unset"));
     EXPECT_NO_THROW(refuse_unbuilt(load_words({"--training.shuffle=shards"})));
     EXPECT_NO_THROW(refuse_unbuilt(load_words({"--parallelism.data_parallel_shard_degree=1"})));

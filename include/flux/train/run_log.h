@@ -15,6 +15,7 @@
 #include "flux/metrics/live_view.h"
 #include "flux/metrics/meter.h"
 #include "flux/metrics/reporter.h"
+#include "flux/metrics/wandb_forwarder.h"
 #include "flux/train/job.h"
 
 namespace flux::train {
@@ -48,7 +49,9 @@ public:
     void validation(int64_t step, int64_t samples, const eval::ValidationResult& result);
     /// Rewrites report.html; unless `force`, only when the last one is some seconds old.
     void report(const std::string& status, int64_t samples, bool force);
-    void finish();
+    /// No step comes after this. `kFailed`: the run cannot go on.
+    enum class End { kGood, kFailed };
+    void finish(End end);
 
 private:
     void open(int64_t parameters);
@@ -60,6 +63,7 @@ private:
     std::optional<metrics::Reporter> reporter_;  // none but on rank 0, like the next two
     std::optional<metrics::HtmlReport> html_;
     std::optional<Progress> progress_;
+    std::optional<metrics::WandbForwarder> forwarder_;
     metrics::LiveView* view_;
     flow::TimestepHistogram histogram_;
     int64_t histogram_samples_ = 0;
