@@ -48,7 +48,7 @@ strip --strip-unneeded "$bundle/bin/flux_train"
 # shellcheck disable=SC2016  # for the loader
 patchelf --set-rpath '$ORIGIN/../lib' "$bundle/bin/flux_train"
 cp -r "$top/configs" "$top/LICENSE" "$bundle/"
-cp "$top"/scripts/{mpirun.sh,run_train.sh,run.sub} "$bundle/scripts/"
+cp "$top"/scripts/{mpirun.sh,run_train.sh,run.sub,wandb_forward.py} "$bundle/scripts/"
 
 {
     echo '#!/bin/sh'

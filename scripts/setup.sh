@@ -10,8 +10,9 @@ packages=(git g++ cmake ninja-build ccache python3-venv pkg-config curl clang-fo
     libicu-dev libsentencepiece-dev libcurl4-openssl-dev libgloo-dev openmpi-bin libgtest-dev libgmock-dev
     procps patchelf xz-utils slurm-wlm munge)
 wheels=(torch==2.11.0 pyarrow==26.0.1)
-# What tests hold the program's files against. The first needs less than it declares.
-tool_wheels=(mlperf_logging==4.1.68 PyYAML==6.0.3)
+# What tests hold the program's files against. The checker of MLPerf logs needs less than it declares.
+wheels+=(tensorboard==2.20.0 PyYAML==6.0.3)
+bare_wheels=(mlperf_logging==4.1.68)
 nvcc_wheels=('cuda-toolkit[nvcc,crt,nvvm,cccl,cudart]==13.0.2')
 
 missing_packages() {
@@ -54,13 +55,13 @@ host_has_nvcc13() {
 install_wheels() {
     local wanted=("${wheels[@]}") stamp=.deps/installed
     host_has_nvcc13 || wanted+=("${nvcc_wheels[@]}")
-    [ "$(cat "$stamp" 2>/dev/null)" = "${wanted[*]} ${tool_wheels[*]}" ] && return 0
-    echo "setup: installing ${wanted[*]} ${tool_wheels[*]} into .deps/ (a few minutes, 5 GB)" >&2
+    [ "$(cat "$stamp" 2>/dev/null)" = "${wanted[*]} ${bare_wheels[*]}" ] && return 0
+    echo "setup: installing ${wanted[*]} ${bare_wheels[*]} into .deps/ (a few minutes, 5 GB)" >&2
     [ -x .deps/venv/bin/pip ] || python3 -m venv .deps/venv
     .deps/venv/bin/pip install --quiet --disable-pip-version-check "${wanted[@]}"
-    .deps/venv/bin/pip install --quiet --disable-pip-version-check --no-deps "${tool_wheels[@]}"
+    .deps/venv/bin/pip install --quiet --disable-pip-version-check --no-deps "${bare_wheels[@]}"
     prepare_cuda_wheels
-    echo "${wanted[*]} ${tool_wheels[*]}" >"$stamp.tmp"
+    echo "${wanted[*]} ${bare_wheels[*]}" >"$stamp.tmp"
     mv "$stamp.tmp" "$stamp"
 }
 

@@ -18,13 +18,14 @@ struct Command {
     int (*run)(const Words&);
 };
 
-constexpr std::array<Command, 7> kCommands{{
+constexpr std::array<Command, 8> kCommands{{
     {"train", "train, or go on training from the newest checkpoint (the default)", train},
     {"sample", "draw pictures with a checkpoint", sample},
     {"preprocess", "encode a data set of pictures once, for training without encoders", preprocess},
     {"data", "make, clean and look at data sets", data},
     {"checkpoint", "write a checkpoint's weights for other programs; look at one", checkpoint},
     {"plan", "what a job needs of memory, links and time on GPUs that need not be here", plan},
+    {"report", "write a run's report anew, or compare runs on one page", report},
     {"bench", "measure how fast the data path is here", bench},
 }};
 

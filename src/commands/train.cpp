@@ -7,6 +7,7 @@
 #include "flux/base/log.h"
 #include "flux/config/print.h"
 #include "flux/config/validate.h"
+#include "flux/metrics/wandb_forwarder.h"
 #include "flux/train/stop_signal.h"
 #include "flux/train/trainer.h"
 
@@ -50,6 +51,9 @@ int train_job(const config::LoadedConfig& loaded, dist::World& world) {
                       ? ": its validation loss reached the target"
                       : fmt::format(" its {} steps", job.config.training.steps));
         return 0;
+    }
+    if (world.is_first() && job.config.metrics.enable_wandb) {
+        metrics::check_wandb();
     }
     train::Trainer trainer(job, world);
     return trainer.run();

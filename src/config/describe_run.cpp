@@ -49,16 +49,24 @@ void describe_metrics(std::vector<Option>& table) {
           {.help = "Record metrics of every process, not of the first alone",
            .status = no_meaning("a run has one process, whose metrics are always recorded")});
     s.row(&Metrics::enable_tensorboard, "enable_tensorboard",
-          {.help = "Write TensorBoard event files", .status = not_built("TensorBoard output")});
+          {.help = "Also write TensorBoard event files: figures, pictures, the configuration"});
     s.row(&Metrics::save_tb_folder, "save_tb_folder",
-          {.help = "Folder below job.dump_folder for TensorBoard",
-           .required = true,
-           .status = used_with("metrics.enable_tensorboard")});
+          {.help = "Folder below job.dump_folder for TensorBoard", .required = true});
     s.row(&Metrics::enable_wandb, "enable_wandb",
-          {.help = "Send metrics to Weights & Biases",
-           .status = not_built("Weights & Biases output")});
+          {.help = "Send figures to Weights & Biases while the run goes on (needs python3 with the "
+                   "package wandb; WANDB_PROJECT names the project)"});
     s.row(&Metrics::mlperf_logging, "mlperf_logging",
           {.help = "Write mlperf_compliance.log into job.dump_folder"});
+    s.row(
+        &Metrics::http_port, "http_port",
+        {.help = "Serve the report at / and figures for Prometheus at /metrics while the run goes "
+                 "on; 0: do not",
+         .range = between(0, 65535)});
+    s.row(
+        &Metrics::http_host, "http_host",
+        {.help = "Address to serve them at; everybody who reaches it may read them (0.0.0.0: from "
+                 "everywhere)",
+         .required = true});
     s.append_to(table);
 }
 

@@ -89,18 +89,29 @@ bool lies_in(const std::filesystem::path& inner, const std::filesystem::path& ou
     return end == outer.end();
 }
 
+/// Two folders of a run hold different things, so neither may lie in the other.
+void check_apart(const LoadedConfig& loaded, const char* name, const std::string& folder,
+                 const char* other_name, const std::string& other_folder) {
+    const auto path = std::filesystem::path(folder).lexically_normal();
+    const auto other = std::filesystem::path(other_folder).lexically_normal();
+    if (lies_in(path, other) || lies_in(other, path)) {
+        fail_config("{}: must lie beside {} = \"{}\", not in it or around it", loaded.place(name),
+                    other_name, other_folder);
+    }
+}
+
 void check_run_folders(const LoadedConfig& loaded) {
     const JobConfig& config = loaded.config;
-    check_run_folder(loaded, "checkpoint.folder", config.checkpoint.folder);
-    if (config.eval.save_img_folder.empty()) {
-        return;
-    }
-    check_run_folder(loaded, "eval.save_img_folder", config.eval.save_img_folder);
-    const auto pictures = std::filesystem::path(config.eval.save_img_folder).lexically_normal();
-    const auto checkpoints = std::filesystem::path(config.checkpoint.folder).lexically_normal();
-    if (lies_in(pictures, checkpoints) || lies_in(checkpoints, pictures)) {
-        fail_config("{}: must lie beside checkpoint.folder = \"{}\", not in it or around it",
-                    loaded.place("eval.save_img_folder"), config.checkpoint.folder);
+    const std::string& checkpoints = config.checkpoint.folder;
+    const std::string& events = config.metrics.save_tb_folder;
+    const std::string& pictures = config.eval.save_img_folder;
+    check_run_folder(loaded, "checkpoint.folder", checkpoints);
+    check_run_folder(loaded, "metrics.save_tb_folder", events);
+    check_apart(loaded, "metrics.save_tb_folder", events, "checkpoint.folder", checkpoints);
+    if (!pictures.empty()) {
+        check_run_folder(loaded, "eval.save_img_folder", pictures);
+        check_apart(loaded, "eval.save_img_folder", pictures, "checkpoint.folder", checkpoints);
+        check_apart(loaded, "eval.save_img_folder", pictures, "metrics.save_tb_folder", events);
     }
 }
 

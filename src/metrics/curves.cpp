@@ -7,31 +7,11 @@
 #include <iterator>
 #include <limits>
 #include <numeric>
-#include <string_view>
 
 namespace flux::metrics {
 namespace {
 
-constexpr size_t kBuckets = 300;
 constexpr double kLogScaleRatio = 50;  // a wider range is unreadable on a linear axis
-
-struct Series {
-    std::string name;
-    std::string kind;   // line | faint | points
-    std::string color;  // CSS variable of the page
-    Column points;
-};
-
-enum class Axis { kFromZero, kFitOrLog };
-
-struct Plot {
-    std::string title = {};
-    std::string unit = {};
-    std::string note = {};
-    Axis axis = Axis::kFitOrLog;
-    bool wide = false;
-    std::vector<Series> series = {};
-};
 
 void append_numbers(std::string& out, const std::vector<double>& numbers) {
     out += '[';
@@ -41,11 +21,12 @@ void append_numbers(std::string& out, const std::vector<double>& numbers) {
     out += ']';
 }
 
-/// Steps are whole numbers that six digits would blur.
-void append_steps(std::string& out, const std::vector<double>& steps) {
+/// Steps and samples are whole numbers that six digits would blur.
+void append_places(std::string& out, const std::vector<double>& places) {
     out += '[';
-    for (size_t i = 0; i < steps.size(); ++i) {
-        fmt::format_to(std::back_inserter(out), "{}{:.0f}", i == 0 ? "" : ",", steps[i]);
+    for (size_t i = 0; i < places.size(); ++i) {
+        const int digits = places[i] == std::floor(places[i]) ? 0 : 4;
+        fmt::format_to(std::back_inserter(out), "{}{:.{}f}", i == 0 ? "" : ",", places[i], digits);
     }
     out += ']';
 }
@@ -59,42 +40,24 @@ bool needs_log_scale(const Plot& plot) {
             greatest = std::max(greatest, value);
         }
     }
-    return plot.axis == Axis::kFitOrLog && least > 0 && greatest > kLogScaleRatio * least;
+    return plot.scale == Scale::kFitOrLog && least > 0 && greatest > kLogScaleRatio * least;
 }
 
-Chart to_chart(Plot plot) {
-    for (Series& series : plot.series) {
-        series.points = thin(series.points, kBuckets);
+/// The validation and the smoothed training loss over another axis than the step.
+Plot loss_over(const History& history, Axis axis) {
+    Plot plot{.title = axis == Axis::kSamples ? "Loss over samples" : "Loss over time",
+              .axis = "samples"};
+    Column loss = smooth(history.column("loss", axis));
+    Column validation = history.column("val_loss", axis);
+    if (axis == Axis::kSeconds) {
+        const TimeUnit unit = time_unit(history.seconds());
+        plot.axis = unit.name;
+        loss = in_unit(std::move(loss), unit);
+        validation = in_unit(std::move(validation), unit);
     }
-    std::erase_if(plot.series, [](const Series& series) { return series.points.step.empty(); });
-    Chart chart{.title = plot.title, .unit = plot.unit, .note = plot.note, .wide = plot.wide};
-    if (plot.series.empty()) {
-        return chart;
-    }
-    const bool log_scale = needs_log_scale(plot);
-    if (log_scale) {
-        chart.note += chart.note.empty() ? "log scale" : ", log scale";
-    }
-    chart.json = fmt::format(R"({{"unit":"{}","log":{},"zero":{},"series":[)", plot.unit, log_scale,
-                             plot.axis == Axis::kFromZero);
-    for (const Series& series : plot.series) {
-        chart.json += &series == &plot.series.front() ? "" : ",";
-        chart.json += fmt::format(R"({{"name":"{}","kind":"{}","color":"{}","x":)", series.name,
-                                  series.kind, series.color);
-        append_steps(chart.json, series.points.step);
-        chart.json += R"(,"y":)";
-        append_numbers(chart.json, series.points.value);
-        chart.json += "}";
-    }
-    chart.json += "]}";
-    return chart;
-}
-
-Column scaled(Column column, double factor) {
-    for (double& value : column.value) {
-        value *= factor;
-    }
-    return column;
+    plot.series = {{"training, smoothed", "line", "--c0", std::move(loss)},
+                   {"validation", "points", "--c1", std::move(validation)}};
+    return plot;
 }
 
 Plot loss_plot(const History& history) {
@@ -142,11 +105,75 @@ Chart histogram_chart(const std::vector<int64_t>& counts) {
 
 }  // namespace
 
+Chart to_chart(Plot plot, size_t buckets) {
+    for (Series& series : plot.series) {
+        series.points = thin(series.points, buckets);
+    }
+    std::erase_if(plot.series, [](const Series& series) { return series.points.x.empty(); });
+    Chart chart{.title = plot.title, .unit = plot.unit, .note = plot.note, .wide = plot.wide};
+    if (plot.series.empty()) {
+        return chart;
+    }
+    const bool log_scale = needs_log_scale(plot);
+    if (log_scale) {
+        chart.note += chart.note.empty() ? "log scale" : ", log scale";
+    }
+    chart.json =
+        fmt::format(R"({{"unit":"{}","axis":"{}","log":{},"zero":{},"legend":{},"series":[)",
+                    plot.unit, plot.axis, log_scale, plot.scale == Scale::kFromZero,
+                    plot.legend && plot.series.size() > 1);
+    for (const Series& series : plot.series) {
+        chart.json += &series == &plot.series.front() ? "" : ",";
+        chart.json += fmt::format(R"({{"name":{},"kind":"{}","color":"{}","dash":"{}","x":)",
+                                  json_text(series.name), series.kind, series.color, series.dash);
+        append_places(chart.json, series.points.x);
+        chart.json += R"(,"y":)";
+        append_numbers(chart.json, series.points.value);
+        chart.json += "}";
+    }
+    chart.json += "]}";
+    return chart;
+}
+
+Column scaled(Column column, double factor) {
+    for (double& value : column.value) {
+        value *= factor;
+    }
+    return column;
+}
+
+TimeUnit time_unit(double seconds) {
+    constexpr double kMinute = 60, kHour = 3600;
+    if (seconds < 3 * kMinute) {
+        return {"seconds", 1};
+    }
+    return seconds < 3 * kHour ? TimeUnit{"minutes", kMinute} : TimeUnit{"hours", kHour};
+}
+
+Column in_unit(Column column, const TimeUnit& unit) {
+    for (double& place : column.x) {
+        place /= unit.seconds;
+    }
+    return column;
+}
+
+std::string json_text(std::string_view text) {
+    std::string json = "\"";
+    for (const char c : text) {
+        if (static_cast<unsigned char>(c) < 0x20 || c == '"' || c == '\\' || c == '<') {
+            json += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+        } else {
+            json += c;
+        }
+    }
+    return json + "\"";
+}
+
 Column thin(const Column& column, size_t buckets) {
     Column finite;
     for (size_t i = 0; i < column.value.size(); ++i) {
-        if (std::isfinite(column.value[i])) {
-            finite.step.push_back(column.step[i]);
+        if (std::isfinite(column.value[i]) && std::isfinite(column.x[i])) {
+            finite.x.push_back(column.x[i]);
             finite.value.push_back(column.value[i]);
         }
     }
@@ -156,7 +183,7 @@ Column thin(const Column& column, size_t buckets) {
     }
     Column result;
     const auto keep = [&](size_t i) {
-        result.step.push_back(finite.step[i]);
+        result.x.push_back(finite.x[i]);
         result.value.push_back(finite.value[i]);
     };
     for (size_t bucket = 0; bucket < buckets; ++bucket) {
@@ -183,7 +210,7 @@ Column smooth(const Column& column) {
         if (std::isfinite(column.value[i])) {
             sum = decay * sum + column.value[i];
             weight = decay * weight + 1;
-            result.step.push_back(column.step[i]);
+            result.x.push_back(column.x[i]);
             result.value.push_back(sum / weight);
         }
     }
@@ -193,24 +220,28 @@ Column smooth(const Column& column) {
 std::vector<Chart> make_charts(const History& history, const ReportInput& input) {
     std::vector<Chart> charts;
     charts.push_back(to_chart(loss_plot(history)));
+    charts.push_back(to_chart(loss_over(history, Axis::kSamples)));
+    charts.push_back(to_chart(loss_over(history, Axis::kSeconds)));
     charts.push_back(to_chart(timestep_plot(history, input)));
     charts.push_back(histogram_chart(input.timestep_counts));
     charts.push_back(single_chart({.title = "Gradient norm", .note = "before clipping"},
                                   history.column("grad_norm")));
     charts.push_back(
-        single_chart({.title = "Learning rate", .axis = Axis::kFromZero}, history.column("lr")));
+        single_chart({.title = "Learning rate", .scale = Scale::kFromZero}, history.column("lr")));
     charts.push_back(
-        single_chart({.title = "Throughput", .unit = "samples/s", .axis = Axis::kFromZero},
+        single_chart({.title = "Throughput", .unit = "samples/s", .scale = Scale::kFromZero},
                      history.column("samples_per_s")));
     charts.push_back(single_chart({.title = "Computation",
                                    .unit = "TFLOP/s",
                                    .note = "of one device",
-                                   .axis = Axis::kFromZero},
+                                   .scale = Scale::kFromZero},
                                   history.column("tflops")));
-    charts.push_back(single_chart(
-        {.title = "Waiting for data", .unit = "%", .note = "of step time", .axis = Axis::kFromZero},
-        scaled(history.column("data_wait"), 100)));
-    charts.push_back(single_chart({.title = "Memory", .unit = "GiB", .axis = Axis::kFromZero},
+    charts.push_back(single_chart({.title = "Waiting for data",
+                                   .unit = "%",
+                                   .note = "of step time",
+                                   .scale = Scale::kFromZero},
+                                  scaled(history.column("data_wait"), 100)));
+    charts.push_back(single_chart({.title = "Memory", .unit = "GiB", .scale = Scale::kFromZero},
                                   history.column("memory_gib")));
     std::erase_if(charts, [](const Chart& chart) { return chart.json.empty(); });
     return charts;

@@ -128,13 +128,11 @@ History::History(std::filesystem::path metrics_file) : path_(std::move(metrics_f
 void History::refresh() {
     struct stat info {};
     if (::stat(path_.c_str(), &info) != 0) {
-        columns_.clear();
-        read_bytes_ = 0;
+        clear();
         return;
     }
     if (info.st_ino != inode_ || static_cast<uint64_t>(info.st_size) < read_bytes_) {
-        columns_.clear();
-        read_bytes_ = 0;
+        clear();
         inode_ = info.st_ino;
     }
     const MappedFile file(path_);
@@ -150,25 +148,50 @@ void History::refresh() {
     }
 }
 
+void History::clear() { *this = History(std::move(path_)); }
+
 void History::add(const std::vector<Field>& fields) {
     const auto step = find_value(fields, "step");
     if (!step) {
         return;
     }
+    // The clock begins again in every process of a run that was resumed.
+    const double now = find_value(fields, "time_s").value_or(process_seconds_);
+    if (now < process_seconds_) {
+        seconds_before_ += process_seconds_;
+    }
+    process_seconds_ = std::isfinite(now) ? now : process_seconds_;
+    const auto line = static_cast<uint32_t>(seconds_.size());
+    seconds_.push_back(seconds_before_ + process_seconds_);
+    samples_.push_back(
+        find_value(fields, "samples").value_or(samples_.empty() ? 0 : samples_.back()));
     for (const Field& field : fields) {
         auto place = columns_.find(field.key);
         if (place == columns_.end()) {
-            place = columns_.emplace(std::string(field.key), Column{}).first;
+            place = columns_.emplace(std::string(field.key), Stored{}).first;
         }
-        place->second.step.push_back(*step);
-        place->second.value.push_back(field.value);
+        Stored& stored = place->second;
+        stored.column.x.push_back(*step);
+        stored.column.value.push_back(field.value);
+        stored.line.push_back(line);
     }
 }
 
 const Column& History::column(std::string_view key) const {
     static const Column empty;
     const auto place = columns_.find(key);
-    return place == columns_.end() ? empty : place->second;
+    return place == columns_.end() ? empty : place->second.column;
+}
+
+Column History::column(std::string_view key, Axis axis) const {
+    Column result = column(key);
+    if (axis != Axis::kStep && !result.x.empty()) {
+        const std::vector<double>& places = axis == Axis::kSamples ? samples_ : seconds_;
+        const std::vector<uint32_t>& line = columns_.find(key)->second.line;
+        std::transform(line.begin(), line.end(), result.x.begin(),
+                       [&](uint32_t i) { return places[i]; });
+    }
+    return result;
 }
 
 }  // namespace flux::metrics

@@ -14,11 +14,14 @@
 
 namespace flux::metrics {
 
-/// One key over time: the lines that have it, in order. What was null is NaN.
+/// One key over the run: the lines that have it, in order. What was null is NaN.
 struct Column {
-    std::vector<double> step;
+    std::vector<double> x;  // steps, unless another axis was asked for
     std::vector<double> value;
 };
+
+/// What a curve is drawn over.
+enum class Axis { kStep, kSamples, kSeconds };
 
 struct Field {
     std::string_view key;
@@ -41,16 +44,29 @@ public:
     /// line without its end waits for the next call; one that is not JSON is passed over.
     void refresh();
 
-    /// Empty if no line has the key.
+    /// Over the steps; empty if no line has the key.
     const Column& column(std::string_view key) const;
+    Column column(std::string_view key, Axis axis) const;
+
+    /// The time that the processes of the run took together, up to their last lines.
+    double seconds() const { return seconds_.empty() ? 0 : seconds_.back(); }
 
 private:
+    struct Stored {
+        Column column;
+        std::vector<uint32_t> line;  // of each value
+    };
+
+    void clear();
     void add(const std::vector<Field>& fields);
 
     std::filesystem::path path_;
     ino_t inode_ = 0;
     uint64_t read_bytes_ = 0;
-    std::map<std::string, Column, std::less<>> columns_;
+    std::map<std::string, Stored, std::less<>> columns_;
+    std::vector<double> samples_, seconds_;  // of each line
+    double seconds_before_ = 0;              // of earlier processes of the run
+    double process_seconds_ = 0;             // of the present one
 };
 
 }  // namespace flux::metrics

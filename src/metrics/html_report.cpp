@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <optional>
 #include <string_view>
 
@@ -12,81 +11,14 @@
 #include "flux/base/file.h"
 #include "flux/base/progress.h"
 #include "history.h"
+#include "page.h"
 #include "pictures.h"
-#include "report_assets.h"
 
 namespace flux::metrics {
 namespace {
 
 constexpr size_t kOpenPictureSteps = 3;
 constexpr int64_t kTinySide = 128;  // smaller pictures are enlarged with hard pixel edges
-
-std::string escape(std::string_view text) {
-    std::string result;
-    result.reserve(text.size());
-    for (const char c : text) {
-        switch (c) {
-            case '&':
-                result += "&amp;";
-                break;
-            case '<':
-                result += "&lt;";
-                break;
-            case '>':
-                result += "&gt;";
-                break;
-            case '"':
-                result += "&quot;";
-                break;
-            case '\'':
-                result += "&#39;";
-                break;
-            case '\0':
-                break;
-            default:
-                result += c;
-        }
-    }
-    return result;
-}
-
-template <class... Args>
-void append(std::string& out, fmt::format_string<Args...> format, Args&&... args) {
-    fmt::format_to(std::back_inserter(out), format, std::forward<Args>(args)...);
-}
-
-/// 1234567 -> "1,234,567".
-std::string grouped(int64_t number) {
-    const std::string digits = fmt::format("{}", number);
-    std::string text;
-    for (size_t i = 0; i < digits.size(); ++i) {
-        const bool after_digit = i > 0 && digits[i - 1] != '-';
-        text += after_digit && (digits.size() - i) % 3 == 0 ? "," : "";
-        text += digits[i];
-    }
-    return text;
-}
-
-std::optional<double> last(const Column& column) {
-    return column.value.empty() ? std::nullopt : std::optional(column.value.back());
-}
-
-std::string figure_text(std::optional<double> value, int digits) {
-    return value && std::isfinite(*value) ? fmt::format("{:.{}f}", *value, digits) : "n/a";
-}
-
-/// `time_s` begins again in every process, so the pieces of a resumed run are added up.
-double total_seconds(const Column& time) {
-    double before = 0;
-    double previous = 0;
-    for (const double now : time.value) {
-        if (now < previous) {
-            before += previous;
-        }
-        previous = now;
-    }
-    return before + previous;
-}
 
 void add_card(std::string& out, std::string_view name, std::string_view value,
               std::string_view detail) {
@@ -140,7 +72,7 @@ void add_cards(std::string& out, const History& history, const ReportInput& inpu
                              known ? fmt::format("{:.1f} %", 100 * *mfu) : "n/a"));
         add_card(out, "Memory", figure_text(last(history.column("memory_gib")), 2) + " GiB", "");
     }
-    add_card(out, "Time", duration_text(total_seconds(history.column("time_s"))), "");
+    add_card(out, "Time", duration_text(history.seconds()), "");
     if (const double skipped = last(history.column("skipped")).value_or(0); skipped > 0) {
         add_card(out, "Skipped steps", grouped(static_cast<int64_t>(skipped)),
                  "loss or gradient not finite");
@@ -157,24 +89,6 @@ void add_facts(std::string& out, const std::vector<ReportFact>& facts) {
         append(out, "<div><dt>{}</dt><dd>{}</dd></div>\n", escape(fact.name), escape(fact.value));
     }
     out += "</dl>\n";
-}
-
-/// Returns the JSON that the charts are drawn from.
-std::string add_charts(std::string& out, const std::vector<Chart>& charts) {
-    std::string json = "[";
-    out += "<section class=\"charts\">\n";
-    for (size_t i = 0; i < charts.size(); ++i) {
-        const Chart& chart = charts[i];
-        append(out,
-               R"(<figure class="chart{}"><figcaption>{}<span>{}</span><span>{}</span>)"
-               R"(</figcaption><div class="plot" data-chart="{}"></div></figure>)"
-               "\n",
-               chart.wide ? " wide" : "", chart.title, chart.unit, chart.note, i);
-        json += i == 0 ? "" : ",\n";
-        json += chart.json;
-    }
-    out += "</section>\n";
-    return json + "]";
 }
 
 void add_picture(std::string& out, const std::string& name, const Picture& picture) {
@@ -246,28 +160,24 @@ HtmlReport::~HtmlReport() = default;
 
 void HtmlReport::write(const ReportInput& input) {
     state_->history.refresh();
-    const std::string title = escape(input.title);
-    std::string page;
-    append(page,
-           "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-           "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-           "<title>{}</title>\n<style>{}</style>\n</head>\n<body>\n<header><h1>{}",
-           title, kReportStyle, title);
-    if (!input.status.empty()) {
-        append(page, "<span class=\"status\">{}</span>", escape(input.status));
-    }
-    append(page, "</h1><p class=\"quiet\">{}</p></header>\n<main>\n", escape(input.description));
+    std::string page = page_head(input.title, input.status, input.description);
     add_cards(page, state_->history, input);
     add_facts(page, input.facts);
     const std::string json = add_charts(page, make_charts(state_->history, input));
     add_pictures(page, state_->pictures, state_->folder, input.picture_folder);
     add_config(page, state_->folder / "config.toml");
-    append(page,
-           "</main>\n<noscript><p class=\"quiet\">The curves need JavaScript.</p></noscript>\n"
-           "<script type=\"application/json\" id=\"charts\">{}</script>\n<script>{}</script>\n"
-           "</body>\n</html>\n",
-           json, kReportScript);
+    end_page(page, json);
     write_text(state_->folder / "report.html", page);
+}
+
+RunProgress HtmlReport::progress() {
+    state_->history.refresh();
+    const auto last_count = [&](std::string_view key) {
+        const double value = last(state_->history.column(key)).value_or(0);
+        constexpr double kMost = 1e15;  // whole numbers up to here are exact
+        return value >= 0 && value <= kMost ? static_cast<int64_t>(value) : 0;
+    };
+    return {.step = last_count("step"), .samples = last_count("samples")};
 }
 
 }  // namespace flux::metrics

@@ -29,8 +29,8 @@ int64_t process_start_ms() { return now_ms() - static_cast<int64_t>(1000 * proce
 
 std::string to_line(int64_t time_ms, const char* type, std::string_view key,
                     const ordered_json& value, const ordered_json& metadata) {
-    const ordered_json line{{"namespace", ""},     {"time_ms", time_ms}, {"event_type", type},
-                            {"key", key},          {"value", value},     {"metadata", metadata}};
+    const ordered_json line{{"namespace", ""}, {"time_ms", time_ms}, {"event_type", type},
+                            {"key", key},      {"value", value},     {"metadata", metadata}};
     return std::string(kToken) + line.dump() + "\n";
 }
 
@@ -70,10 +70,11 @@ bool holds(const std::vector<Line>& lines, std::string_view key) {
 
 std::vector<Line> kept_lines(const std::string& text, int64_t samples) {
     std::vector<Line> lines = read_lines(text);
-    std::erase_if(lines,
-                  [&](const Line& line) { return line.samples > samples || line.key == "run_stop"; });
+    std::erase_if(
+        lines, [&](const Line& line) { return line.samples > samples || line.key == "run_stop"; });
     // A validation that was broken off is done again, and the block before it ends again.
-    for (const char* key : {"eval_accuracy", "averaged_validation_loss", "eval_start", "block_stop"}) {
+    for (const char* key :
+         {"eval_accuracy", "averaged_validation_loss", "eval_start", "block_stop"}) {
         while (!lines.empty() && lines.back().key == key) {
             lines.pop_back();
         }

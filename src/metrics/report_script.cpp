@@ -145,17 +145,25 @@ const std::string_view kReportScript = R"js(
     plot.onpointerleave = hide;
   }
 
-  // All curves share one axis, so that they can be compared at a glance.
-  const xRange = [0, Math.max(1, extent(charts.flatMap(c => c.series ? c.series.map(s => s.x) : []))[1])];
+  // Curves over the same thing share its range, so that they can be compared at a glance.
+  const xRanges = {};
+  for (const chart of charts) {
+    if (!chart.series) continue;
+    const [, last] = extent(chart.series.map(s => s.x));
+    xRanges[chart.axis] = [0, Math.max(1, last, (xRanges[chart.axis] || [0, 0])[1])];
+  }
+  const place = value => Number.isInteger(value) ? value.toLocaleString('en') : number(value);
 
   function drawCurves(plot, chart) {
-    const view = frame(plot, chart, xRange, verticalRange(chart, chart.series.map(s => s.y)), 'step');
+    const xRange = xRanges[chart.axis];
+    const view = frame(plot, chart, xRange, verticalRange(chart, chart.series.map(s => s.y)), chart.axis);
     for (const s of chart.series) {
       const style = `stroke:var(${s.color});fill:none`;
       const path = s.x.map((v, i) => `${i ? 'L' : 'M'}${view.x(v).toFixed(1)} ${view.y(s.y[i]).toFixed(1)}`).join('');
       const faint = s.kind === 'faint';
       element(view.svg, 'path', {
         d: path, style, 'stroke-width': faint ? 1 : 1.75, opacity: faint ? 0.3 : 1, 'stroke-linejoin': 'round',
+        'stroke-dasharray': s.dash || 'none',
       });
       if (s.kind === 'points' && s.x.length <= 40 || s.x.length === 1) {
         s.x.forEach((v, i) => element(view.svg, 'circle', {
@@ -165,13 +173,13 @@ const std::string_view kReportScript = R"js(
     }
     const unit = chart.unit && ' ' + chart.unit;
     addReadout(plot, view, px => {
-      const step = xRange[0] + (px - view.box.left) / (view.box.right - view.box.left) * (xRange[1] - xRange[0]);
-      const hits = chart.series.map(s => ({ s, i: nearest(s.x, step) }));
-      const at = hits.map(h => h.s.x[h.i]).reduce((a, b) => Math.abs(b - step) < Math.abs(a - step) ? b : a);
-      const lines = [['', 'step', at.toLocaleString('en')]];
+      const wanted = xRange[0] + (px - view.box.left) / (view.box.right - view.box.left) * (xRange[1] - xRange[0]);
+      const hits = chart.series.map(s => ({ s, i: nearest(s.x, wanted) }));
+      const at = hits.map(h => h.s.x[h.i]).reduce((a, b) => Math.abs(b - wanted) < Math.abs(a - wanted) ? b : a);
+      const lines = [['', chart.axis, place(at)]];
       const dots = [];
       for (const { s, i } of hits) {
-        const elsewhere = s.x[i] === at ? '' : ` (step ${s.x[i].toLocaleString('en')})`;
+        const elsewhere = s.x[i] === at ? '' : ` (${chart.axis} ${place(s.x[i])})`;
         if (s.kind !== 'points' && Math.abs(view.x(s.x[i]) - view.x(at)) > 4) continue;
         lines.push([s.color, s.name + elsewhere, number(s.y[i]) + unit]);
         dots.push([view.x(s.x[i]), view.y(s.y[i]), s.color]);
@@ -199,7 +207,7 @@ const std::string_view kReportScript = R"js(
   }
 
   function addLegend(plot, chart) {
-    if (!chart.series || chart.series.length < 2) return;
+    if (!chart.legend) return;
     const legend = document.createElement('div');
     legend.className = 'legend';
     for (const s of chart.series) {
@@ -207,6 +215,7 @@ const std::string_view kReportScript = R"js(
       const key = entry.appendChild(document.createElement('i'));
       key.style.background = `var(${s.color})`;
       if (s.kind === 'faint') key.style.opacity = 0.4;
+      if (s.dash) Object.assign(key.style, { background: 'none', borderTop: `3px dashed var(${s.color})` });
       entry.append(s.name);
     }
     plot.before(legend);
@@ -217,6 +226,16 @@ const std::string_view kReportScript = R"js(
   for (const [plot, chart] of plots) addLegend(plot, chart);
   drawAll();
   let pending = 0;
+
+  // Served by the run itself, the page follows it; when the run has ended, the last state stays.
+  const follow = async () => {
+    if (document.hidden) return;
+    try {
+      const answer = await fetch(location.href, { method: 'HEAD', cache: 'no-store' });
+      if (answer.ok && (answer.headers.get('Server') || '').startsWith('flux_train')) location.reload();
+    } catch { /* the run has ended */ }
+  };
+  if (location.protocol !== 'file:') setInterval(follow, 10000);
   addEventListener('resize', () => { cancelAnimationFrame(pending); pending = requestAnimationFrame(drawAll); });
 })();
 )js";

@@ -87,6 +87,18 @@ pre {
   margin: 0; padding: 12px 14px; overflow-x: auto;
   font: 12px/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace;
 }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; }
+th, td { padding: 7px 12px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+tbody tr:last-child > * { border-bottom: 0; }
+thead th { color: var(--quiet); font-size: 12px; font-weight: 400; }
+tbody th { font-weight: 600; }
+th:first-child {
+  position: sticky; left: 0; min-width: 124px; max-width: 42vw; background: var(--card);
+  text-align: left; white-space: normal; overflow-wrap: anywhere;
+}
+th .quiet { display: block; font-size: 12px; font-weight: 400; }
+svg.key { margin-right: 8px; vertical-align: 2px; }
 @media (max-width: 760px) {
   body { padding: 18px 12px 36px; }
   .charts { grid-template-columns: minmax(0, 1fr); }

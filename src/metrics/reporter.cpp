@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <type_traits>
 
 #include "flux/base/file.h"
 #include "flux/base/log.h"
 #include "history.h"
+#include "tensorboard.h"
 
 namespace flux::metrics {
 namespace {
@@ -35,6 +37,70 @@ private:
     std::string text_;
 };
 
+/// Calls `add(key, value)` for every field, in the order of metrics.jsonl.
+template <class Add>
+void each_field(const TrainLine& line, const Add& add) {
+    add("step", line.step);
+    add("samples", line.samples);
+    add("loss", line.loss);
+    add("grad_norm", line.grad_norm);
+    add("lr", line.lr);
+    add("samples_per_s", line.samples_per_s);
+    add("tflops", line.tflops);
+    add("mfu", line.mfu);
+    add("memory_gib", line.memory_gib);
+    add("data_wait", line.data_wait);
+    add("time_s", line.time_s);
+    add("skipped", line.skipped);
+}
+
+template <class Add>
+void each_field(const ValidationLine& line, const Add& add) {
+    add("step", line.step);
+    add("samples", line.samples);
+    add("val_loss", line.val_loss);
+    for (size_t k = 0; k < line.val_loss_t.size(); ++k) {
+        add(fmt::format("val_loss_t{}", k), line.val_loss_t[k]);
+    }
+    add("val_loss_t_mean", line.val_loss_t_mean);
+    add("val_samples", line.val_samples);
+    add("time_s", line.time_s);
+}
+
+template <class Line>
+std::string json_of(const Line& line) {
+    JsonLine json;
+    each_field(line, [&](std::string_view key, auto value) { json.add(key, value); });
+    return std::move(json).finish();
+}
+
+/// What TensorBoard draws over the step; its events have a time of their own.
+template <class Line>
+std::vector<Scalar> scalars_of(const Line& line, std::string_view group) {
+    std::vector<Scalar> scalars;
+    each_field(line, [&](std::string_view key, auto value) {
+        if constexpr (std::is_same_v<decltype(value), std::optional<double>>) {
+            if (value) {
+                scalars.push_back({fmt::format("{}/{}", group, key), *value});
+            }
+        } else if (key != "step" && key != "time_s") {
+            scalars.push_back({fmt::format("{}/{}", group, key), static_cast<double>(value)});
+        }
+    });
+    return scalars;
+}
+
+/// Markdown that shows the text as it is: whatever it holds, no line of it ends the block.
+std::string as_code(std::string_view text) {
+    std::string code;
+    while (!text.empty()) {
+        const size_t end = std::min(text.find('\n'), text.size());
+        code.append("    ").append(text.substr(0, end)).append("\n");
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return code;
+}
+
 constexpr const char* kCyan = "\x1b[36m";
 constexpr const char* kGreen = "\x1b[32m";
 constexpr const char* kPlain = "\x1b[0m";
@@ -45,36 +111,8 @@ std::string highlight(std::string text, const char* color, bool on) {
 
 }  // namespace
 
-std::string to_json(const TrainLine& line) {
-    JsonLine json;
-    json.add("step", line.step);
-    json.add("samples", line.samples);
-    json.add("loss", line.loss);
-    json.add("grad_norm", line.grad_norm);
-    json.add("lr", line.lr);
-    json.add("samples_per_s", line.samples_per_s);
-    json.add("tflops", line.tflops);
-    json.add("mfu", line.mfu);
-    json.add("memory_gib", line.memory_gib);
-    json.add("data_wait", line.data_wait);
-    json.add("time_s", line.time_s);
-    json.add("skipped", line.skipped);
-    return std::move(json).finish();
-}
-
-std::string to_json(const ValidationLine& line) {
-    JsonLine json;
-    json.add("step", line.step);
-    json.add("samples", line.samples);
-    json.add("val_loss", line.val_loss);
-    for (size_t k = 0; k < line.val_loss_t.size(); ++k) {
-        json.add(fmt::format("val_loss_t{}", k), line.val_loss_t[k]);
-    }
-    json.add("val_loss_t_mean", line.val_loss_t_mean);
-    json.add("val_samples", line.val_samples);
-    json.add("time_s", line.time_s);
-    return std::move(json).finish();
-}
+std::string to_json(const TrainLine& line) { return json_of(line); }
+std::string to_json(const ValidationLine& line) { return json_of(line); }
 
 std::string to_text(const TrainLine& line, bool color) {
     const std::string mfu = line.mfu ? fmt::format("{:.1f}%", 100 * *line.mfu) : "n/a";
@@ -134,17 +172,28 @@ Reporter::Reporter(const ReporterSettings& settings) : color_(settings.color) {
         write_text(path, "");
     }
     file_ = std::make_unique<AppendFile>(path);
+    if (!settings.tensorboard_folder.empty()) {
+        events_ = std::make_unique<EventFile>(settings.tensorboard_folder, settings.resume_step);
+        events_->text(settings.resume_step.value_or(0), "config", as_code(settings.config_toml));
+    }
 }
 
 Reporter::~Reporter() = default;
 
 void Reporter::train(const TrainLine& line) {
     file_->write(to_json(line) + "\n");
+    if (events_) {
+        events_->scalars(line.step, scalars_of(line, "train"));
+    }
     log::info("{}", to_text(line, color_));
 }
 
-void Reporter::validation(const ValidationLine& line) {
+void Reporter::validation(const ValidationLine& line, const std::filesystem::path& pictures) {
     file_->write(to_json(line) + "\n");
+    if (events_) {
+        events_->scalars(line.step, scalars_of(line, "validation"));
+        events_->pictures(line.step, pictures);
+    }
     log::info("{}", to_text(line, color_));
 }
 

@@ -130,4 +130,11 @@ eval::ValidatorSettings validator_settings(const ResolvedJob& job) {
             .max_bad_fraction = job.config.training.max_bad_fraction};
 }
 
+flow::TimestepSettings timestep_settings(const config::Training& training) {
+    return {.sampling = training.timestep_sampling,
+            .logit_mean = training.timestep_logit_mean,
+            .logit_std = training.timestep_logit_std,
+            .shift = training.timestep_shift};
+}
+
 }  // namespace flux::train

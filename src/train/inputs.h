@@ -9,6 +9,7 @@
 #include "flux/data/loader.h"
 #include "flux/encoders/conditioning.h"
 #include "flux/eval/validator.h"
+#include "flux/flow/timesteps.h"
 #include "flux/train/job.h"
 
 namespace flux::train {
@@ -38,5 +39,8 @@ std::vector<std::string> agreed_captions(dist::World& world, const eval::Validat
 data::LoaderSettings loader_settings(const ResolvedJob& job, int64_t first_sample);
 
 eval::ValidatorSettings validator_settings(const ResolvedJob& job);
+
+/// How timesteps are drawn, from the [training] section.
+flow::TimestepSettings timestep_settings(const config::Training& training);
 
 }  // namespace flux::train

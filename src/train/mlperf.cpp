@@ -60,8 +60,9 @@ void check_evaluation(Rules& rules, const ResolvedJob& job, const metrics::Mlper
     const int64_t wanted = (kEvaluationFrequency + batch - 1) / batch * batch;
     if (facts.evaluation_frequency != wanted) {
         rules.check("validation every", fmt::format("{} samples", facts.evaluation_frequency),
-                    false, fmt::format("must be every {} (eval.eval_freq, eval.freq_steps)",
-                                       kEvaluationFrequency));
+                    false,
+                    fmt::format("must be every {} (eval.eval_freq, eval.freq_steps)",
+                                kEvaluationFrequency));
     } else {
         rules.check("global batch", std::to_string(batch), wanted == kEvaluationFrequency,
                     fmt::format("must divide {} in rulesets before 6.1.0", kEvaluationFrequency));
@@ -119,8 +120,7 @@ metrics::MlperfFacts mlperf_facts(const ResolvedJob& job, const RunSizes& sizes)
             .micro_batch_size = config.training.batch_size,
             .gradient_accumulation_steps = job.micro_batches(),
             .evaluation_frequency = job.eval_interval() * job.global_batch_size,
-            .optimizer =
-                config.optimizer.name == config::OptimizerName::kAdamW ? "adamw" : "adam",
+            .optimizer = config.optimizer.name == config::OptimizerName::kAdamW ? "adamw" : "adam",
             .beta1 = config.optimizer.beta1,
             .beta2 = config.optimizer.beta2,
             .epsilon = config.optimizer.eps,
@@ -143,8 +143,7 @@ std::vector<std::string> closed_division_problems(const ResolvedJob& job,
     check_evaluation(rules, job, facts);
     check_training(rules, job, facts);
     rules.check("mlperf.submission_org", facts.submission_org,
-                facts.submission_org != config::Mlperf().submission_org,
-                "must name who submits");
+                facts.submission_org != config::Mlperf().submission_org, "must name who submits");
     return rules.take();
 }
 
@@ -177,9 +176,9 @@ encoders::MicroBatch synthetic_batch(const ResolvedJob& job) {
     return {.latents = latents,
             .noise = latents,
             .timesteps = at::full({batch}, 0.5, options),
-            .text = {.tokens = at::zeros({batch, job.config.encoder.max_t5_encoding_len,
-                                          job.model.context_in_dim},
-                                         options),
+            .text = {.tokens = at::zeros(
+                         {batch, job.config.encoder.max_t5_encoding_len, job.model.context_in_dim},
+                         options),
                      .pooled = at::zeros({batch, job.model.vec_in_dim}, options)},
             .guidance = job.config.training.guidance};
 }

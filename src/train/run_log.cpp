@@ -1,8 +1,9 @@
 #include "flux/train/run_log.h"
 
-#include <ATen/ops/arange.h>
 #include <fmt/format.h>
 #include <unistd.h>
+
+#include <utility>
 
 #include "flux/base/dtype.h"
 #include "flux/base/error.h"
@@ -10,15 +11,14 @@
 #include "flux/base/log.h"
 #include "flux/checkpoint/folder.h"
 #include "flux/config/print.h"
-#include "flux/flow/validation_grid.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
+#include "flux/train/report_page.h"
 #include "train/mlperf.h"
 
 namespace flux::train {
 namespace {
 
-constexpr size_t kHistogramBins = 50;
 constexpr double kReportInterval_s = 5;
 
 std::optional<double> peak_of(const ResolvedJob& job) {
@@ -52,7 +52,9 @@ void set_aside_earlier_run(const ResolvedJob& job) {
     for (const std::string& name :
          {std::string("config.toml"), std::string("train.log"), std::string("metrics.jsonl"),
           std::string("mlperf_compliance.log"), std::string("report.html"),
-          job.config.eval.save_img_folder, job.config.checkpoint.folder}) {
+          std::string("wandb_run_id"), std::string("wandb_forward.log"),
+          job.config.metrics.save_tb_folder, job.config.eval.save_img_folder,
+          job.config.checkpoint.folder}) {
         if (!name.empty() && std::filesystem::exists(job.folder() / name)) {
             found.push_back(name);
         }
@@ -92,19 +94,33 @@ metrics::ReporterSettings reporter_settings(const ResolvedJob& job) {
         set_aside_earlier_run(job);
     }
     log::add_file(job.folder() / "train.log");
+    const config::Metrics& metrics = job.config.metrics;
     return {.folder = job.folder(),
             .resume_step = job.resume ? std::optional(job.resume->run.step) : std::nullopt,
-            .color = !job.config.metrics.disable_color_printing && ::isatty(STDERR_FILENO) == 1};
+            .color = !metrics.disable_color_printing && ::isatty(STDERR_FILENO) == 1,
+            .tensorboard_folder = metrics.enable_tensorboard ? job.folder() / metrics.save_tb_folder
+                                                             : std::filesystem::path(),
+            .config_toml = config::to_toml(job.config)};
 }
 
 }  // namespace
 
-RunLog::RunLog(const ResolvedJob& job, const RunSizes& sizes)
+std::optional<metrics::LiveView> open_live_view(const ResolvedJob& job) {
+    const config::Metrics& settings = job.config.metrics;
+    if (!job.place.is_first() || settings.http_port == 0) {
+        return std::nullopt;
+    }
+    return std::optional<metrics::LiveView>(std::in_place, settings.http_host,
+                                            static_cast<int>(settings.http_port));
+}
+
+RunLog::RunLog(const ResolvedJob& job, const RunSizes& sizes, metrics::LiveView* view)
     : job_(job),
       flops_per_sample_(model::training_flops(job.model, job.image_tokens(),
                                               job.config.encoder.max_t5_encoding_len)),
       peak_tflops_(peak_of(job)),
-      histogram_(kHistogramBins) {
+      view_(view),
+      histogram_(kTimestepBins) {
     if (job.place.is_first()) {
         open(sizes);
     }
@@ -136,21 +152,9 @@ void RunLog::open(const RunSizes& sizes) {
     html_.emplace(job.folder());
     progress_.emplace(progress_settings(job));
     write_text(job.folder() / "config.toml", config::to_toml(job.config));
-    page_.picture_folder = job.config.eval.save_img_folder;
-    page_.title = "flux_train: " + job.config.job.description;
-    page_.description =
-        fmt::format("{} on {}", job.config.model.flavor, job.config.training.dataset);
-    page_.total_steps = job.config.training.steps;
-    for (size_t k = 0; k < page_.validation_timesteps.size(); ++k) {
-        page_.validation_timesteps[k] =
-            flow::validation_time(static_cast<int64_t>(k), job_.config.eval.timestep_grid);
-    }
-    page_.facts = {{"Parameters", fmt::format("{}", parameters)},
-                   {"Per sample", fmt::format("{:.4g} TFLOP", flops_per_sample_ / 1e12)},
-                   {"Global batch", fmt::format("{}", job.global_batch_size)},
-                   {"Seed", fmt::format("{}", job.seed)},
-                   {"Device", device_name(job.device)},
-                   {"Compute", std::string(long_name(job.dtype))}};
+    page_ = report_input(job.config);
+    page_.facts.push_back({"Device", device_name(job.device)});
+    page_.facts.push_back({"Compute", std::string(long_name(job.dtype))});
     log::info(
         "{} with {} parameters, {:.4g} TFLOP per sample forward and backward; {} in {}; seed {}",
         job.config.model.flavor, parameters, flops_per_sample_ / 1e12, device_name(job.device),
@@ -163,6 +167,13 @@ void RunLog::open(const RunSizes& sizes) {
         "global batch {} = {} x {} accumulated x {} processes; {} steps; everything goes to {}",
         job.global_batch_size, job.config.training.batch_size, job.micro_batches(), job.mesh.size(),
         job.config.training.steps, job.folder().string());
+    if (job.config.metrics.enable_wandb) {
+        forwarder_.emplace(job.folder(), job.resume ? job.resume->run.step : -1);
+    }
+    if (view_ != nullptr) {
+        view_->show(job.folder() / "report.html");
+        log::info("live: http://{}:{}/", job.config.metrics.http_host, view_->port());
+    }
 }
 
 void RunLog::add_pass(int64_t samples, int64_t image_tokens, int64_t text_tokens) {
@@ -210,6 +221,12 @@ void RunLog::train(const StepFigures& figures) {
     if (reporter_) {
         reporter_->train(line);
     }
+    if (forwarder_) {
+        forwarder_->watch();
+    }
+    if (view_ != nullptr) {
+        view_->train(line);
+    }
     if (mlperf_) {
         mlperf_->trained(figures.samples, figures.loss, figures.lr);
     }
@@ -233,16 +250,22 @@ void RunLog::validation(int64_t step, int64_t samples, const eval::ValidationRes
     line.val_samples = result.samples();
     line.time_s = metrics::process_seconds();
     if (reporter_) {
-        reporter_->validation(line);
+        reporter_->validation(line, picture_folder(job_, step));
+    }
+    if (view_ != nullptr) {
+        view_->validation(line);
     }
     if (mlperf_) {
         mlperf_->validation_ends(samples, line.val_loss);
     }
 }
 
-void RunLog::finish() {
+void RunLog::finish(End end) {
     if (progress_) {
         progress_->finish();
+    }
+    if (forwarder_ && end == End::kGood) {
+        forwarder_->finish();
     }
 }
 
@@ -260,10 +283,7 @@ void RunLog::report(const std::string& status, int64_t samples, bool force) {
     if (!html_ || (!force && metrics::process_seconds() - last_report_s_ < kReportInterval_s)) {
         return;
     }
-    // The draws are keyed by the sample, so the histogram needs no word from the device and
-    // survives a resume.
-    histogram_.add(flow::sample_timesteps(timestep_settings(job_.config.training), job_.seed,
-                                          at::arange(histogram_samples_, samples, at::kLong)));
+    count_timesteps(histogram_, job_.config.training, job_.seed, histogram_samples_, samples);
     histogram_samples_ = samples;
     page_.timestep_counts = histogram_.counts();
     page_.status = status;
@@ -275,11 +295,8 @@ void RunLog::report(const std::string& status, int64_t samples, bool force) {
     last_report_s_ = metrics::process_seconds();
 }
 
-flow::TimestepSettings timestep_settings(const config::Training& training) {
-    return {.sampling = training.timestep_sampling,
-            .logit_mean = training.timestep_logit_mean,
-            .logit_std = training.timestep_logit_std,
-            .shift = training.timestep_shift};
+std::filesystem::path picture_folder(const ResolvedJob& job, int64_t step) {
+    return job.folder() / job.config.eval.save_img_folder / fmt::format("step-{:06}", step);
 }
 
 }  // namespace flux::train

@@ -39,6 +39,7 @@ Trainer::Trainer(const ResolvedJob& job, dist::World& world)
     : job_(job),
       world_(world),
       mesh_(world.make_mesh(job.mesh, job.device)),
+      view_(open_live_view(job)),
       conditioning_(open_conditioning(job)),
       dataset_(data::make_dataset(dataset_settings(job.config, job.seed, false))),
       validation_set_(open_validation_set(job)),
@@ -98,10 +99,12 @@ void Trainer::begin() {
     if (ema_ && (!job_.resume || job_.begins_anew("ema"))) {
         ema_->begin(model_.parameters().shards());
     }
-    log_.emplace(job_, RunSizes{.parameters = model_.parameters().parameter_count(),
-                                .train_samples = dataset_->size(),
-                                .eval_samples = validation_set_ ? validation_set_->size() : 0,
-                                .caches_cleared = clear_caches(job_, world_)});
+    log_.emplace(job_,
+                 RunSizes{.parameters = model_.parameters().parameter_count(),
+                          .train_samples = dataset_->size(),
+                          .eval_samples = validation_set_ ? validation_set_->size() : 0,
+                          .caches_cleared = clear_caches(job_, world_)},
+                 view_ ? &*view_ : nullptr);
     if (job_.resume) {
         log::info("going on from {}", job_.resume->folder.string());
         const int64_t abandoned =
@@ -161,7 +164,7 @@ int Trainer::run() {
     try {
         return loop();
     } catch (...) {
-        log_->finish();
+        log_->finish(RunLog::End::kFailed);
         log_->report("failed", figures_.samples, true);
         log_->run_stops(figures_.samples, false);
         throw;
@@ -172,7 +175,7 @@ int Trainer::loop() {
     const int64_t steps = job_.config.training.steps;
     if (job_.config.checkpoint.create_seed_checkpoint && !job_.resume) {
         save(Save::kStopping);
-        log_->finish();
+        log_->finish(RunLog::End::kGood);
         world_.finish();
         return 0;
     }
@@ -362,8 +365,7 @@ bool Trainer::draw_pictures() {
     if (requests.empty()) {
         return true;  // the validation set holds no captions to draw
     }
-    const auto folder =
-        job_.folder() / eval.save_img_folder / fmt::format("step-{:06}", figures_.step);
+    const auto folder = picture_folder(job_, figures_.step);
     std::filesystem::create_directories(folder);
     const bool last = figures_.step >= job_.config.training.steps;
     return sample::draw_pictures(
@@ -412,7 +414,7 @@ int Trainer::finish(const char* status) {
     if (job_.config.checkpoint.enable_checkpoint || job_.resume) {
         save(Save::kLast);
     }
-    log_->finish();
+    log_->finish(RunLog::End::kGood);
     log_->report(status, figures_.samples, true);
     log_->run_stops(figures_.samples, target_reached_);
     log::info("{} at step {} after {} samples; report: {}", status, figures_.step, figures_.samples,
@@ -427,7 +429,7 @@ int Trainer::finish(const char* status) {
 /// Saves after a stop signal, whether or not checkpoints are on.
 int Trainer::leave() {
     save(Save::kStopping);
-    log_->finish();
+    log_->finish(RunLog::End::kGood);
     log_->report("stopped", figures_.samples, true);
     if (!world_.is_first()) {
         return kExitSavedUnfinished;

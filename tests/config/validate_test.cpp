@@ -51,6 +51,11 @@ TEST(Validate, KeepsARunInItsFolder) {
     }
     EXPECT_THAT(error_of({"--checkpoint.folder=img/x", "--eval.save_img_folder=img"}),
                 HasSubstr("must lie beside"));
+    EXPECT_THAT(error_of({"--metrics.save_tb_folder=../tb"}),
+                HasSubstr("inside of job.dump_folder"));
+    for (const char* option : {"--checkpoint.folder=x/y", "--eval.save_img_folder=x"}) {
+        EXPECT_THAT(error_of({option, "--metrics.save_tb_folder=x"}), HasSubstr("must lie beside"));
+    }
     EXPECT_NO_THROW(validate(load_words({"--checkpoint.folder=a/b", "--eval.save_img_folder="})));
 }
 
@@ -141,9 +146,9 @@ TEST(Validate, WantsWhatOnlyAnEncoderKnows) {
 
 TEST(RefuseUnbuilt, NamesWhatIsPossible) {
     EXPECT_EQ(
-        unbuilt_error_of({"--metrics.enable_wandb"}),
-        "command line: metrics.enable_wandb = true: Weights & Biases output is not built yet; "
-        "possible so far: false");
+        unbuilt_error_of({"--training.compile"}),
+        "command line: training.compile = true: capturing the step is not built yet; possible so "
+        "far: false");
     EXPECT_NO_THROW(refuse_unbuilt(load_words({"--training.shuffle=shards"})));
     EXPECT_NO_THROW(refuse_unbuilt(load_words({"--parallelism.data_parallel_shard_degree=1"})));
 }

@@ -166,15 +166,21 @@ TEST(HtmlReport, GivesTheChartsTheirData) {
     const std::string page = run.report(input);
     const json charts = charts_of(page);
     EXPECT_EQ(charts.size(), count_of(page, "data-chart=\""));
-    ASSERT_EQ(charts.size(), 9U);
+    ASSERT_EQ(charts.size(), 11U);
     const json& loss = charts[0]["series"];
     ASSERT_EQ(loss.size(), 3U);
     EXPECT_EQ(loss[0]["x"].size(), 20U);
     EXPECT_EQ(loss[0]["y"][0], 2.0);
     EXPECT_EQ(loss[2]["y"], json({2.02, 0.75}));
-    EXPECT_EQ(charts[1]["series"].size(), 8U);
-    EXPECT_EQ(charts[1]["series"][7]["name"], "t = 0.875");
-    EXPECT_EQ(charts[2]["bars"], json({25.0, 75.0}));
+    EXPECT_EQ(charts[0]["axis"], "step");
+    EXPECT_EQ(charts[1]["axis"], "samples");
+    EXPECT_EQ(charts[1]["series"][0]["x"][19], 3200);
+    EXPECT_EQ(charts[1]["series"][1]["x"], json({0, 3200}));
+    EXPECT_EQ(charts[2]["axis"], "seconds");
+    EXPECT_EQ(charts[2]["series"][0]["x"][0], 1);
+    EXPECT_EQ(charts[3]["series"].size(), 8U);
+    EXPECT_EQ(charts[3]["series"][7]["name"], "t = 0.875");
+    EXPECT_EQ(charts[4]["bars"], json({25.0, 75.0}));
 }
 
 TEST(HtmlReport, EscapesHostileText) {

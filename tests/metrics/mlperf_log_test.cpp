@@ -61,13 +61,12 @@ protected:
 
 TEST_F(MlperfLogTest, BlocksAndValidationsFollowEachOther) {
     run(true);
-    EXPECT_THAT(events_after("init_start -1"),
-                testing::ElementsAre("init_start -1", "init_stop -1", "run_start -1",
-                                     "block_start 0", "train_loss 8", "block_stop 8",
-                                     "eval_start 8", "eval_accuracy 8", "eval_stop 8",
-                                     "block_start 8", "train_loss 16", "block_stop 16",
-                                     "eval_start 16", "eval_accuracy 16", "eval_stop 16",
-                                     "run_stop 16"));
+    EXPECT_THAT(
+        events_after("init_start -1"),
+        testing::ElementsAre("init_start -1", "init_stop -1", "run_start -1", "block_start 0",
+                             "train_loss 8", "block_stop 8", "eval_start 8", "eval_accuracy 8",
+                             "eval_stop 8", "block_start 8", "train_loss 16", "block_stop 16",
+                             "eval_start 16", "eval_accuracy 16", "eval_stop 16", "run_stop 16"));
     EXPECT_THAT(text(), testing::HasSubstr(R"("status":"success")"));
     EXPECT_THAT(text(), testing::HasSubstr(R"("value":18446744073709551615)"));
     EXPECT_THAT(text(), testing::HasSubstr(R"("value":"a \"b\" \\")"));

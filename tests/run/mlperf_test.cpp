@@ -23,11 +23,10 @@ constexpr std::array kRulesets{"5.1.0", "6.0.0", "6.1.0"};
 /// The keys that the checker complains of, by the ruleset; nothing if it is content.
 std::set<std::string> complaints(const std::filesystem::path& run, const std::string& ruleset) {
     const auto report = run / ("checker-" + ruleset);
-    const int status = run_python({"-m", "mlperf_logging.compliance_checker", "--usage", "training",
-                                   "--ruleset", ruleset, "--log_output", report.string(),
-                                   (run / "mlperf_compliance.log").string()},
-                                  run / "checker.out");
-    const std::string text = read_text(report) + read_text(run / "checker.out");
+    const PythonRun checker = run_python(
+        {"-m", "mlperf_logging.compliance_checker", "--usage", "training", "--ruleset", ruleset,
+         "--log_output", report.string(), (run / "mlperf_compliance.log").string()});
+    const std::string text = read_text(report) + checker.out;
     std::set<std::string> keys;
     const std::regex message(
         "CHECK for '(\\w+)' failed|Failed checks for (\\w+)|Required \\w+ occurrence of '(\\w+)'");
@@ -39,7 +38,7 @@ std::set<std::string> complaints(const std::filesystem::path& run, const std::st
             }
         }
     }
-    EXPECT_EQ(keys.empty(), status == 0) << text;
+    EXPECT_EQ(keys.empty(), checker.exit_code == 0) << text;
     return keys;
 }
 
@@ -47,7 +46,7 @@ class RunMlperf : public testing::Test {
 protected:
     void SetUp() override {
         FLUX_SKIP_WITHOUT_REFERENCE();
-        FLUX_SKIP_WITHOUT_PYTHON("mlperf_logging");
+        FLUX_SKIP_WITHOUT_PYTHON_MODULE("mlperf_logging");
         data_ = *reference_dir() / "data";
     }
 
@@ -111,7 +110,8 @@ TEST_F(RunMlperf, ARunThatReachesItsTargetIsASuccess) {
     ASSERT_EQ(result.exit_code, 0) << result.err;
     EXPECT_THAT(log("run"), HasSubstr(R"("status":"success")"));
     EXPECT_THAT(log("run"), HasSubstr(R"("key":"evaluation_frequency","value":8)"));
-    EXPECT_THAT(log("run"), HasSubstr(R"("key":"run_stop","value":null,"metadata":{"samples_count":)"));
+    EXPECT_THAT(log("run"),
+                HasSubstr(R"("key":"run_stop","value":null,"metadata":{"samples_count":)"));
     EXPECT_THAT(result.err, HasSubstr("eval.target_eval_loss = 50"));
     for (const char* ruleset : kRulesets) {
         EXPECT_THAT(complaints(folder("run"), ruleset),
@@ -134,9 +134,9 @@ TEST_F(RunMlperf, TheOpenDivisionAndItsWords) {
     EXPECT_THAT(log("run"), HasSubstr(R"("key":"submission_platform","value":"a machine")"));
     EXPECT_THAT(log("run"), HasSubstr(R"("key":"gradient_accumulation_steps","value":2)"));
     EXPECT_THAT(result.err, Not(HasSubstr("no valid MLPerf result")));
-    EXPECT_EQ(run_flux_train(preprocessed_job("run", 2) + Words{"--mlperf.submission_org="})
-                  .exit_code,
-              2);
+    EXPECT_EQ(
+        run_flux_train(preprocessed_job("run", 2) + Words{"--mlperf.submission_org="}).exit_code,
+        2);
 }
 
 TEST_F(RunMlperf, AFailedRunIsAborted) {

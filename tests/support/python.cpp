@@ -1,28 +1,73 @@
 #include "support/python.h"
 
-#include <cstdlib>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include "support/process.h"
-#include "support/reference.h"
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "flux/base/error.h"
 
 namespace flux::test {
 
-std::filesystem::path python() {
-    if (const char* named = std::getenv("FLUX_PYTHON")) {
+PythonRun run_python(std::vector<std::string> words) {
+    words.insert(words.begin(), python());
+    std::vector<char*> arguments;
+    for (std::string& word : words) {
+        arguments.push_back(word.data());
+    }
+    arguments.push_back(nullptr);
+    std::array<int, 2> ends{};
+    if (::pipe(ends.data()) != 0) {
+        fail("no pipe");
+    }
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::dup2(ends[1], STDOUT_FILENO);
+        ::close(ends[0]);
+        ::execvp(arguments[0], arguments.data());
+        ::_exit(127);
+    }
+    ::close(ends[1]);
+    PythonRun answer;
+    std::array<char, 4096> piece{};
+    for (ssize_t count = 0; (count = ::read(ends[0], piece.data(), piece.size())) > 0;) {
+        answer.out.append(piece.data(), static_cast<size_t>(count));
+    }
+    ::close(ends[0]);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    answer.exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    return answer;
+}
+
+std::string python() {
+    const char* named = std::getenv("FLUX_PYTHON");
+    if (named != nullptr && *named != '\0') {
         return named;
     }
-    const std::filesystem::path own =
-        std::filesystem::path(FLUX_SOURCE_DIR) / ".deps/venv/bin/python";
-    return std::filesystem::exists(own) ? own : "/usr/bin/python3";
+    const std::string own = FLUX_SOURCE_DIR "/.deps/venv/bin/python";
+    return std::filesystem::exists(own) ? own : "python3";
 }
 
-bool python_has(const std::string& package) {
-    const TemporaryFolder folder;
-    return run_python({"-c", "import " + package}, folder.path() / "out") == 0;
+bool python_has(const std::string& module) {
+    const std::string find =
+        "import importlib.util, sys; "
+        "sys.exit(importlib.util.find_spec(sys.argv[1]) is None)";
+    return run_python({"-c", find, module}).exit_code == 0;
 }
 
-int run_python(const std::vector<std::string>& arguments, const std::filesystem::path& log) {
-    return wait_for(start_program(python(), arguments, log));
+nlohmann::json ask_python(const std::string& script, const std::vector<std::string>& arguments) {
+    std::vector<std::string> words{FLUX_SOURCE_DIR "/tests/support/" + script};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    const PythonRun answer = run_python(words);
+    const auto json = nlohmann::json::parse(answer.out, nullptr, /*allow_exceptions=*/false);
+    if (answer.exit_code != 0 || json.is_discarded()) {
+        fail("{} ended with {}: {}", script, answer.exit_code, answer.out);
+    }
+    return json;
 }
 
 }  // namespace flux::test

@@ -1,27 +1,34 @@
-// The Python interpreter of tests that hold the program against other people's tools. Set-up
-// installs them into .deps/venv; FLUX_PYTHON names another interpreter.
+// The Python that tests ask what other programs make of our files: FLUX_PYTHON, else that of
+// .deps/venv, where set-up puts such programs, else python3.
 #pragma once
 
-#include <gtest/gtest.h>
-
-#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
 namespace flux::test {
 
-/// FLUX_PYTHON, else that of .deps/venv, else python3.
-std::filesystem::path python();
+std::string python();
 
-bool python_has(const std::string& package);
+/// Whether python() has the module.
+bool python_has(const std::string& module);
 
-/// Runs the interpreter to its end, output to `log`; its exit code.
-int run_python(const std::vector<std::string>& arguments, const std::filesystem::path& log);
+struct PythonRun {
+    int exit_code = 0;
+    std::string out;  // stdout
+};
+
+PythonRun run_python(std::vector<std::string> arguments);
+
+/// Runs a script of tests/support and returns the JSON that it prints. Throws Error with what it
+/// said instead.
+nlohmann::json ask_python(const std::string& script, const std::vector<std::string>& arguments);
 
 }  // namespace flux::test
 
-/// Leaves the test as skipped, with the reason, when the interpreter lacks the package.
-#define FLUX_SKIP_WITHOUT_PYTHON(package)                                                 \
-    if (!flux::test::python_has(package)) {                                               \
-        GTEST_SKIP() << "needs Python's " package ": scripts/setup.sh, or set FLUX_PYTHON"; \
+/// Leaves the test as skipped, with the reason, where Python lacks the module.
+#define FLUX_SKIP_WITHOUT_PYTHON_MODULE(module)                                              \
+    if (!flux::test::python_has(module)) {                                                   \
+        GTEST_SKIP() << "needs the Python package " module ": run scripts/setup.sh, or set " \
+                     << "FLUX_PYTHON to a Python that has it";                               \
     }

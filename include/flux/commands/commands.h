@@ -19,6 +19,8 @@ int preprocess(const Words& words);
 int data(const Words& words);
 /// Says what a job needs on GPUs that need not be here.
 int plan(const Words& words);
+/// Writes a run's report anew, or compares runs.
+int report(const Words& words);
 /// `bench ...`: how fast parts of the program are here.
 int bench(const Words& words);
 /// `checkpoint ...`: writes the weights for other programs, tells what a checkpoint holds.

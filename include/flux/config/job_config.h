@@ -61,6 +61,8 @@ struct Metrics {
     std::string save_tb_folder = "tb";
     bool enable_wandb = false;
     bool mlperf_logging = true;
+    int64_t http_port = 0;
+    std::string http_host = "127.0.0.1";
     bool operator==(const Metrics&) const = default;
 };
 

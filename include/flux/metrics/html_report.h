@@ -32,6 +32,12 @@ struct ReportInput {
     std::vector<ReportFact> facts;
 };
 
+/// How far a run has come.
+struct RunProgress {
+    int64_t step = 0;
+    int64_t samples = 0;
+};
+
 /// Writes the page again and again while a run goes on: keeps the numbers it has read and the
 /// pictures it has encoded, so that a rewrite costs milliseconds.
 class HtmlReport {
@@ -44,6 +50,9 @@ public:
     /// Replaces report.html in one step. Missing parts of the folder leave out their section; a
     /// picture that cannot be read is named on the page.
     void write(const ReportInput& input);
+
+    /// What the last lines of metrics.jsonl say.
+    RunProgress progress();
 
 private:
     struct State;

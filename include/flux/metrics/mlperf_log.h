@@ -1,5 +1,5 @@
-// mlperf_compliance.log: what MLPerf's compliance checker (the PyPI package mlperf_logging) wants to
-// know of a run, a ":::MLLOG {json}" line for each event. Only rank 0 has one.
+// mlperf_compliance.log: what MLPerf's compliance checker (the PyPI package mlperf_logging) wants
+// to know of a run, a ":::MLLOG {json}" line for each event. Only rank 0 has one.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ struct MlperfFacts {
     int64_t micro_batch_size = 0;
     int64_t gradient_accumulation_steps = 0;
     int64_t evaluation_frequency = 0;  // training samples between validations
-    std::string optimizer{};             // "adamw"
+    std::string optimizer{};           // "adamw"
     double beta1 = 0;
     double beta2 = 0;
     double epsilon = 0;

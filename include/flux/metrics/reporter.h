@@ -1,4 +1,5 @@
-// The numbers of a run: one JSON line each in metrics.jsonl for machines, one log line for people.
+// The numbers of a run: one JSON line each in metrics.jsonl for machines, one log line for people,
+// on request TensorBoard's event files.
 // Only rank 0 has a Reporter.
 #pragma once
 
@@ -16,6 +17,8 @@ class AppendFile;
 }
 
 namespace flux::metrics {
+
+class EventFile;
 
 struct TrainLine {
     int64_t step = 0;
@@ -44,9 +47,11 @@ struct ValidationLine {
 };
 
 struct ReporterSettings {
-    std::filesystem::path folder;        // of the run; metrics.jsonl goes there
-    std::optional<int64_t> resume_step;  // lines after it go; nothing: all lines go
-    bool color = false;                  // highlight figures on a terminal
+    std::filesystem::path folder;                // of the run; metrics.jsonl goes there
+    std::optional<int64_t> resume_step;          // lines after it go; nothing: all lines go
+    bool color = false;                          // highlight figures on a terminal
+    std::filesystem::path tensorboard_folder{};  // empty: no event files
+    std::string config_toml{};                   // shown in TensorBoard
 };
 
 class Reporter {
@@ -58,11 +63,13 @@ public:
 
     /// Each line is handed to the system before the call returns.
     void train(const TrainLine& line);
-    void validation(const ValidationLine& line);
+    /// `pictures`: folder of those drawn at this step, if any.
+    void validation(const ValidationLine& line, const std::filesystem::path& pictures = {});
 
 private:
     bool color_;
     std::unique_ptr<AppendFile> file_;
+    std::unique_ptr<EventFile> events_;  // none unless asked for
 };
 
 /// Removes what follows step `last_step` from metrics.jsonl, in one step; also a line that a kill

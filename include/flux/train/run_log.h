@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,9 +12,11 @@
 #include "flux/eval/validator.h"
 #include "flux/flow/timesteps.h"
 #include "flux/metrics/html_report.h"
+#include "flux/metrics/live_view.h"
 #include "flux/metrics/meter.h"
 #include "flux/metrics/mlperf_log.h"
 #include "flux/metrics/reporter.h"
+#include "flux/metrics/wandb_forwarder.h"
 #include "flux/train/job.h"
 
 namespace flux::train {
@@ -40,8 +43,9 @@ class RunLog {
 public:
     /// Only rank 0 writes; the others measure. Opens train.log and metrics.jsonl in the run's
     /// folder, which exists, and writes config.toml. What an earlier run left there is set aside;
-    /// of a resumed run, what came after its checkpoint goes.
-    RunLog(const ResolvedJob& job, const RunSizes& sizes);
+    /// of a resumed run, what came after its checkpoint goes. `view` (may be null)
+    /// shows the report and the figures.
+    RunLog(const ResolvedJob& job, const RunSizes& sizes, metrics::LiveView* view);
 
     metrics::ThroughputMeter& meter() { return meter_; }
 
@@ -58,7 +62,9 @@ public:
     void validation(int64_t step, int64_t samples, const eval::ValidationResult& result);
     /// Rewrites report.html; unless `force`, only when the last one is some seconds old.
     void report(const std::string& status, int64_t samples, bool force);
-    void finish();
+    /// No step comes after this. `kFailed`: the run cannot go on.
+    enum class End { kGood, kFailed };
+    void finish(End end);
     /// The run is over for good; `success`: it reached its target.
     void run_stops(int64_t samples, bool success);
 
@@ -74,13 +80,19 @@ private:
     std::optional<metrics::MlperfLog> mlperf_;   // none if it is switched off
     std::optional<metrics::HtmlReport> html_;
     std::optional<Progress> progress_;
+    std::optional<metrics::WandbForwarder> forwarder_;
+    metrics::LiveView* view_;
     flow::TimestepHistogram histogram_;
     int64_t histogram_samples_ = 0;
     metrics::ReportInput page_;
     double last_report_s_ = 0;
 };
 
-/// How timesteps are drawn, from the [training] section.
-flow::TimestepSettings timestep_settings(const config::Training& training);
+/// Listens where metrics.http_port says; none on other ranks than 0 and with port 0. Throws
+/// ConfigError if that cannot be.
+std::optional<metrics::LiveView> open_live_view(const ResolvedJob& job);
+
+/// Where the pictures of a step go.
+std::filesystem::path picture_folder(const ResolvedJob& job, int64_t step);
 
 }  // namespace flux::train

@@ -12,6 +12,7 @@
 #include "flux/data/loader.h"
 #include "flux/encoders/conditioning.h"
 #include "flux/eval/validator.h"
+#include "flux/metrics/live_view.h"
 #include "flux/model/mmdit.h"
 #include "flux/optim/adamw.h"
 #include "flux/optim/ema.h"
@@ -61,6 +62,7 @@ private:
     dist::World& world_;
     dist::Mesh mesh_;
     // What can be refused comes before what takes time and memory.
+    std::optional<metrics::LiveView> view_;
     encoders::Conditioning conditioning_;
     std::unique_ptr<data::Dataset> dataset_;
     std::unique_ptr<data::Dataset> validation_set_;
