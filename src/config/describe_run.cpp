@@ -47,7 +47,7 @@ void describe_metrics(std::vector<Option>& table) {
            .status = no_meaning("metrics are always printed")});
     s.row(&Metrics::save_for_all_ranks, "save_for_all_ranks",
           {.help = "Record metrics of every process, not of the first alone",
-           .status = no_meaning("a run has one process, whose metrics are always recorded")});
+           .status = no_meaning("the first process records, for the whole run")});
     s.row(&Metrics::enable_tensorboard, "enable_tensorboard",
           {.help = "Also write TensorBoard event files: figures, pictures, the configuration"});
     s.row(&Metrics::save_tb_folder, "save_tb_folder",

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "flux/base/file.h"
@@ -31,7 +32,8 @@ std::string to_line(int64_t time_ms, const char* type, std::string_view key,
                     const ordered_json& value, const ordered_json& metadata) {
     const ordered_json line{{"namespace", ""}, {"time_ms", time_ms}, {"event_type", type},
                             {"key", key},      {"value", value},     {"metadata", metadata}};
-    return std::string(kToken) + line.dump() + "\n";
+    return std::string(kToken) + line.dump(-1, ' ', false, ordered_json::error_handler_t::replace) +
+           "\n";
 }
 
 ordered_json at_samples(int64_t samples) { return {{"samples_count", samples}}; }
@@ -194,6 +196,9 @@ void MlperfLog::validation_ends(int64_t samples, double loss) {
 }
 
 void MlperfLog::run_stops(int64_t samples, bool success) {
+    if (std::exchange(run_stopped_, true)) {
+        return;
+    }
     end_block(samples);
     ordered_json metadata = at_samples(samples);
     metadata["status"] = success ? "success" : "aborted";

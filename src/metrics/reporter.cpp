@@ -188,13 +188,18 @@ void Reporter::train(const TrainLine& line) {
     log::info("{}", to_text(line, color_));
 }
 
-void Reporter::validation(const ValidationLine& line, const std::filesystem::path& pictures) {
+void Reporter::validation(const ValidationLine& line) {
     file_->write(to_json(line) + "\n");
     if (events_) {
         events_->scalars(line.step, scalars_of(line, "validation"));
-        events_->pictures(line.step, pictures);
     }
     log::info("{}", to_text(line, color_));
+}
+
+void Reporter::pictures(int64_t step, const std::filesystem::path& folder) {
+    if (events_) {
+        events_->pictures(step, folder);
+    }
 }
 
 }  // namespace flux::metrics

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -71,7 +72,7 @@ void check_evaluation(Rules& rules, const ResolvedJob& job, const metrics::Mlper
     rules.check("eval.timestep_grid", "(k+0.5)/8",
                 eval.timestep_grid == config::TimestepGrid::kEighths, "must be k/8");
     rules.check("eval.all_timesteps", "true", !eval.all_timesteps, "must be false");
-    rules.check("eval.steps", "set", !eval.steps, "must be unset");
+    rules.equal("eval.steps", eval.steps, int64_t{-1});
 }
 
 void check_training(Rules& rules, const ResolvedJob& job, const metrics::MlperfFacts& facts) {
@@ -82,6 +83,12 @@ void check_training(Rules& rules, const ResolvedJob& job, const metrics::MlperfF
     rules.equal("optimizer.eps", facts.epsilon, 1e-8);
     rules.equal("optimizer.weight_decay", facts.weight_decay, 0.1);
     rules.equal("training.max_norm", facts.max_norm, 1.0);
+    rules.check("optimizer.no_weight_decay",
+                fmt::format("{}", fmt::join(job.config.optimizer.no_weight_decay, ",")),
+                job.config.optimizer.no_weight_decay.empty(), "must be empty");
+    const std::optional<double> decay = job.config.lr_scheduler.decay_ratio;
+    rules.check("lr_scheduler.decay_ratio", decay ? fmt::format("{}", *decay) : "unset",
+                decay == 0.0, "must be 0: the rate stays");
     rules.equal("training samples", facts.train_samples, kTrainSamples);
     rules.equal("training.img_size", training.img_size, kImageSide);
     rules.equal("encoder.max_t5_encoding_len", job.config.encoder.max_t5_encoding_len, kTextTokens);

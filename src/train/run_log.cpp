@@ -250,7 +250,7 @@ void RunLog::validation(int64_t step, int64_t samples, const eval::ValidationRes
     line.val_samples = result.samples();
     line.time_s = metrics::process_seconds();
     if (reporter_) {
-        reporter_->validation(line, picture_folder(job_, step));
+        reporter_->validation(line);
     }
     if (view_ != nullptr) {
         view_->validation(line);
@@ -269,13 +269,19 @@ void RunLog::finish(End end) {
     }
 }
 
+void RunLog::pictures(int64_t step) {
+    if (reporter_) {
+        reporter_->pictures(step, picture_folder(job_, step));
+    }
+}
+
 void RunLog::run_stops(int64_t samples, bool success) {
     try {
         if (mlperf_) {
             mlperf_->run_stops(samples, success);
         }
-    } catch (const Error& problem) {  // the reason why the run ends, if it fails, is another one
-        log::warning("{}", problem.what());
+    } catch (const std::exception& problem) {  // what ends the run, if it fails, is another one
+        log::warning("{}", failure_text(problem));
     }
 }
 
@@ -289,8 +295,8 @@ void RunLog::report(const std::string& status, int64_t samples, bool force) {
     page_.status = status;
     try {
         html_->write(page_);
-    } catch (const Error& problem) {  // a picture of the run, not the run: training goes on
-        log::warning("{}", problem.what());
+    } catch (const std::exception& problem) {  // a picture of the run, not the run
+        log::warning("{}", failure_text(problem));
     }
     last_report_s_ = metrics::process_seconds();
 }

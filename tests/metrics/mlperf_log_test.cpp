@@ -52,6 +52,7 @@ protected:
         if (whole) {
             log.validation_ends(16, 0.5);
             log.run_stops(16, true);
+            log.run_stops(16, false);  // what follows the run does not change how it ended
         }
     }
 
@@ -70,6 +71,12 @@ TEST_F(MlperfLogTest, BlocksAndValidationsFollowEachOther) {
     EXPECT_THAT(text(), testing::HasSubstr(R"("status":"success")"));
     EXPECT_THAT(text(), testing::HasSubstr(R"("value":18446744073709551615)"));
     EXPECT_THAT(text(), testing::HasSubstr(R"("value":"a \"b\" \\")"));
+}
+
+TEST_F(MlperfLogTest, BytesThatAreNoTextDoNotEndARun) {
+    facts_.config_filename = "caf\xe9.toml";
+    run(true);
+    EXPECT_THAT(text(), testing::HasSubstr("\"value\":\"caf\xef\xbf\xbd.toml\""));
 }
 
 TEST_F(MlperfLogTest, TheOpenDivisionNamesItsLossToo) {

@@ -171,7 +171,8 @@ TEST_F(ParityTensorboard, ReadsFiguresPicturesAndConfiguration) {
         line.step = 3;
         line.val_loss = 0.5;
         line.val_loss_t = {1, 2, 3, 4, 5, 6, 7, 8};
-        reporter.validation(line, folder.path() / "img");
+        reporter.validation(line);
+        reporter.pictures(line.step, folder.path() / "img");
     }
     const json read = test::ask_python("read_events.py", {(folder.path() / "tb").string()});
     const json& scalars = read["scalars"];

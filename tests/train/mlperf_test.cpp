@@ -51,16 +51,21 @@ TEST(Mlperf, EveryBrokenRuleIsNamed) {
     job.config.training.init_from = "flux1-schnell.safetensors";
     job.config.eval.target_eval_loss = 0.6;
     job.config.eval.freq_steps = 100;
+    job.config.eval.steps = 4;
+    job.config.optimizer.no_weight_decay = {"*.bias"};
+    job.config.lr_scheduler.decay_ratio.reset();
     job.model.depth = 2;
     const auto found = problems(job, {.train_samples = 1000, .eval_samples = 29696});
     for (const char* sentence :
          {"optimizer.beta2 = 0.999 must be 0.95", "training.max_norm = 2 must be 1",
           "training.init_from = flux1-schnell.safetensors must be empty",
           "eval.target_eval_loss = 0.6 must be 0.586", "validation every = 51200 samples",
-          "must have the dimensions of flux-schnell", "training samples = 1000"}) {
+          "must have the dimensions of flux-schnell", "training samples = 1000",
+          "eval.steps = 4 must be -1", "optimizer.no_weight_decay = *.bias must be empty",
+          "lr_scheduler.decay_ratio = unset must be 0"}) {
         EXPECT_THAT(found, Contains(HasSubstr(sentence)));
     }
-    EXPECT_EQ(found.size(), size_t{7});
+    EXPECT_EQ(found.size(), size_t{10});
 }
 
 /// 262144 / 48 is no whole number: validations fall on whole steps.

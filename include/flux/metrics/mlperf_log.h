@@ -65,7 +65,7 @@ public:
     void trained(int64_t samples, double loss, double learning_rate);
     void validation_starts(int64_t samples);
     void validation_ends(int64_t samples, double loss);
-    /// `success`: the target was reached.
+    /// The clock stops. `success`: the target was reached. Only the first call counts.
     void run_stops(int64_t samples, bool success);
 
 private:
@@ -74,6 +74,7 @@ private:
 
     const bool open_division_;
     bool run_started_ = false;
+    bool run_stopped_ = false;
     bool in_block_ = false;
     std::unique_ptr<AppendFile> file_;
 };

@@ -63,8 +63,9 @@ public:
 
     /// Each line is handed to the system before the call returns.
     void train(const TrainLine& line);
-    /// `pictures`: folder of those drawn at this step, if any.
-    void validation(const ValidationLine& line, const std::filesystem::path& pictures = {});
+    void validation(const ValidationLine& line);
+    /// Those drawn at `step`, if `folder` holds any.
+    void pictures(int64_t step, const std::filesystem::path& folder);
 
 private:
     bool color_;

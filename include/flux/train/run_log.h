@@ -60,6 +60,8 @@ public:
     void train(const StepFigures& figures);
     void validation_starts(int64_t samples);
     void validation(int64_t step, int64_t samples, const eval::ValidationResult& result);
+    /// Those drawn at `step` are in their folder.
+    void pictures(int64_t step);
     /// Rewrites report.html; unless `force`, only when the last one is some seconds old.
     void report(const std::string& status, int64_t samples, bool force);
     /// No step comes after this. `kFailed`: the run cannot go on.
