@@ -8,12 +8,16 @@ flux_train starts it with --follow when metrics.enable_wandb is set; on its own 
 package wandb, and an account (`wandb login`, or WANDB_API_KEY); WANDB_PROJECT names the project, WANDB_MODE=offline keeps
 everything in FOLDER/wandb for `wandb sync`. FOLDER/wandb_run_id holds the id under which a resumed run goes on.
 """
+import sys
+
+if sys.path[:1] == [""]:  # what lies in the current folder is none of the modules below
+    del sys.path[0]
+
 import argparse
 import json
 import os
 import select
 import signal
-import sys
 import uuid
 
 POLL_SECONDS = 1.0

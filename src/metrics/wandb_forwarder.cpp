@@ -65,11 +65,12 @@ void check_wandb() {
     pid_t process = -1;
     // find_spec() does not run the package, which takes seconds. A mere folder wandb/, such as runs
     // leave behind, has no origin.
-    const int code = start_python({"-c",
-                                   "import importlib.util, sys; "
-                                   "found = importlib.util.find_spec('wandb'); "
-                                   "sys.exit(found is None or found.origin is None)"},
-                                  nothing, nothing, process);
+    const int code = start_python(
+        {"-c",
+         "import sys; sys.path[:1] == [''] and sys.path.pop(0); import importlib.util; "
+         "found = importlib.util.find_spec('wandb'); "
+         "sys.exit(found is None or found.origin is None)"},
+        nothing, nothing, process);
     ::close(nothing);
     if (code != 0) {
         fail_config(

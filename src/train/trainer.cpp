@@ -56,7 +56,7 @@ int Trainer::loop() {
             return leave();
         }
         if (validation_due()) {
-            const Outcome outcome = validate();
+            const Outcome outcome = validate_or_save();
             if (outcome == Outcome::kTargetReached) {
                 return finish("target reached");
             }
@@ -76,9 +76,7 @@ int Trainer::loop() {
         try {
             step();
         } catch (const data::TooManyBadSamples&) {  // the weights are those of the last whole step
-            if (figures_.step > 0) {
-                save(Save::kStopping);
-            }
+            save_trained();
             throw;
         }
     }
@@ -198,6 +196,19 @@ bool Trainer::validation_due() const {
     return figures_.step % job_.eval_interval() == 0 || figures_.step >= job_.config.training.steps;
 }
 
+/// Bad data of the validation set, or pictures that cannot be written, lose no training. Where one
+/// of several processes fails the others do not know, and nothing can be saved together.
+Trainer::Outcome Trainer::validate_or_save() {
+    try {
+        return validate();
+    } catch (const Error&) {
+        if (world_.size() == 1) {
+            save_trained();
+        }
+        throw;
+    }
+}
+
 Trainer::Outcome Trainer::validate() {
     const bool last = figures_.step >= job_.config.training.steps;
     log_->validation_starts(figures_.samples);
@@ -252,6 +263,13 @@ bool Trainer::draw_pictures() {
                  world_.at(fmt::format("pictures at step {}", figures_.step));
                  return !last && stop_agreed();
              }});
+}
+
+/// Before the run ends for a reason that lies outside of the weights.
+void Trainer::save_trained() {
+    if (figures_.step > 0) {
+        save(Save::kStopping);
+    }
 }
 
 void Trainer::save(Save occasion) {

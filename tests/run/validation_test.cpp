@@ -38,16 +38,20 @@ protected:
         return {"--eval.dataset=webdataset", "--eval.dataset_path=" + folder,
                 "--eval.save_img_folder="};
     }
-    /// A shard with one picture, whose json member is as given.
-    Words picture_with(const std::string& json) const {
+    /// A shard of pictures with these json members.
+    Words pictures_with(const std::vector<std::string>& jsons) const {
         const std::vector<uint8_t> rgb(32 * 32 * 3, 99);
-        fs::create_directory(path("one"));
-        write_text(path("one/a.tar"),
-                   tar_member("a.png", encode_png(ImageView{rgb.data(), 32, 32})) +
-                       tar_member("a.txt", "a grey square") + tar_member("a.json", json) +
-                       std::string(1024, '\0'));
-        return set_in(path("one"));
+        std::string tar;
+        for (const std::string& json : jsons) {
+            const std::string key(1, static_cast<char>('a' + (&json - jsons.data())));
+            tar += tar_member(key + ".png", encode_png(ImageView{rgb.data(), 32, 32})) +
+                   tar_member(key + ".txt", "a grey square") + tar_member(key + ".json", json);
+        }
+        fs::create_directory(path("own"));
+        write_text(path("own/a.tar"), tar + std::string(1024, '\0'));
+        return set_in(path("own"));
     }
+    Words picture_with(const std::string& json) const { return pictures_with({json}); }
     Words job(const std::string& run, int64_t steps) const {
         return small_job(path(run), steps) +
                Words{"--training.img_size=32", "--training.global_batch_size=12"};
@@ -67,6 +71,16 @@ double value_at(const fs::path& run, const std::string& key, int64_t step) {
         }
     }
     return NAN;
+}
+
+// Only the first sample is looked at before training.
+TEST_F(RunValidation, AFaultInTheSetLosesNoTraining) {
+    const Words set = pictures_with({"{\"timestep\": 1}", "{}"});
+    const ProcessResult result = train(set + Words{"--checkpoint.enable_checkpoint",
+                                                   "--eval.freq_steps=2", "--eval.at_start=false"});
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.err, HasSubstr("validation sample \"b\": has no timestep"));
+    EXPECT_TRUE(fs::exists(path("run") + "/checkpoint/step-2")) << result.err;
 }
 
 // The weights of one checkpoint, to the bit, under every number of processes and in other batches:

@@ -51,10 +51,12 @@ private:
     bool validation_due() const;
     int loop();
     bool stop_agreed();
+    Outcome validate_or_save();
     Outcome validate();
     bool draw_pictures();
     enum class Save { kPeriodic, kStopping, kLast };
     void save(Save occasion);
+    void save_trained();
     int finish(const char* status);
     int leave();
 
