@@ -101,6 +101,7 @@ int bench(const Words& words) {
         int (*run)(const Words&);
     };
     static constexpr std::array kTools{
+        Tool{"step", "whole training steps on synthetic data", bench_step},
         Tool{"data", "pictures, tokenizers, stored encodings and the loader", bench_data}};
     for (const Tool& tool : kTools) {
         if (!words.empty() && words.front() == tool.name) {

@@ -11,6 +11,7 @@
 namespace flux::commands {
 
 int bench_data(const Words& words);
+int bench_step(const Words& words);
 
 enum class Clock { kThreadCpu, kWall };
 

@@ -1,5 +1,4 @@
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
+#include <array>
 
 #include "flux/model/attention.h"
 #include "flux/model/blocks.h"
@@ -19,61 +18,67 @@ struct Stream {
           norm(block / (prefix + "_attn.norm"), c),
           proj(block / (prefix + "_attn.proj"), c.hidden_size, c.hidden_size,
                xavier(c.hidden_size, c.hidden_size)),
-          mlp(block / (prefix + "_mlp"), c.hidden_size, c.mlp_hidden()),
-          num_heads(c.num_heads) {}
+          mlp_up(block / (prefix + "_mlp.0"), c.hidden_size, c.mlp_hidden(),
+                 xavier(c.hidden_size, c.mlp_hidden())),
+          mlp_down(block / (prefix + "_mlp.2"), c.mlp_hidden(), c.hidden_size,
+                   xavier(c.mlp_hidden(), c.hidden_size)) {}
 
-    QueryKeyValue heads(const at::Tensor& x, const ShiftScaleGate& m) const {
-        return norm(split_heads(qkv(norm_and_modulate(x, m.shift, m.scale)), num_heads));
+    kernels::PackedHeads heads(kernels::Path path, const at::Tensor& x,
+                               const ShiftScaleGate& m) const {
+        return norm.pack(qkv, kernels::norm_modulate(path, x, m.shift, m.scale));
     }
 
     /// Residual of attention, then of the MLP.
-    at::Tensor finish(const at::Tensor& x, const at::Tensor& attention,
+    at::Tensor finish(kernels::Path path, const at::Tensor& x, const at::Tensor& attention,
                       const std::vector<ShiftScaleGate>& m) const {
-        const at::Tensor attended = x + m[0].gate * proj(attention);
-        return attended + m[1].gate * mlp(norm_and_modulate(attended, m[1].shift, m[1].scale));
+        const at::Tensor attended =
+            kernels::gated_residual(path, x, m[0].gate, proj.product(attention), proj.bias());
+        const at::Tensor inner = kernels::bias_gelu(
+            path, mlp_up.product(kernels::norm_modulate(path, attended, m[1].shift, m[1].scale)),
+            mlp_up.bias());
+        return kernels::gated_residual(path, attended, m[1].gate, mlp_down.product(inner),
+                                       mlp_down.bias());
     }
 
     Modulation mod;
     Linear qkv;
     QkNorm norm;
     Linear proj;
-    Mlp mlp;
-    int64_t num_heads;
+    Linear mlp_up;
+    Linear mlp_down;
 };
-
-at::Tensor join_tokens(const at::Tensor& txt, const at::Tensor& img) {
-    return at::cat({txt, img}, 2);
-}
 
 class DoubleBlock final : public FluxUnit {
 public:
-    DoubleBlock(const FluxConfig& config, const std::string& name)
-        : img_(scope(name), "img", config), txt_(scope(name), "txt", config) {}
+    DoubleBlock(const FluxConfig& config, kernels::Path path, const std::string& name)
+        : path_(path), img_(scope(name), "img", config), txt_(scope(name), "txt", config) {}
 
     FluxState forward(const FluxState& in) const override {
         const auto img_mod = img_.mod(in.vec);
         const auto txt_mod = txt_.mod(in.vec);
-        const QueryKeyValue img = img_.heads(in.img, img_mod[0]);
-        const QueryKeyValue txt = txt_.heads(in.txt, txt_mod[0]);
-        const at::Tensor attention = attend(
-            {join_tokens(txt.q, img.q), join_tokens(txt.k, img.k), join_tokens(txt.v, img.v)},
-            in.positions);
-        const int64_t image_tokens = in.img.size(1);
+        const at::Tensor attention =
+            attend(kernels::split_heads(path_,
+                                        std::array{txt_.heads(path_, in.txt, txt_mod[0]),
+                                                   img_.heads(path_, in.img, img_mod[0])},
+                                        in.positions.cos, in.positions.sin, img_.norm.eps()));
+        const auto parts = attention.split_with_sizes({in.text_tokens, in.img.size(1)}, 1);
         FluxState out = in;
-        out.img = img_.finish(in.img, attention.narrow(1, in.text_tokens, image_tokens), img_mod);
-        out.txt = txt_.finish(in.txt, attention.narrow(1, 0, in.text_tokens), txt_mod);
+        out.txt = txt_.finish(path_, in.txt, parts[0], txt_mod);
+        out.img = img_.finish(path_, in.img, parts[1], img_mod);
         return out;
     }
 
 private:
+    kernels::Path path_;
     Stream img_;
     Stream txt_;
 };
 
 }  // namespace
 
-std::unique_ptr<FluxUnit> make_double_block(const FluxConfig& config, int64_t index) {
-    return std::make_unique<DoubleBlock>(config, "double_blocks." + std::to_string(index));
+std::unique_ptr<FluxUnit> make_double_block(const FluxConfig& config, kernels::Path path,
+                                            int64_t index) {
+    return std::make_unique<DoubleBlock>(config, path, "double_blocks." + std::to_string(index));
 }
 
 }  // namespace flux::model

@@ -9,8 +9,9 @@ namespace {
 
 class FinalLayer final : public FluxUnit {
 public:
-    explicit FinalLayer(const FluxConfig& c)
-        : linear_(scope("final_layer.linear"), c.hidden_size, c.out_channels, Init::constant(0)),
+    FinalLayer(const FluxConfig& c, kernels::Path path)
+        : path_(path),
+          linear_(scope("final_layer.linear"), c.hidden_size, c.out_channels, Init::constant(0)),
           modulation_(scope("final_layer.adaLN_modulation.1"), c.hidden_size, 2 * c.hidden_size,
                       Init::constant(0)) {}
 
@@ -19,19 +20,20 @@ public:
             modulation_(at::silu(in.vec)).unsqueeze(1).chunk(2, -1);  // shift, scale: [B, 1, C]
         const at::Tensor x = in.joint.narrow(1, in.text_tokens, in.joint.size(1) - in.text_tokens);
         FluxState out;
-        out.img = linear_(norm_and_modulate(x, parts[0], parts[1]));
+        out.img = linear_(kernels::norm_modulate(path_, x, parts[0], parts[1]));
         return out;
     }
 
 private:
+    kernels::Path path_;
     Linear linear_;
     Linear modulation_;
 };
 
 }  // namespace
 
-std::unique_ptr<FluxUnit> make_final_layer(const FluxConfig& config) {
-    return std::make_unique<FinalLayer>(config);
+std::unique_ptr<FluxUnit> make_final_layer(const FluxConfig& config, kernels::Path path) {
+    return std::make_unique<FinalLayer>(config, path);
 }
 
 }  // namespace flux::model

@@ -3,13 +3,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/gelu.h>
-#include <ATen/ops/layer_norm.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/silu.h>
 
 #include <cmath>
+
+#include "flux/kernels/fused.h"
 
 namespace flux::model {
 
@@ -20,7 +19,11 @@ Linear::Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight
     }
 }
 
-at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight_, bias_); }
+at::Tensor Linear::operator()(const at::Tensor& x) const {
+    return kernels::linear(x, weight_, bias_);
+}
+
+at::Tensor Linear::product(const at::Tensor& x) const { return kernels::linear(x, weight_); }
 
 MlpEmbedder::MlpEmbedder(const ParameterScope& scope, int64_t in, int64_t hidden)
     : in_layer_(scope / "in_layer", in, hidden, Init::normal(0.02)),
@@ -29,12 +32,6 @@ MlpEmbedder::MlpEmbedder(const ParameterScope& scope, int64_t in, int64_t hidden
 at::Tensor MlpEmbedder::operator()(const at::Tensor& x) const {
     return out_layer_(at::silu(in_layer_(x)));
 }
-
-Mlp::Mlp(const ParameterScope& scope, int64_t hidden, int64_t mlp_hidden)
-    : up_(scope / "0", hidden, mlp_hidden, xavier(hidden, mlp_hidden)),
-      down_(scope / "2", mlp_hidden, hidden, xavier(mlp_hidden, hidden)) {}
-
-at::Tensor Mlp::operator()(const at::Tensor& x) const { return down_(at::gelu(up_(x), "tanh")); }
 
 Modulation::Modulation(const ParameterScope& scope, int64_t hidden, int count)
     : count_(count), lin_(scope / "lin", hidden, 3 * count * hidden, Init::constant(0)) {}
@@ -47,11 +44,6 @@ std::vector<ShiftScaleGate> Modulation::operator()(const at::Tensor& vec) const 
         triples.push_back({parts[i], parts[i + 1], parts[i + 2]});
     }
     return triples;
-}
-
-at::Tensor norm_and_modulate(const at::Tensor& x, const at::Tensor& shift,
-                             const at::Tensor& scale) {
-    return (1 + scale) * at::layer_norm(x, {x.size(-1)}, {}, {}, 1e-6) + shift;
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {

@@ -4,7 +4,6 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/pow.h>
-#include <ATen/ops/stack.h>
 
 #include "flux/base/shape.h"
 
@@ -25,15 +24,6 @@ RotaryTable rotary_table(const at::Tensor& ids, const FluxConfig& config) {
     }
     const at::Tensor all = at::cat(angles, -1).unsqueeze(1);  // [B, 1, T, D/2]
     return {all.cos().to(at::kFloat), all.sin().to(at::kFloat)};
-}
-
-at::Tensor rotate(const at::Tensor& x, const RotaryTable& table) {
-    const at::Tensor pairs = x.to(at::kFloat).unflatten(-1, {x.size(-1) / 2, 2});
-    const at::Tensor even = pairs.select(-1, 0);  // [B, H, T, D/2]
-    const at::Tensor odd = pairs.select(-1, 1);
-    return at::stack({even * table.cos - odd * table.sin, even * table.sin + odd * table.cos}, -1)
-        .flatten(-2)
-        .to(x.scalar_type());
 }
 
 }  // namespace flux::model

@@ -1,7 +1,5 @@
 #include "train/mlperf.h"
 
-#include <ATen/ops/full.h>
-#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -173,21 +171,6 @@ bool clear_caches(const ResolvedJob& job, dist::World& world) {
     const auto all = world.exchange("caches", cleared ? "cleared" : "");
     return std::none_of(all.begin(), all.end(),
                         [](const std::string& word) { return word.empty(); });
-}
-
-encoders::MicroBatch synthetic_batch(const ResolvedJob& job) {
-    const int64_t batch = job.config.training.batch_size;
-    const int64_t side = job.config.training.img_size / 8;  // of the latents
-    const auto options = at::TensorOptions(job.device).dtype(at::kFloat);
-    const at::Tensor latents = at::zeros({batch, job.model.in_channels / 4, side, side}, options);
-    return {.latents = latents,
-            .noise = latents,
-            .timesteps = at::full({batch}, 0.5, options),
-            .text = {.tokens = at::zeros(
-                         {batch, job.config.encoder.max_t5_encoding_len, job.model.context_in_dim},
-                         options),
-                     .pooled = at::zeros({batch, job.model.vec_in_dim}, options)},
-            .guidance = job.config.training.guidance};
 }
 
 }  // namespace flux::train

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "flux/dist/world.h"
-#include "flux/encoders/micro_batch.h"
 #include "flux/metrics/mlperf_log.h"
 #include "flux/train/job.h"
 #include "flux/train/run_log.h"
@@ -23,8 +22,5 @@ std::vector<std::string> closed_division_problems(const ResolvedJob& job,
 
 /// Has every machine drop the file caches if mlperf.clear_caches asks for it; whether all could.
 bool clear_caches(const ResolvedJob& job, dist::World& world);
-
-/// A micro-batch of this process without any data: zeros of the configured shape, at timestep 1/2.
-encoders::MicroBatch synthetic_batch(const ResolvedJob& job);
 
 }  // namespace flux::train

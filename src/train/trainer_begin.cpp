@@ -5,6 +5,7 @@
 #include "flux/base/log.h"
 #include "flux/checkpoint/folder.h"
 #include "flux/train/init_from.h"
+#include "flux/train/synthetic.h"
 #include "flux/train/train_state.h"
 #include "flux/train/trainer.h"
 #include "train/inputs.h"

@@ -7,14 +7,12 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include "flux/kernels/host_memory.h"
 #include "flux/model/latents.h"
 #include "flux/model/mmdit.h"
-#include "support/counting_allocator.h"
 
 namespace flux::model {
 namespace {
-
-using test::CountingAllocator;
 
 /// Wide against its weights, or with weights that outweigh the activations.
 struct Case {
@@ -69,7 +67,7 @@ void expect_near(const char* what, int64_t measured, int64_t stated, double tole
 
 class Activations : public testing::TestWithParam<Case> {
 protected:
-    static void SetUpTestSuite() { CountingAllocator::install(); }
+    static void SetUpTestSuite() { kernels::count_host_memory(); }
 
     /// Of a pass with `policy`, besides weights and their gradient sums: {after forward, peak}.
     static std::pair<int64_t, int64_t> measure(const units::RecomputePolicy& policy) {
@@ -79,14 +77,14 @@ protected:
         Mmdit model(config, settings, policy);
         model.parameters().initialize(1);
         model.predict(random_input(config, GetParam()));  // weights in the compute dtype
-        const int64_t before = CountingAllocator::held();
-        CountingAllocator::begin();
+        const int64_t before = kernels::host_memory().held;
+        kernels::reset_host_peak();
         model.parameters().begin_gradients();
         at::Tensor prediction = model.forward(random_input(config, GetParam()));
         const int64_t own = before + static_cast<int64_t>(prediction.nbytes());
-        const int64_t kept = CountingAllocator::held() - own;
+        const int64_t kept = kernels::host_memory().held - own;
         model.backward(prediction);
-        return {kept, CountingAllocator::peak() - own};
+        return {kept, kernels::host_memory().peak - own};
     }
 };
 

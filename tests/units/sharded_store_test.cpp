@@ -7,8 +7,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "flux/kernels/host_memory.h"
 #include "flux/kernels/keyed_draw.h"
-#include "support/counting_allocator.h"
 #include "support/group.h"
 #include "units/toy_units.h"
 
@@ -16,7 +16,6 @@ namespace flux::units {
 namespace {
 
 using namespace std::chrono_literals;
-using test::CountingAllocator;
 
 constexpr size_t kUnits = 6;
 constexpr int64_t kWidth = 20;
@@ -250,8 +249,8 @@ TEST(DistShardedStore, MemoryFollowsTheShareOfAProcess) {
     dist::Mesh mesh(meeting, {1, 4}, at::kCPU, 30s);
     constexpr int64_t kLarge = 256;
     constexpr size_t kMany = 24;
-    CountingAllocator::install();
-    const int64_t before = CountingAllocator::held();
+    kernels::count_host_memory();
+    const int64_t before = kernels::host_memory().held;
     StoreSettings settings;
     settings.slabs = 3;
     settings.prefetch = 2;
@@ -263,7 +262,7 @@ TEST(DistShardedStore, MemoryFollowsTheShareOfAProcess) {
     runner.forward_for_backward({.x = x, .shared = {}});
     runner.backward({x, {}});
     runner.store().finish_gradients();
-    const int64_t peak = CountingAllocator::peak() - before;
+    const int64_t peak = kernels::host_memory().peak - before;
     const int64_t unit = runner.store().shards()[1].size * 4;
     // Values and gradients of the share; three slabs; two gradient slabs with their parts, and
     // what a reduction on a CPU exchanges.

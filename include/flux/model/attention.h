@@ -1,42 +1,35 @@
-// Joint attention of text and image tokens: RMSNorm on queries and keys, rotary positions, softmax
-// attention.
+// What RMSNorm of queries and keys learns, and the attention of all tokens to all.
 //
 // Legend: B batch, T tokens, C hidden size, H heads, D head size.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include "flux/kernels/fused.h"
 #include "flux/model/flux_config.h"
-#include "flux/model/rope.h"
+#include "flux/model/layers.h"
 #include "flux/units/parameter.h"
 
 namespace flux::model {
 
-struct QueryKeyValue {
-    at::Tensor q;  // [B, H, T, D], like the others
-    at::Tensor k;
-    at::Tensor v;
-};
-
-/// Cuts the result of a qkv layer [B, T, 3 C] into heads.
-QueryKeyValue split_heads(const at::Tensor& qkv, int64_t num_heads);
-
-/// RMSNorm of queries and keys with learned scales.
+/// Learned scales of queries and keys.
 class QkNorm {
 public:
     QkNorm(const units::ParameterScope& scope, const FluxConfig& config);
     QkNorm(const QkNorm&) = delete;
 
-    /// Normalises q and k; v passes.
-    QueryKeyValue operator()(QueryKeyValue heads) const;
+    /// The layer's result for x, [B, T, C], with what splitting it into heads needs.
+    kernels::PackedHeads pack(const Linear& qkv, const at::Tensor& x) const;
+    double eps() const { return eps_; }
 
 private:
     double eps_;
+    int64_t num_heads_;
     at::Tensor query_scale_;  // [D]
     at::Tensor key_scale_;    // [D]
 };
 
-/// softmax(rotate(q) rotate(k)^T / sqrt(D)) v, heads joined again: [B, T, C].
-at::Tensor attend(const QueryKeyValue& heads, const RotaryTable& positions);
+/// softmax(q k^T / sqrt(D)) v, heads joined again: [B, T, C].
+at::Tensor attend(const kernels::Heads& heads);
 
 }  // namespace flux::model

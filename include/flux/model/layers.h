@@ -23,6 +23,11 @@ public:
     Linear(const Linear&) = delete;
 
     at::Tensor operator()(const at::Tensor& x) const;  // [..., in] -> [..., out]
+    /// Without the bias, which the operation after it adds.
+    at::Tensor product(const at::Tensor& x) const;
+
+    const at::Tensor& weight() const { return weight_; }  // [out, in]
+    const at::Tensor& bias() const { return bias_; }      // [out], undefined without one
 
 private:
     at::Tensor weight_;
@@ -44,18 +49,6 @@ private:
     Linear out_layer_;
 };
 
-/// out = 2(gelu_tanh(0(x))): the feed-forward part of a double block.
-class Mlp {
-public:
-    Mlp(const ParameterScope& scope, int64_t hidden, int64_t mlp_hidden);
-
-    at::Tensor operator()(const at::Tensor& x) const;  // [B, T, C] -> [B, T, C]
-
-private:
-    Linear up_;
-    Linear down_;
-};
-
 struct ShiftScaleGate {
     at::Tensor shift;  // [B, 1, C], like the others
     at::Tensor scale;
@@ -74,10 +67,6 @@ private:
     int count_;
     Linear lin_;
 };
-
-/// LayerNorm without weights (epsilon 1e-6), then x * (1 + scale) + shift.
-at::Tensor norm_and_modulate(const at::Tensor& x, const at::Tensor& shift,
-                             const at::Tensor& scale);  // [B, T, C]
 
 /// RMSNorm over the last dimension with its statistics in fp32; the result has the dtype of x.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);

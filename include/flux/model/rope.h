@@ -17,7 +17,4 @@ struct RotaryTable {
 /// axis; pair j of a part of width d turns by position / theta^(2j/d). Angles are computed in fp64.
 RotaryTable rotary_table(const at::Tensor& ids, const FluxConfig& config);
 
-/// Turns neighbouring pairs of channels; fp32 arithmetic, result in the dtype of x. [B, H, T, D]
-at::Tensor rotate(const at::Tensor& x, const RotaryTable& table);
-
 }  // namespace flux::model

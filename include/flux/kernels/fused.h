@@ -1,0 +1,63 @@
+// The operations of the transformer's blocks, each in two forms that mean the same: one pass over
+// memory with a backward pass of its own, and the twin in plain tensor operations that defines it.
+// All take part in autograd.
+//
+// Legend: B batch, T tokens, C hidden size, H heads, D head size, M inner width of the MLP.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+
+namespace flux::kernels {
+
+/// Fused where there is a body for the tensors' device and dtype (CPU, fp32 and bf16), else the
+/// twin.
+enum class Path { kTwin, kFused };
+
+/// LayerNorm over the last dimension without weights (epsilon 1e-6), then * (1 + scale) + shift.
+/// x: [B, T, C]; shift, scale: [B, 1, C].
+at::Tensor norm_modulate(Path path, const at::Tensor& x, const at::Tensor& shift,
+                         const at::Tensor& scale);
+
+/// x + gate * (y + bias): a block's residual, with the bias of the layer that made y.
+/// x, y: [B, T, C]; gate: [B, 1, C]; bias: [C].
+at::Tensor gated_residual(Path path, const at::Tensor& x, const at::Tensor& gate,
+                          const at::Tensor& y, const at::Tensor& bias);
+
+/// GELU (tanh form) of u + bias. u: [B, T, M]; bias: [M].
+at::Tensor bias_gelu(Path path, const at::Tensor& u, const at::Tensor& bias);
+
+/// Queries, keys and values of some tokens, one after the other in each row, before their bias.
+struct PackedHeads {
+    at::Tensor qkv;          // [B, T, 3 C], or [B, T, 3 C + M] with the MLP's input after them
+    at::Tensor bias;         // of that width, or undefined
+    at::Tensor query_scale;  // [D], of RMSNorm, like the next
+    at::Tensor key_scale;
+    int64_t heads = 0;
+};
+
+/// What attention reads.
+struct Heads {
+    at::Tensor q;    // [B, H, all T, D], like the next two
+    at::Tensor k;
+    at::Tensor v;
+    at::Tensor mlp;  // GELU of the first part's MLP input, [B, T, M]; undefined without one
+};
+
+/// RMSNorm of queries and keys (statistics in fp32), rotation of their pairs of channels, and the
+/// layout attention reads, for one or two parts whose tokens follow each other; the MLP's input goes
+/// through bias_gelu(). cos, sin: fp32 [B or 1, 1, all T, D/2].
+Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tensor& cos,
+                  const at::Tensor& sin, double eps);
+
+/// x weight^T + bias (which may be undefined), on the backend that is fastest where it runs.
+/// x: [..., in]; weight: [out, in].
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
+
+/// [a, b] weight^T without putting a and b side by side. a: [B, T, C]; b: [B, T, M]; weight: [out,
+/// C + M].
+at::Tensor linear_pair(Path path, const at::Tensor& a, const at::Tensor& b,
+                       const at::Tensor& weight);
+
+}  // namespace flux::kernels

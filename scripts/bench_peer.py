@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""Training steps of diffusers' FluxTransformer2DModel, in turn with `flux_train bench step`.
+
+    scripts/bench_peer.py --flux_train build/flux_train --config configs/bench_cpu.toml
+
+Both train the same dimensions on synthetic data: forward, mean squared error, backward, clipping by the global norm,
+fused AdamW. Every way of PyTorch (eager, torch.compile; float32 or bfloat16; gradient checkpointing as the configuration
+recomputes) is run in a process of its own, in turn with ours: A B A B. One line of JSON a way on stdout, with the
+ratios of the medians and of the peaks of memory; the table goes to stderr.
+
+Needs torch and diffusers; without them, a virtual environment with both is made in --venv.
+"""
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import tomllib
+import venv
+
+FLAVORS = {  # model/flux_config.cpp
+    "flux-tiny": {"hidden_size": 128, "num_heads": 4, "depth": 2, "depth_single_blocks": 4, "axes_dim": [4, 14, 14],
+                  "vec_in_dim": 128, "context_in_dim": 128},
+    "flux-schnell": {"hidden_size": 3072, "num_heads": 24, "depth": 19, "depth_single_blocks": 38,
+                     "axes_dim": [16, 56, 56], "vec_in_dim": 768, "context_in_dim": 4096},
+}
+
+
+def dimensions(config):
+    model = dict(FLAVORS[config["model"]["flavor"]])
+    model.update({key: value for key, value in config["model"].items() if key != "flavor"})
+    model["context_in_dim"] = config["encoder"].get("context_in_dim", model["context_in_dim"])
+    training = config["training"]
+    model["image_side"] = training["img_size"] // 16
+    model["text_tokens"] = config["encoder"]["max_t5_encoding_len"]
+    model["batch"] = training["batch_size"]
+    model["recompute"] = config["activation_checkpoint"]["mode"] == "full"
+    return model
+
+
+def resident_gib():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def measure(d, way, dtype_name, steps, warmup):
+    """Runs the peer in this process; returns the figures."""
+    import torch
+    from diffusers import FluxTransformer2DModel
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = getattr(torch, dtype_name)
+    before = resident_gib()
+    torch.manual_seed(1234)
+    model = FluxTransformer2DModel(
+        patch_size=1, in_channels=64, num_layers=d["depth"], num_single_layers=d["depth_single_blocks"],
+        attention_head_dim=d["hidden_size"] // d["num_heads"], num_attention_heads=d["num_heads"],
+        joint_attention_dim=d["context_in_dim"], pooled_projection_dim=d["vec_in_dim"],
+        axes_dims_rope=tuple(d["axes_dim"])).to(device)
+    if d["recompute"]:
+        model.enable_gradient_checkpointing()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=True)
+    run = torch.compile(model) if way == "compile" else model
+    batch, side = d["batch"], d["image_side"]
+    latents = torch.randn(batch, side * side, 64, device=device)
+    target = torch.randn_like(latents)
+    text = torch.randn(batch, d["text_tokens"], d["context_in_dim"], device=device)
+    pooled = torch.randn(batch, d["vec_in_dim"], device=device)
+    timestep = torch.full((batch,), 0.5, device=device)
+    row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    img_ids = torch.stack([torch.zeros_like(row), row, column], -1).reshape(-1, 3).to(device, torch.float32)
+    txt_ids = torch.zeros(d["text_tokens"], 3, device=device)
+    times = []
+    for i in range(warmup + steps):
+        begin = time.perf_counter()
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            out = run(hidden_states=latents, encoder_hidden_states=text, pooled_projections=pooled, timestep=timestep,
+                      img_ids=img_ids, txt_ids=txt_ids, return_dict=False)[0]
+        loss = torch.nn.functional.mse_loss(out.float(), target)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        loss.item()
+        if i >= warmup:
+            times.append(time.perf_counter() - begin)
+    peak = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else resident_gib() - before
+    return {"step_s_median": statistics.median(times), "step_s_min": min(times), "step_s": times, "peak_gib": peak,
+            "params": sum(p.numel() for p in model.parameters()), "torch": torch.__version__}
+
+
+def python_with_peer(folder):
+    """This Python if it has the packages, else that of a virtual environment which is made once."""
+    try:
+        import diffusers  # noqa: F401
+        import torch  # noqa: F401
+        return sys.executable
+    except ImportError:
+        python = os.path.join(folder, "bin", "python")
+        if not os.path.exists(python):
+            venv.create(folder, with_pip=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", "torch==2.11.0", "diffusers", "transformers",
+                            "accelerate"], check=True)
+        return python
+
+
+def ours(arguments, dtype):
+    words = [arguments.flux_train, "bench", "step", "--job.config_file", arguments.config, "--steps",
+             str(arguments.steps), "--warmup", str(arguments.warmup), f"--training.mixed_precision_param={dtype}"]
+    if arguments.recompute:
+        words.append("--activation_checkpoint.mode=full")
+    out = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(out.splitlines()[-1])
+
+
+def peer(arguments, python, way, dtype):
+    words = [python, __file__, "--config", arguments.config, "--measure", way, "--dtypes", dtype, "--steps",
+             str(arguments.steps), "--warmup", str(arguments.warmup)]
+    if arguments.recompute:
+        words.append("--recompute")
+    out = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(out.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--flux_train", default="build/flux_train")
+    parser.add_argument("--ways", default="eager,compile")
+    parser.add_argument("--dtypes", default="float32,bfloat16")
+    parser.add_argument("--recompute", action="store_true", help="everything again in backward, on both sides")
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2, help="A B, this many times")
+    parser.add_argument("--venv", default=".deps/peer")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)  # this process is the peer
+    arguments = parser.parse_args()
+    with open(arguments.config, "rb") as file:
+        sizes = dimensions(tomllib.load(file))
+    sizes["recompute"] = sizes["recompute"] or arguments.recompute
+    if arguments.measure:
+        print(json.dumps(measure(sizes, arguments.measure, arguments.dtypes, arguments.steps, arguments.warmup)))
+        return
+    python = python_with_peer(arguments.venv)
+    print(f"{'way':<22}{'ours, s':>10}{'peer, s':>10}{'faster':>9}{'memory':>9}", file=sys.stderr)
+    for dtype in arguments.dtypes.split(","):
+        for way in arguments.ways.split(","):
+            own, other, peaks = [], [], []
+            for _ in range(arguments.rounds):
+                a, b = ours(arguments, dtype), peer(arguments, python, way, dtype)
+                own += a["step_s"]
+                other += b["step_s"]
+                peaks.append((a["peak_gib"], b["peak_gib"]))
+            line = {"way": way, "dtype": dtype, "recompute": sizes["recompute"], "ours_s": statistics.median(own),
+                    "peer_s": statistics.median(other), "speedup": statistics.median(other) / statistics.median(own),
+                    "memory_ratio": max(p[0] for p in peaks) / max(p[1] for p in peaks), "torch": b["torch"],
+                    "params": [a["params"], b["params"]], "step_s": [own, other]}
+            print(json.dumps(line), flush=True)
+            print(f"{way + ' ' + dtype:<22}{line['ours_s']:>10.3f}{line['peer_s']:>10.3f}{line['speedup']:>8.2f}x"
+                  f"{line['memory_ratio']:>8.2f}x", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

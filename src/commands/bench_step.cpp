@@ -1,0 +1,186 @@
+// `bench step`: whole training steps of a configuration on synthetic data, by the functions that
+// train; nothing is read or written.
+#include <fmt/core.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "commands/bench_tools.h"
+#include "commands/shared.h"
+#include "flux/base/dtype.h"
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+#include "flux/base/log.h"
+#include "flux/config/validate.h"
+#include "flux/dist/world.h"
+#include "flux/kernels/host_memory.h"
+#include "flux/kernels/keyed_draw.h"
+#include "flux/metrics/meter.h"
+#include "flux/model/flops.h"
+#include "flux/train/device.h"
+#include "flux/train/synthetic.h"
+#include "flux/train/train_step.h"
+
+namespace flux::commands {
+namespace {
+
+constexpr double kGiB = 1024.0 * 1024 * 1024;
+
+struct Options {
+    int64_t steps = 10;
+    int64_t warmup = 2;
+    std::string json;
+};
+
+/// Every parameter is drawn, those too that begin at 0: a gate of 0 would make gradients of zeros.
+void fill_weights(units::ParameterStore& parameters, uint64_t seed) {
+    constexpr double kSpread = 0.02;
+    parameters.initialize(seed);
+    uint64_t index = 0;
+    for (units::FlatShard& shard : parameters.shards()) {
+        at::Tensor drawn = shard.param.clone();
+        kernels::keyed_fill_(drawn, kernels::Distribution::kNormal, {seed, Purpose::kInit}, index++,
+                             shard.begin);
+        shard.param.add_(drawn, kSpread);
+    }
+    parameters.parameters_changed();
+}
+
+struct Measured {
+    std::vector<double> step_s;
+    double peak_gib = 0;  // of tensors
+    double loss = 0;
+};
+
+double peak_gib(c10::Device device) {
+    return device.is_cuda() ? train::device_memory(device).gib
+                            : static_cast<double>(kernels::host_memory().peak) / kGiB;
+}
+
+Measured run_steps(const train::ResolvedJob& job, dist::World& world, const Options& options) {
+    dist::Mesh mesh = world.make_mesh(job.mesh, job.device);
+    model::Mmdit model(job.model, job.store(&mesh),
+                       train::recompute_policy(job.config.activation_checkpoint));
+    fill_weights(model.parameters(), job.seed);
+    optim::AdamW optimizer(job.config.optimizer, model.parameters().shards());
+    const encoders::MicroBatch batch = train::synthetic_batch(job);
+    Measured measured;
+    for (int64_t i = 0; i < options.warmup + options.steps; ++i) {
+        world.at(fmt::format("step {}", i));
+        const auto begin = std::chrono::steady_clock::now();
+        const train::StepResult result =
+            train::train_step(model, optimizer,
+                              {.global_batch_size = job.global_batch_size,
+                               .micro_batches = job.micro_batches(),
+                               .max_norm = job.config.training.max_norm},
+                              job.config.optimizer.lr, [&] { return batch; });
+        measured.loss = result.loss.item<double>();  // waits for the step
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+        if (i >= options.warmup) {
+            measured.step_s.push_back(took.count());
+        }
+    }
+    measured.peak_gib = peak_gib(job.device);
+    return measured;
+}
+
+double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    const size_t half = values.size() / 2;
+    return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
+}
+
+double resident_peak_gib() {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    return static_cast<double>(usage.ru_maxrss) * 1024 / kGiB;
+}
+
+void report(const train::ResolvedJob& job, const Measured& measured, const Options& options) {
+    const double step_s = median(measured.step_s);
+    const double flops = static_cast<double>(job.global_batch_size) / job.mesh.size() *
+                         model::training_flops(job.model, job.image_tokens(),
+                                               job.config.encoder.max_t5_encoding_len);
+    const double tflops = flops / step_s * 1e-12;
+    const auto peak = job.config.metrics.peak_tflops
+                          ? job.config.metrics.peak_tflops
+                          : metrics::peak_tflops(train::device_name(job.device));
+    nlohmann::ordered_json line{
+        {"bench", "step"},
+        {"config", job.config.job.config_file},
+        {"device", train::device_name(job.device)},
+        {"processes", job.mesh.size()},
+        {"path", fmt::format("{}, {}", long_name(job.dtype),
+                             job.config.activation_checkpoint.mode == config::RecomputeMode::kNone
+                                 ? "no recompute"
+                                 : "recompute")},
+        {"params", model::parameter_count(job.model)},
+        {"batch", job.global_batch_size},
+        {"step_s_median", step_s},
+        {"step_s_min", *std::min_element(measured.step_s.begin(), measured.step_s.end())},
+        {"samples_per_s", static_cast<double>(job.global_batch_size) / step_s},
+        {"tflops", tflops},
+        {"mfu", peak ? nlohmann::ordered_json(tflops / *peak) : nlohmann::ordered_json()},
+        {"peak_gib", measured.peak_gib},
+        {"peak_resident_gib", resident_peak_gib()},
+        {"loss", measured.loss},
+        {"step_s", measured.step_s}};
+    fmt::print("{}\n", line.dump());
+    if (!options.json.empty()) {
+        write_text(options.json, line.dump(2) + "\n");
+    }
+}
+
+void check(const Options& options) {
+    const auto between = [](const char* flag, int64_t value, int64_t low, int64_t high) {
+        if (value < low || value > high) {
+            fail_config("command line: bench step: {} {}: must be {} to {}", flag, value, low,
+                        high);
+        }
+    };
+    between("--steps", options.steps, 1, 1'000'000);
+    between("--warmup", options.warmup, 0, 1'000'000);
+}
+
+}  // namespace
+
+int bench_step(const Words& words) {
+    Options options;
+    const std::vector<config::Flag> flags{
+        {"steps", "N", "steps to measure; the median counts (default 10)", &options.steps},
+        {"warmup", "N", "steps before them (default 2)", &options.warmup},
+        {"json", "FILE", "also writes the figures there", &options.json}};
+    const config::CommandLine command_line = config::parse_command_line(words, flags);
+    if (command_line.help) {
+        fmt::print(
+            "Usage: flux_train bench step --job.config_file FILE [--section.key=value ...]\n\n"
+            "Training steps on synthetic data of the configured shape; one line of JSON on "
+            "stdout.\nSeveral processes are started as for training.\n\n{}",
+            config::flags_help(flags));
+        return 0;
+    }
+    check(options);
+    config::LoadedConfig loaded = config::load_config(command_line);
+    loaded.config.job.restart = true;  // no checkpoint is looked for
+    const dist::ProcessPlace place = dist::process_place();
+    kernels::count_host_memory();
+    log::configure({.rank = place.rank, .processes = place.world_size, .origin = place.origin()});
+    dist::World world(place, loaded.config.comm);
+    world.run([&] {
+        config::with_places(loaded, [&] {
+            const train::ResolvedJob job = train::resolve_job(loaded, world);
+            const Measured measured = run_steps(job, world, options);
+            if (world.is_first()) {
+                report(job, measured, options);
+            }
+            world.finish();
+        });
+    });
+    return 0;
+}
+
+}  // namespace flux::commands

@@ -1,0 +1,109 @@
+// Linear layers whose products go to the fastest backend, and the one with two inputs.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linear.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <optional>
+
+#include "flux/kernels/fused.h"
+#include "kernels/fused_twin.h"
+#include "kernels/product.h"
+
+namespace flux::kernels {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+
+/// `like` with `width` numbers in each row.
+at::Tensor empty_rows(const at::Tensor& like, int64_t width) {
+    std::vector<int64_t> shape = like.sizes().vec();
+    shape.back() = width;
+    return at::empty(shape, like.options());
+}
+
+struct Linear : torch::autograd::Function<Linear> {
+    static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
+                              const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
+        const at::Tensor rows = rows_of(x);
+        context->save_for_backward({rows, weight});
+        context->saved_data["bias"] = bias.has_value();
+        context->saved_data["shape"] = x.sizes().vec();
+        at::Tensor y = empty_rows(x, weight.size(0));
+        if (bias) {
+            y.copy_(bias->expand_as(y));
+        }
+        product_(rows_of(y), rows, weight.t(), bias.has_value());
+        return y;
+    }
+
+    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+        const auto saved = context->get_saved_variables();
+        const at::Tensor &x = saved[0], &weight = saved[1];
+        const at::Tensor dy = rows_of(gradients[0]).contiguous();
+        at::Tensor dx, dweight, dbias;
+        if (context->needs_input_grad(0)) {
+            dx = at::empty_like(x, at::MemoryFormat::Contiguous);
+            product_(dx, dy, weight);
+            dx = dx.view(context->saved_data["shape"].toIntVector());
+        }
+        dweight = at::empty_like(weight);
+        product_(dweight, dy.t(), x);
+        if (context->saved_data["bias"].toBool()) {
+            dbias = dy.sum(0);
+        }
+        return {dx, dweight, dbias};
+    }
+};
+
+struct LinearPair : torch::autograd::Function<LinearPair> {
+    static at::Tensor forward(AutogradContext* context, const at::Tensor& a, const at::Tensor& b,
+                              const at::Tensor& weight) {
+        const at::Tensor left = rows_of(a), right = rows_of(b);
+        context->save_for_backward({left, right, weight});
+        context->saved_data["shape"] = a.sizes().vec();
+        at::Tensor y = empty_rows(a, weight.size(0));
+        const int64_t width = left.size(1);
+        product_(rows_of(y), left, weight.narrow(1, 0, width).t());
+        product_(rows_of(y), right, weight.narrow(1, width, right.size(1)).t(), true);
+        return y;
+    }
+
+    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+        const auto saved = context->get_saved_variables();
+        const at::Tensor &left = saved[0], &right = saved[1], &weight = saved[2];
+        const at::Tensor dy = rows_of(gradients[0]).contiguous();
+        const int64_t width = left.size(1);
+        const auto shape = context->saved_data["shape"].toIntVector();
+        at::Tensor dleft = at::empty_like(left, at::MemoryFormat::Contiguous);
+        at::Tensor dright = at::empty_like(right, at::MemoryFormat::Contiguous);
+        at::Tensor dweight = at::empty_like(weight);
+        product_(dleft, dy, weight.narrow(1, 0, width));
+        product_(dright, dy, weight.narrow(1, width, right.size(1)));
+        product_(dweight.narrow(1, 0, width), dy.t(), left);
+        product_(dweight.narrow(1, width, right.size(1)), dy.t(), right);
+        std::vector<int64_t> wide = shape;
+        wide.back() = right.size(1);
+        return {dleft.view(shape), dright.view(wide), dweight};
+    }
+};
+
+}  // namespace
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+    if (prefers_onednn(x)) {
+        return Linear::apply(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+    }
+    return at::linear(x, weight, bias);
+}
+
+at::Tensor linear_pair(Path path, const at::Tensor& a, const at::Tensor& b,
+                       const at::Tensor& weight) {
+    return path == Path::kFused ? LinearPair::apply(a, b, weight)
+                                : twin::linear_pair(a, b, weight);
+}
+
+}  // namespace flux::kernels

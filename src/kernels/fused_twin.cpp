@@ -1,0 +1,73 @@
+#include "kernels/fused_twin.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/rms_norm.h>
+#include <ATen/ops/stack.h>
+
+#include <array>
+#include <vector>
+
+namespace flux::kernels::twin {
+namespace {
+
+/// Turns neighbouring pairs of channels; at least fp32 arithmetic, result in the dtype of x.
+/// [B, H, T, D]
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+    const at::ScalarType dtype = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    const at::Tensor pairs = x.to(dtype).unflatten(-1, {x.size(-1) / 2, 2});
+    const at::Tensor even = pairs.select(-1, 0);  // [B, H, T, D/2]
+    const at::Tensor odd = pairs.select(-1, 1);
+    return at::stack({even * cos - odd * sin, even * sin + odd * cos}, -1)
+        .flatten(-2)
+        .to(x.scalar_type());
+}
+
+}  // namespace
+
+at::Tensor norm_modulate(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale) {
+    return (1 + scale) * at::layer_norm(x, {x.size(-1)}, {}, {}, 1e-6) + shift;
+}
+
+at::Tensor gated_residual(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& y,
+                          const at::Tensor& bias) {
+    return x + gate * (y + bias);
+}
+
+at::Tensor bias_gelu(const at::Tensor& u, const at::Tensor& bias) {
+    return at::gelu(u + bias, "tanh");
+}
+
+Heads split_heads(std::span<const PackedHeads> parts, const at::Tensor& cos, const at::Tensor& sin,
+                  double eps) {
+    Heads heads;
+    std::array<std::vector<at::Tensor>, 3> found;  // q, k, v of each part, [B, H, T, D]
+    const int64_t size = 2 * cos.size(-1);
+    for (const PackedHeads& part : parts) {
+        const at::Tensor row = part.bias.defined() ? part.qkv + part.bias : part.qkv;
+        const int64_t width = part.heads * size;
+        const auto qkv = row.narrow(-1, 0, 3 * width)
+                             .unflatten(-1, {3, part.heads, size})
+                             .permute({2, 0, 3, 1, 4})
+                             .unbind(0);
+        found[0].push_back(at::rms_norm(qkv[0], {size}, part.query_scale, eps));
+        found[1].push_back(at::rms_norm(qkv[1], {size}, part.key_scale, eps));
+        found[2].push_back(qkv[2]);
+        if (row.size(-1) > 3 * width) {
+            heads.mlp = at::gelu(row.narrow(-1, 3 * width, row.size(-1) - 3 * width), "tanh");
+        }
+    }
+    heads.q = rotate(at::cat(found[0], 2), cos, sin);
+    heads.k = rotate(at::cat(found[1], 2), cos, sin);
+    heads.v = at::cat(found[2], 2);
+    return heads;
+}
+
+at::Tensor linear_pair(const at::Tensor& a, const at::Tensor& b, const at::Tensor& weight) {
+    return at::linear(at::cat({a, b}, -1), weight);
+}
+
+}  // namespace flux::kernels::twin

@@ -1,0 +1,120 @@
+// The fused operations' work on rows, as raw pointers: what the bodies for the CPU's instruction
+// sets share.
+//
+// Legend: B batch, T tokens, C channels, H heads, D head size. A row is one token. Rows are dealt
+// out in chunks of kChunk tokens of one picture, whatever the number of threads, and each chunk
+// leaves partial sums of its own: so sums do not depend on the threads.
+#pragma once
+
+#include <cstdint>
+
+namespace flux::kernels {
+
+inline constexpr int64_t kChunk = 32;
+
+struct Rows {
+    int64_t batch;
+    int64_t tokens;  // of one picture
+
+    int64_t chunks_of_one() const { return (tokens + kChunk - 1) / kChunk; }
+    int64_t chunks() const { return batch * chunks_of_one(); }
+};
+
+/// Pointers are to fp32 or bf16 numbers unless they say float. [B, T, C] tensors have one row after
+/// the other; a vector of a picture lies `stride` elements after the one before.
+struct NormModulateJob {
+    Rows rows;
+    int64_t channels;
+    const void* x;
+    const void* shift;  // [B, C]
+    const void* scale;  // [B, C]
+    int64_t modulation_stride;
+    float* mean;  // [B, T], written forward, read backward
+    float* rstd;
+    void* y;         // forward
+    const void* dy;  // backward, like the next two
+    void* dx;
+    float* sums;  // [chunks, 2, C]: of d shift, of d scale
+    double eps;
+};
+
+struct GatedResidualJob {
+    Rows rows;
+    int64_t channels;
+    const void* x;
+    const void* y;
+    const void* gate;  // [B, C]
+    int64_t gate_stride;
+    const void* bias;  // [C], or null
+    void* out;         // forward
+    const void* dout;  // backward, like the next two
+    void* dy;
+    float* sums;  // [chunks, 2, C]: of d gate, and of dout
+};
+
+struct GeluJob {
+    Rows rows;
+    int64_t channels;
+    const void* u;  // rows `stride` elements apart
+    int64_t stride;
+    const void* bias;  // [C], or null
+    void* y;           // forward, dense
+    const void* dy;    // backward, dense
+    void* du;          // rows `stride` elements apart
+    float* sums;       // [chunks, C]: of du
+};
+
+struct HeadsJob {
+    Rows rows;
+    int64_t heads;
+    int64_t head_size;
+    const void* qkv;  // [B, T, 3 C], rows `stride` elements apart
+    int64_t stride;
+    const void* bias;         // [3 C], or null
+    const void* query_scale;  // [D]
+    const void* key_scale;    // [D]
+    const float* cos;         // [B or 1, all tokens, D]: each cosine twice
+    const float* sin;         // the same, the first of each pair negative
+    int64_t table_stride;     // from picture to picture, 0 if they share it
+    int64_t all_tokens;       // of q, k and v
+    int64_t offset;           // of these tokens among them
+    double eps;
+    void* q;  // [B, H, all tokens, D], written forward
+    void* k;
+    void* v;
+    const void* dq;  // the same shape, read backward
+    const void* dk;
+    const void* dv;
+    void* dqkv;   // backward, rows `stride` elements apart
+    float* sums;  // [chunks, 2 D + 3 C]: of d query_scale, d key_scale, d bias
+};
+
+/// For chunks [begin, end).
+template <class Job>
+using RowKernel = void (*)(const Job&, int64_t begin, int64_t end);
+
+/// One dtype's.
+struct RowKernels {
+    RowKernel<NormModulateJob> norm_modulate;
+    RowKernel<NormModulateJob> norm_modulate_backward;
+    RowKernel<GatedResidualJob> gated_residual;
+    RowKernel<GatedResidualJob> gated_residual_backward;
+    RowKernel<GeluJob> gelu;
+    RowKernel<GeluJob> gelu_backward;
+    RowKernel<HeadsJob> heads;
+    RowKernel<HeadsJob> heads_backward;
+};
+
+/// One instruction set's.
+struct RowKernelSet {
+    RowKernels fp32;
+    RowKernels bf16;
+};
+
+extern const RowKernelSet kRowKernelsGeneric;
+#if defined(__x86_64__)
+extern const RowKernelSet kRowKernelsAvx2;
+extern const RowKernelSet kRowKernelsAvx512;
+#endif
+
+}  // namespace flux::kernels
