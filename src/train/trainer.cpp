@@ -168,8 +168,7 @@ void Trainer::read_figures() {
         fail(
             "step {}: {} steps in a row had a loss or gradient that is not finite, more than "
             "training.max_skipped_steps = {}; lower optimizer.lr or go on from an older checkpoint "
-            "with "
-            "--checkpoint.load_step",
+            "with --checkpoint.load_step",
             figures_.step, skipped_in_a_row_, job_.config.training.max_skipped_steps);
     }
 }

@@ -120,10 +120,9 @@ void Trainer::resume() {
     if (!new_data && run.dataset_fingerprint != dataset_->fingerprint()) {
         fail(
             "{}: the training data has changed since this run began (other shards, samples, "
-            "training.img_size, training.buckets, "
-            "training.subset_size or training.dataset), so the order of samples would not be the "
-            "same; restore the data, begin its order anew with "
-            "--checkpoint.exclude_from_loading=dataloader, or begin anew with --job.restart",
+            "training.img_size, training.buckets, training.subset_size or training.dataset), so "
+            "the order of samples would not be the same; restore the data, begin its order anew "
+            "with --checkpoint.exclude_from_loading=dataloader, or begin anew with --job.restart",
             job_.resume->folder.string());
     }
     checkpoint::Checkpoint from(job_.resume->folder);
