@@ -89,9 +89,8 @@ encoders::MicroBatch Trainer::next_micro_batch() {
     }();
     world_.at(fmt::format("step {}", figures_.step));
     const config::Training& training = job_.config.training;
-    const at::Tensor samples =
-        at::arange(batch.first_sample, batch.first_sample + batch.size(), at::kLong)
-            .to(job_.device);
+    const int64_t first = data_begin_ + batch.first_sample;
+    const at::Tensor samples = at::arange(first, first + batch.size(), at::kLong).to(job_.device);
     encoders::MicroBatch micro = encoders::encode_batch(
         conditioning_, batch, {job_.seed, Purpose::kVaeNoise, Purpose::kNoise, samples});
     log_->add_pass(batch.size(), micro.latents.size(2) * micro.latents.size(3) / 4,
@@ -289,6 +288,7 @@ void Trainer::save(Save occasion) {
     }
     const checkpoint::RunState run{.step = figures_.step,
                                    .samples = figures_.samples,
+                                   .data_begin = data_begin_,
                                    .seed = job_.seed,
                                    .global_batch_size = job_.global_batch_size,
                                    .optimizer_step = optimizer_.steps_taken(),

@@ -85,7 +85,8 @@ private:
     int64_t skipped_in_a_row_ = 0;
     int64_t told_bad_samples_ = 0;  // of this process
     int64_t own_bad_in_step_ = 0;
-    int64_t lr_begin_ = 0;  // step at which the learning rate's course began
+    int64_t lr_begin_ = 0;    // step at which the learning rate's course began
+    int64_t data_begin_ = 0;  // samples trained on when the order of data last began
     int64_t saved_step_ = -1;
     bool trained_ = false;  // this process has done a step
     int64_t validated_step_ = -1;
