@@ -1,6 +1,7 @@
 #include "flux/eval/validator.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
@@ -119,6 +120,7 @@ data::LoaderSettings Validator::loading(dist::Mesh& mesh) const {
     loading.substitute = false;
     loading.num_workers = settings_.num_workers;
     loading.max_bad_fraction = settings_.max_bad_fraction;
+    loading.pinned = conditioning_.device().is_cuda();
     return loading;
 }
 
@@ -145,10 +147,10 @@ void Validator::accompany(model::Mmdit& model) const {
     }
 }
 
-void Validator::add_losses(ValidationResult& result, model::Mmdit& model, const data::Batch& batch,
+void Validator::add_losses(Losses& losses, model::Mmdit& model, const data::Batch& batch,
                            int64_t step) const {
     const auto numbers = [&](const std::vector<int64_t>& values) {
-        return at::tensor(values, at::kLong).to(conditioning_.device());
+        return at::tensor(values, at::kLong).to(conditioning_.device(), /*non_blocking=*/true);
     };
     const bool anew = settings_.noise == config::EvalNoise::kPerPass;
     encoders::MicroBatch micro =
@@ -160,12 +162,22 @@ void Validator::add_losses(ValidationResult& result, model::Mmdit& model, const 
                                 .sub = anew ? static_cast<uint32_t>(step) : 0});
     micro.guidance = settings_.guidance;
     for (const std::vector<int64_t>& timesteps : passes(batch)) {
-        const at::Tensor losses =
-            validation_losses(model, micro, numbers(timesteps), settings_.timestep_grid).cpu();
-        for (size_t i = 0; i < timesteps.size(); ++i) {
-            result.add(timesteps[i], losses[static_cast<int64_t>(i)].item<double>());
-        }
+        losses.timesteps.insert(losses.timesteps.end(), timesteps.begin(), timesteps.end());
+        losses.values.push_back(
+            validation_losses(model, micro, numbers(timesteps), settings_.timestep_grid));
     }
+}
+
+ValidationResult Validator::Losses::read() const {
+    ValidationResult result;
+    if (values.empty()) {
+        return result;
+    }
+    const at::Tensor all = at::cat(values).cpu();
+    for (size_t i = 0; i < timesteps.size(); ++i) {
+        result.add(timesteps[i], static_cast<double>(all.const_data_ptr<float>()[i]));
+    }
+    return result;
 }
 
 std::optional<ValidationResult> Validator::run(model::Mmdit& model, int64_t step,
@@ -173,17 +185,18 @@ std::optional<ValidationResult> Validator::run(model::Mmdit& model, int64_t step
     dist::Mesh& mesh = model.parameters().mesh();
     const data::LoaderSettings settings = loading(mesh);
     data::Loader loader(dataset_, settings);
-    ValidationResult result;
+    Losses losses;
     for (int64_t done = 0; done < settings.end; done += settings.group_size) {
         if (should_stop && should_stop()) {
             return std::nullopt;
         }
         if (const auto batch = loader.next()) {
-            add_losses(result, model, *batch, step);
+            add_losses(losses, model, *batch, step);
         } else {
             accompany(model);
         }
     }
+    ValidationResult result = losses.read();
     result.bad = loader.own_bad_samples();
     result.add_up(mesh.world(), conditioning_.device());
     check_bad(result, settings.end, mesh.size() > 1 && mesh.is_first());

@@ -209,10 +209,13 @@ Trainer::Outcome Trainer::validate_or_save() {
 
 Trainer::Outcome Trainer::validate() {
     const bool last = figures_.step >= job_.config.training.steps;
+    // To ask is to wait for the device, which must not run dry.
+    const int64_t asks_every = job_.device.is_cuda() ? 8 : 1;
+    int64_t batches = 0;
     log_->validation_starts(figures_.samples);
     const auto result = validator_->run(model_, figures_.step, [&] {
         world_.at(fmt::format("validation at step {}", figures_.step));
-        return !last && stop_agreed();
+        return !last && batches++ % asks_every == 0 && stop_agreed();
     });
     if (!result) {
         return Outcome::kStopped;  // done again when the run goes on

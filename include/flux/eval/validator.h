@@ -75,9 +75,18 @@ public:
 
 private:
     data::LoaderSettings loading(dist::Mesh& mesh) const;
+    /// What passes through the model gave. It stays on the device until all is there: to read it
+    /// is to wait for the device.
+    struct Losses {
+        std::vector<int64_t> timesteps;
+        std::vector<at::Tensor> values;  // fp32 [B] of each pass
+
+        ValidationResult read() const;
+    };
+
     std::vector<std::vector<int64_t>> passes(const data::Batch& batch) const;
     void accompany(model::Mmdit& model) const;
-    void add_losses(ValidationResult& result, model::Mmdit& model, const data::Batch& batch,
+    void add_losses(Losses& losses, model::Mmdit& model, const data::Batch& batch,
                     int64_t step) const;
     void check_bad(const ValidationResult& result, int64_t samples, bool sums_up) const;
 
