@@ -5,6 +5,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <exception>
 #include <limits>
 #include <numeric>
 
@@ -124,6 +125,17 @@ data::LoaderSettings Validator::loading(dist::Mesh& mesh) const {
     return loading;
 }
 
+/// All of its timesteps can be used; nothing at the end.
+std::optional<data::Batch> Validator::next_batch(data::Loader& loader) const {
+    std::optional<data::Batch> batch = loader.next();
+    if (batch && !settings_.all_timesteps) {
+        for (size_t i = 0; i < batch->timesteps.size(); ++i) {
+            check_timestep(batch->timesteps[i], batch->keys[i]);
+        }
+    }
+    return batch;
+}
+
 /// The timesteps of the batch's samples in each pass through the model.
 std::vector<std::vector<int64_t>> Validator::passes(const data::Batch& batch) const {
     std::vector<std::vector<int64_t>> passes;
@@ -132,9 +144,6 @@ std::vector<std::vector<int64_t>> Validator::passes(const data::Batch& batch) co
             passes.emplace_back(batch.rows.size(), k);
         }
         return passes;
-    }
-    for (size_t i = 0; i < batch.timesteps.size(); ++i) {
-        check_timestep(batch.timesteps[i], batch.keys[i]);
     }
     passes.push_back(batch.timesteps);
     return passes;
@@ -186,11 +195,21 @@ std::optional<ValidationResult> Validator::run(model::Mmdit& model, int64_t step
     const data::LoaderSettings settings = loading(mesh);
     data::Loader loader(dataset_, settings);
     Losses losses;
+    std::exception_ptr fault;
     for (int64_t done = 0; done < settings.end; done += settings.group_size) {
         if (should_stop && should_stop()) {
             return std::nullopt;
         }
-        if (const auto batch = loader.next()) {
+        std::optional<data::Batch> batch;
+        try {
+            batch = fault ? std::nullopt : next_batch(loader);
+        } catch (const Error&) {
+            if (mesh.size() == 1) {
+                throw;
+            }
+            fault = std::current_exception();  // the others wait for this process until they end
+        }
+        if (batch) {
             add_losses(losses, model, *batch, step);
         } else {
             accompany(model);
@@ -199,6 +218,9 @@ std::optional<ValidationResult> Validator::run(model::Mmdit& model, int64_t step
     ValidationResult result = losses.read();
     result.bad = loader.own_bad_samples();
     result.add_up(mesh.world(), conditioning_.device());
+    if (fault) {
+        std::rethrow_exception(fault);
+    }
     check_bad(result, settings.end, mesh.size() > 1 && mesh.is_first());
     if (result.samples() == 0) {
         fail("eval.dataset: no validation sample could be read");

@@ -177,7 +177,12 @@ bool ResolvedJob::begins_anew(std::string_view part) const {
 }
 
 bool ResolvedJob::finished() const {
-    return resume && (resume->run.step >= config.training.steps || resume->run.target_reached);
+    if (!resume) {
+        return false;
+    }
+    const checkpoint::RunState& run = resume->run;
+    return run.target_reached ||
+           (run.step >= config.training.steps && (!validates() || run.validated_step == run.step));
 }
 
 units::StoreSettings ResolvedJob::store(dist::Mesh* exchange) const {

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "flux/base/folder_lock.h"
 #include "flux/checkpoint/saver.h"
@@ -51,8 +53,9 @@ private:
     bool validation_due() const;
     int loop();
     bool stop_agreed();
-    Outcome validate_or_save();
+    void together_or_save(const std::string& topic, const std::function<void()>& part);
     Outcome validate();
+    std::optional<eval::ValidationResult> validation_pass();
     bool draw_pictures();
     enum class Save { kPeriodic, kStopping, kLast };
     void save(Save occasion);
