@@ -102,6 +102,7 @@ int bench(const Words& words) {
     };
     static constexpr std::array kTools{
         Tool{"step", "whole training steps on synthetic data", bench_step},
+        Tool{"unit", "one double and one single block, operation by operation", bench_unit},
         Tool{"data", "pictures, tokenizers, stored encodings and the loader", bench_data}};
     for (const Tool& tool : kTools) {
         if (!words.empty() && words.front() == tool.name) {

@@ -64,7 +64,8 @@ double peak_gib(c10::Device device) {
 Measured run_steps(const train::ResolvedJob& job, dist::World& world, const Options& options) {
     dist::Mesh mesh = world.make_mesh(job.mesh, job.device);
     model::Mmdit model(job.model, job.store(&mesh),
-                       train::recompute_policy(job.config.activation_checkpoint));
+                       train::recompute_policy(job.config.activation_checkpoint),
+                       train::kernel_path(job.config));
     fill_weights(model.parameters(), job.seed);
     optim::AdamW optimizer(job.config.optimizer, model.parameters().shards());
     const encoders::MicroBatch batch = train::synthetic_batch(job);
@@ -114,7 +115,8 @@ void report(const train::ResolvedJob& job, const Measured& measured, const Optio
         {"config", job.config.job.config_file},
         {"device", train::device_name(job.device)},
         {"processes", job.mesh.size()},
-        {"path", fmt::format("{}, {}", long_name(job.dtype),
+        {"path", fmt::format("{}, {}, {}", long_name(job.dtype),
+                             job.config.kernels.fused ? "fused" : "twins",
                              job.config.activation_checkpoint.mode == config::RecomputeMode::kNone
                                  ? "no recompute"
                                  : "recompute")},

@@ -12,6 +12,7 @@ namespace flux::commands {
 
 int bench_data(const Words& words);
 int bench_step(const Words& words);
+int bench_unit(const Words& words);
 
 enum class Clock { kThreadCpu, kWall };
 

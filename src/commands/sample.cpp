@@ -121,7 +121,7 @@ void draw(const std::vector<sample::PictureRequest>& requests, const std::filesy
         {.compute_dtype = units::compute_dtype(config.training.mixed_precision_param, device),
          .device = device,
          .trainable = false},
-        units::RecomputePolicy::none());
+        units::RecomputePolicy::none(), train::kernel_path(config));
     if (config.inference.ema) {
         train::restore_average(from, model.parameters());
     } else {

@@ -1,4 +1,5 @@
-// Rows of [training], [dataloader], [optimizer], [lr_scheduler] and [activation_checkpoint].
+// Rows of [training], [dataloader], [optimizer], [lr_scheduler], [activation_checkpoint] and
+// [kernels].
 #include "config/section.h"
 
 namespace flux::config {
@@ -223,6 +224,14 @@ void describe_activation_checkpoint(std::vector<Option>& table) {
     s.append_to(table);
 }
 
+void describe_kernels(std::vector<Option>& table) {
+    Section<Kernels> s("kernels", &JobConfig::kernels);
+    s.row(&Kernels::fused, "fused",
+          {.help = "Operations of the blocks in one pass over memory each; off: as plain tensor "
+                   "operations, which are slower, keep more activations and mean the same"});
+    s.append_to(table);
+}
+
 }  // namespace
 
 void describe_training(std::vector<Option>& table) {
@@ -236,6 +245,7 @@ void describe_training(std::vector<Option>& table) {
     describe_optimizer(table);
     describe_lr_scheduler(table);
     describe_activation_checkpoint(table);
+    describe_kernels(table);
 }
 
 }  // namespace flux::config

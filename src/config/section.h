@@ -192,7 +192,7 @@ private:
 // Each adds the rows of some sections, in the order of JobConfig; one per describe_*.cpp.
 void describe_run(std::vector<Option>& table);             // job, metrics, mlperf
 void describe_model(std::vector<Option>& table);           // model, encoder
-void describe_training(std::vector<Option>& table);        // training .. activation_checkpoint
+void describe_training(std::vector<Option>& table);        // training .. kernels
 void describe_eval(std::vector<Option>& table);            // eval, inference
 void describe_infrastructure(std::vector<Option>& table);  // checkpoint .. preprocessing
 void describe_compatibility(std::vector<Option>& table);   // profiling .. experimental

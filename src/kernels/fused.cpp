@@ -5,7 +5,6 @@
 #include <ATen/Version.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/stack.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -119,8 +118,7 @@ struct NormModulate : torch::autograd::Function<NormModulate> {
         job.sums = sums.data_ptr<float>();
         run(kernels_for(x).norm_modulate_backward, job);
         const at::Tensor total = sums.sum(1, /*keepdim=*/true).to(x.scalar_type());  // [B, 1, 2 C]
-        return {dx, total.narrow(2, 0, job.channels),
-                total.narrow(2, job.channels, job.channels)};
+        return {dx, total.narrow(2, 0, job.channels), total.narrow(2, job.channels, job.channels)};
     }
 };
 
@@ -212,12 +210,6 @@ struct BiasGelu : torch::autograd::Function<BiasGelu> {
     }
 };
 
-/// Cosines, or sines with alternating signs, of both channels of each pair: fp32 [B or 1, T, D].
-at::Tensor for_both_channels(const at::Tensor& table, bool alternating) {
-    const at::Tensor first = alternating ? -table : table;
-    return at::stack({first, table}, -1).flatten(-2).squeeze(1).contiguous();
-}
-
 /// One part of split_heads(). Tensors of all parts' tokens are shared.
 struct HeadsPart {
     at::Tensor qkv, bias, query_scale, key_scale;
@@ -228,7 +220,8 @@ struct HeadsPart {
 
 class SplitHeads : public torch::autograd::Function<SplitHeads> {
 public:
-    static variable_list forward(AutogradContext* context, at::TensorList tensors, int64_t heads, double eps) {
+    static variable_list forward(AutogradContext* context, at::TensorList tensors, int64_t heads,
+                                 double eps) {
         // cos, sin, then four of each part
         const auto parts = parts_of(tensors);
         const at::Tensor &cos = tensors[0], &sin = tensors[1];
@@ -298,8 +291,7 @@ private:
         std::vector<HeadsPart> parts;
         int64_t offset = 0;
         for (size_t i = 2; i < tensors.size(); i += 4) {
-            parts.push_back(
-                {tensors[i], tensors[i + 1], tensors[i + 2], tensors[i + 3], offset});
+            parts.push_back({tensors[i], tensors[i + 1], tensors[i + 2], tensors[i + 3], offset});
             offset += parts.back().tokens();
         }
         return parts;
@@ -356,8 +348,8 @@ private:
         GeluJob job = gelu_job(part, dy.size(2));
         at::Tensor sums = sums_for(job.rows, job.channels, dqkv);
         job.dy = dy.const_data_ptr();
-        job.du = static_cast<char*>(dqkv.data_ptr()) +
-                 (job.stride - job.channels) * dqkv.element_size();
+        job.du =
+            static_cast<char*>(dqkv.data_ptr()) + (job.stride - job.channels) * dqkv.element_size();
         job.sums = sums.data_ptr<float>();
         run(kernels_for(dqkv).gelu_backward, job);
         return sums.sum(at::IntArrayRef{0, 1});
@@ -387,7 +379,7 @@ Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tenso
     if (!is_fused(path, parts.front().qkv)) {
         return twin::split_heads(parts, cos, sin, eps);
     }
-    variable_list tensors{for_both_channels(cos, false), for_both_channels(sin, true)};
+    variable_list tensors{cos.contiguous(), sin.contiguous()};
     for (const PackedHeads& part : parts) {
         tensors.insert(tensors.end(),
                        {part.qkv.contiguous(),

@@ -102,8 +102,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 
 at::Tensor linear_pair(Path path, const at::Tensor& a, const at::Tensor& b,
                        const at::Tensor& weight) {
-    return path == Path::kFused ? LinearPair::apply(a, b, weight)
-                                : twin::linear_pair(a, b, weight);
+    return path == Path::kFused ? LinearPair::apply(a, b, weight) : twin::linear_pair(a, b, weight);
 }
 
 }  // namespace flux::kernels

@@ -6,7 +6,6 @@
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/rms_norm.h>
-#include <ATen/ops/stack.h>
 
 #include <array>
 #include <vector>
@@ -14,16 +13,11 @@
 namespace flux::kernels::twin {
 namespace {
 
-/// Turns neighbouring pairs of channels; at least fp32 arithmetic, result in the dtype of x.
-/// [B, H, T, D]
+/// Turns pairs of channels; at least fp32 arithmetic, result in the dtype of x. [B, H, T, D]
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-    const at::ScalarType dtype = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-    const at::Tensor pairs = x.to(dtype).unflatten(-1, {x.size(-1) / 2, 2});
-    const at::Tensor even = pairs.select(-1, 0);  // [B, H, T, D/2]
-    const at::Tensor odd = pairs.select(-1, 1);
-    return at::stack({even * cos - odd * sin, even * sin + odd * cos}, -1)
-        .flatten(-2)
-        .to(x.scalar_type());
+    const at::Tensor exact = x.to(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+    const at::Tensor swapped = exact.unflatten(-1, {x.size(-1) / 2, 2}).flip(-1).flatten(-2);
+    return (exact * cos + swapped * sin).to(x.scalar_type());
 }
 
 }  // namespace
@@ -45,7 +39,7 @@ Heads split_heads(std::span<const PackedHeads> parts, const at::Tensor& cos, con
                   double eps) {
     Heads heads;
     std::array<std::vector<at::Tensor>, 3> found;  // q, k, v of each part, [B, H, T, D]
-    const int64_t size = 2 * cos.size(-1);
+    const int64_t size = cos.size(-1);
     for (const PackedHeads& part : parts) {
         const at::Tensor row = part.bias.defined() ? part.qkv + part.bias : part.qkv;
         const int64_t width = part.heads * size;

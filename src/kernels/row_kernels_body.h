@@ -148,8 +148,8 @@ void norm_modulate(const NormModulateJob& job, int64_t begin, int64_t end) {
                 row[i] -= mean;
                 square += row[i] * row[i];
             }
-            const float rstd = inverse_root(square / static_cast<float>(channels) +
-                                                static_cast<float>(job.eps));
+            const float rstd =
+                inverse_root(square / static_cast<float>(channels) + static_cast<float>(job.eps));
 #pragma omp simd
             for (int64_t i = 0; i < channels; ++i) {
                 put(y[i], row[i] * rstd * scale[i] + shift[i]);
@@ -164,9 +164,10 @@ template <class T>
 void norm_modulate_backward(const NormModulateJob& job, int64_t begin, int64_t end) {
     const int64_t channels = job.channels;
     const Floats normal(channels), slope(channels);
-    float *const __restrict n = normal.data(), *const __restrict g = slope.data();
+    float* const __restrict n = normal.data(), * const __restrict g = slope.data();
     const ChunkSums sums(2 * channels);
-    float *const __restrict shift_sum = sums.few(), *const __restrict scale_sum = shift_sum + channels;
+    float* const __restrict shift_sum = sums.few(), * const __restrict scale_sum =
+                                                        shift_sum + channels;
     for (int64_t chunk = begin; chunk < end; ++chunk) {
         const ChunkRows rows(job.rows, chunk);
         const Floats scales(at<T>(job.scale, rows.picture * job.modulation_stride), channels, 1);
@@ -228,7 +229,7 @@ void gated_residual_backward(const GatedResidualJob& job, int64_t begin, int64_t
     const Floats biases(at<T>(job.bias, 0), channels);
     const float* const bias = biases.data();
     const ChunkSums sums(2 * channels);
-    float *const __restrict gate_sum = sums.few(), *const __restrict out_sum = gate_sum + channels;
+    float* const __restrict gate_sum = sums.few(), * const __restrict out_sum = gate_sum + channels;
     for (int64_t chunk = begin; chunk < end; ++chunk) {
         const ChunkRows rows(job.rows, chunk);
         const Floats gates(at<T>(job.gate, rows.picture * job.gate_stride), channels);
@@ -322,15 +323,15 @@ inline void swap_pairs(const float* __restrict from, int64_t size, float* __rest
 
 /// Room for one head's numbers.
 struct HeadBuffers {
-    explicit HeadBuffers(int64_t size)
-        : values(size), slopes(size), swapped(size) {}
+    explicit HeadBuffers(int64_t size) : values(size), slopes(size), swapped(size) {}
     Floats values, slopes, swapped;
 };
 
 template <class T>
 void normalise_head(const T* from, const float* bias, const float* scale, const float* cosine,
                     const float* sine, int64_t size, float eps, const HeadBuffers& buffers, T* to) {
-    float *const __restrict x = buffers.values.data(), *const __restrict s = buffers.swapped.data();
+    float* const __restrict x = buffers.values.data(), * const __restrict s =
+                                                           buffers.swapped.data();
     const float rstd = load_head(from, bias, size, eps, x);
 #pragma omp simd
     for (int64_t i = 0; i < size; ++i) {
@@ -347,10 +348,11 @@ void normalise_head(const T* from, const float* bias, const float* scale, const 
 template <class T>
 void normalise_head_backward(const T* from, const float* bias, const float* scale,
                              const float* cosine, const float* sine, int64_t size, float eps,
-                             const HeadBuffers& buffers, const T* gradient, float* __restrict scale_sum,
-                             float* __restrict bias_sum, T* to) {
+                             const HeadBuffers& buffers, const T* gradient,
+                             float* __restrict scale_sum, float* __restrict bias_sum, T* to) {
     float* const __restrict x = buffers.values.data();
-    float *const __restrict g = buffers.slopes.data(), *const __restrict s = buffers.swapped.data();
+    float* const __restrict g = buffers.slopes.data(), * const __restrict s =
+                                                           buffers.swapped.data();
     const float rstd = load_head(from, bias, size, eps, x);
 #pragma omp simd
     for (int64_t i = 0; i < size; ++i) {
@@ -387,8 +389,7 @@ void heads(const HeadsJob& job, int64_t begin, int64_t end) {
     for (int64_t chunk = begin; chunk < end; ++chunk) {
         const ChunkRows rows(job.rows, chunk);
         for (int64_t t = rows.first; t < rows.last; ++t) {
-            const T* const row =
-                at<T>(job.qkv, (rows.picture * job.rows.tokens + t) * job.stride);
+            const T* const row = at<T>(job.qkv, (rows.picture * job.rows.tokens + t) * job.stride);
             const int64_t turn = rows.picture * job.table_stride + (job.offset + t) * size;
             for (int64_t h = 0; h < job.heads; ++h) {
                 const int64_t to =
@@ -436,9 +437,9 @@ void heads_backward(const HeadsJob& job, int64_t begin, int64_t end) {
                 const int64_t in =
                     ((rows.picture * job.heads + h) * job.all_tokens + job.offset + t) * size;
                 const int64_t part = h * size;
-                normalise_head_backward(row + part, bias + part, query_scale.data(),
-                                        job.cos + turn, job.sin + turn, size, eps, buffers,
-                                        at<T>(job.dq, in), query_sum, bias_sum + part, out + part);
+                normalise_head_backward(row + part, bias + part, query_scale.data(), job.cos + turn,
+                                        job.sin + turn, size, eps, buffers, at<T>(job.dq, in),
+                                        query_sum, bias_sum + part, out + part);
                 const int64_t key = channels + part;
                 normalise_head_backward(row + key, bias + key, key_scale.data(), job.cos + turn,
                                         job.sin + turn, size, eps, buffers, at<T>(job.dk, in),

@@ -4,6 +4,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/pow.h>
+#include <ATen/ops/stack.h>
 
 #include "flux/base/shape.h"
 
@@ -23,7 +24,8 @@ RotaryTable rotary_table(const at::Tensor& ids, const FluxConfig& config) {
                          frequencies);
     }
     const at::Tensor all = at::cat(angles, -1).unsqueeze(1);  // [B, 1, T, D/2]
-    return {all.cos().to(at::kFloat), all.sin().to(at::kFloat)};
+    const at::Tensor cos = all.cos().to(at::kFloat), sin = all.sin().to(at::kFloat);
+    return {at::stack({cos, cos}, -1).flatten(-2), at::stack({-sin, sin}, -1).flatten(-2)};
 }
 
 }  // namespace flux::model

@@ -283,6 +283,10 @@ model::FluxConfig model_dimensions(const config::JobConfig& config) {
     return dimensions;
 }
 
+kernels::Path kernel_path(const config::JobConfig& config) {
+    return config.kernels.fused ? kernels::Path::kFused : kernels::Path::kTwin;
+}
+
 units::RecomputePolicy recompute_policy(const config::ActivationCheckpoint& settings) {
     switch (settings.mode) {
         case config::RecomputeMode::kNone:

@@ -21,7 +21,8 @@ Trainer::Trainer(const ResolvedJob& job, dist::World& world)
       conditioning_(open_conditioning(job)),
       dataset_(data::make_dataset(dataset_settings(job.config, job.seed, false))),
       validation_set_(open_validation_set(job)),
-      model_(job.model, job.store(&mesh_), recompute_policy(job.config.activation_checkpoint)),
+      model_(job.model, job.store(&mesh_), recompute_policy(job.config.activation_checkpoint),
+             kernel_path(job.config)),
       optimizer_(job.config.optimizer, model_.parameters().shards()),
       lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps),
       profiler_(job.config.profiling, job.folder(), world.rank(), job.device.is_cuda()) {

@@ -14,6 +14,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <utility>
 #include <vector>
 
 namespace flux::kernels {
@@ -31,8 +32,12 @@ struct Case {
 constexpr int64_t kBatch = 3, kTokens = 37, kHeads = 3, kSize = 10, kHidden = kHeads * kSize;
 constexpr int64_t kInner = 45, kOthers = 70;
 
-at::Tensor angles(int64_t tokens) {
-    return at::randn({1, 1, tokens, kSize / 2}, at::TensorOptions().dtype(at::kFloat));
+/// Cosines and sines of both channels of each pair.
+std::pair<at::Tensor, at::Tensor> turns(int64_t tokens) {
+    const at::Tensor angles = at::randn({1, 1, tokens, kSize / 2, 1});
+    const at::Tensor signs = at::ones({2}).cumsum(0).mul(2).sub(3);  // -1, 1
+    return {angles.cos().expand({1, 1, tokens, kSize / 2, 2}).flatten(-2),
+            (angles.sin() * signs).flatten(-2)};
 }
 
 Tensors outputs(const Heads& heads) {
@@ -50,37 +55,43 @@ at::Tensor vector_of(const at::Tensor& all, int64_t i) {
 
 std::vector<Case> cases() {
     const std::vector<int64_t> x{kBatch, kTokens, kHidden}, vectors{kBatch, 1, 3 * kHidden};
-    const at::Tensor one = angles(kTokens), two = angles(kTokens + kOthers);
+    const auto one = turns(kTokens), two = turns(kTokens + kOthers);
     std::vector<Case> all;
     all.push_back({"norm_modulate", {x, vectors}, [](Path path, const Tensors& in) -> Tensors {
-                       return {norm_modulate(path, in[0], vector_of(in[1], 0),
-                                             vector_of(in[1], 1))};
+                       return {
+                           norm_modulate(path, in[0], vector_of(in[1], 0), vector_of(in[1], 1))};
                    }});
-    all.push_back({"gated_residual",
-                   {x, vectors, x, {kHidden}},
-                   [](Path path, const Tensors& in) -> Tensors {
-                       return {gated_residual(path, in[0], vector_of(in[1], 2), in[2], in[3])};
-                   }});
-    all.push_back({"bias_gelu", {{kBatch, kTokens, kInner}, {kInner}},
+    all.push_back(
+        {"gated_residual", {x, vectors, x, {kHidden}}, [](Path path, const Tensors& in) -> Tensors {
+             return {gated_residual(path, in[0], vector_of(in[1], 2), in[2], in[3])};
+         }});
+    all.push_back({"bias_gelu",
+                   {{kBatch, kTokens, kInner}, {kInner}},
                    [](Path path, const Tensors& in) -> Tensors {
                        return {bias_gelu(path, 3 * in[0], in[1])};
                    }});
     all.push_back({"heads_of_two_parts",
-                   {{kBatch, kOthers, 3 * kHidden}, {kSize}, {kSize},
-                    {kBatch, kTokens, 3 * kHidden}, {3 * kHidden}, {kSize}, {kSize}},
+                   {{kBatch, kOthers, 3 * kHidden},
+                    {kSize},
+                    {kSize},
+                    {kBatch, kTokens, 3 * kHidden},
+                    {3 * kHidden},
+                    {kSize},
+                    {kSize}},
                    [two](Path path, const Tensors& in) {
                        const std::array parts{PackedHeads{in[0], {}, in[1], in[2], kHeads},
                                               PackedHeads{in[3], in[4], in[5], in[6], kHeads}};
-                       return outputs(split_heads(path, parts, two.cos(), two.sin(), 1e-6));
+                       return outputs(split_heads(path, parts, two.first, two.second, 1e-6));
                    }});
-    all.push_back({"heads_and_mlp",
-                   {{kBatch, kTokens, 3 * kHidden + kInner}, {3 * kHidden + kInner}, {kSize},
-                    {kSize}},
-                   [one](Path path, const Tensors& in) {
-                       const std::array parts{PackedHeads{in[0], in[1], in[2], in[3], kHeads}};
-                       return outputs(split_heads(path, parts, one.cos(), one.sin(), 1e-6));
-                   }});
-    all.push_back({"linear_pair", {x, {kBatch, kTokens, kInner}, {20, kHidden + kInner}},
+    all.push_back(
+        {"heads_and_mlp",
+         {{kBatch, kTokens, 3 * kHidden + kInner}, {3 * kHidden + kInner}, {kSize}, {kSize}},
+         [one](Path path, const Tensors& in) {
+             const std::array parts{PackedHeads{in[0], in[1], in[2], in[3], kHeads}};
+             return outputs(split_heads(path, parts, one.first, one.second, 1e-6));
+         }});
+    all.push_back({"linear_pair",
+                   {x, {kBatch, kTokens, kInner}, {20, kHidden + kInner}},
                    [](Path path, const Tensors& in) -> Tensors {
                        return {linear_pair(path, in[0], in[1], in[2])};
                    }});

@@ -69,10 +69,17 @@ TEST(ParityMmdit, RotaryTable) {
     const auto expect = [&](int64_t row, int64_t column) {
         return expected.select(5, column).select(4, row);
     };
-    EXPECT_TRUE(max_abs_within("text cos", text.cos, expect(0, 0).narrow(2, 0, tokens), 1e-6));
-    EXPECT_TRUE(max_abs_within("cos", image.cos,
+    // Of a pair's two channels: both cosines are the same, the second sine is positive.
+    const auto of_channel = [](const at::Tensor& table, int64_t channel) {
+        return table.unflatten(-1, {table.size(-1) / 2, 2}).select(-1, channel);
+    };
+    EXPECT_TRUE(max_abs_within("text cos", of_channel(text.cos, 0),
+                               expect(0, 0).narrow(2, 0, tokens), 1e-6));
+    EXPECT_TRUE(max_abs_within("cos", of_channel(image.cos, 1),
                                expect(0, 0).narrow(2, tokens, input.img_ids.size(1)), 1e-6));
-    EXPECT_TRUE(max_abs_within("sin", image.sin,
+    EXPECT_TRUE(max_abs_within("-sin", of_channel(image.sin, 0),
+                               expect(0, 1).narrow(2, tokens, input.img_ids.size(1)), 1e-6));
+    EXPECT_TRUE(max_abs_within("sin", of_channel(image.sin, 1),
                                expect(1, 0).narrow(2, tokens, input.img_ids.size(1)), 1e-6));
 }
 

@@ -1,5 +1,6 @@
 #include "support/tiny_model.h"
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 namespace flux::test {
@@ -28,8 +29,9 @@ std::string published_name(const Fixture& mmdit_tiny, const std::string& name) {
 std::unique_ptr<model::Mmdit> tiny_model(const Fixture& mmdit_tiny, at::ScalarType dtype,
                                          units::RecomputePolicy policy, int64_t slabs) {
     const units::StoreSettings settings{.compute_dtype = dtype, .device = at::kCPU, .slabs = slabs};
-    auto result = std::make_unique<model::Mmdit>(config_from(mmdit_tiny.json().at("config")),
-                                                 settings, policy);
+    auto result = std::make_unique<model::Mmdit>(
+        config_from(mmdit_tiny.json().at("config")), settings, policy,
+        std::getenv("FLUX_TEST_TWINS") == nullptr ? kernels::Path::kFused : kernels::Path::kTwin);
     for (const std::string& name : mmdit_tiny.names_after("param.")) {
         result->parameters()
             .parameter(published_name(mmdit_tiny, name))

@@ -13,7 +13,8 @@ namespace flux::test {
 /// Dimensions from a fixture's "config".
 model::FluxConfig config_from(const nlohmann::json& config);
 
-/// The model with the weights `param.*` of mmdit_tiny.
+/// The model with the weights `param.*` of mmdit_tiny, of twins where FLUX_TEST_TWINS is set: so
+/// every test of the reference's numbers can be run on both kinds of operations.
 std::unique_ptr<model::Mmdit> tiny_model(
     const Fixture& mmdit_tiny, at::ScalarType dtype = at::kFloat,
     units::RecomputePolicy policy = units::RecomputePolicy::none(), int64_t slabs = 0);

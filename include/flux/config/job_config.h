@@ -315,6 +315,11 @@ struct Preprocessing {
     bool operator==(const Preprocessing&) const = default;
 };
 
+struct Kernels {
+    bool fused = true;
+    bool operator==(const Kernels&) const = default;
+};
+
 struct JobConfig {
     Job job;
     Metrics metrics;
@@ -326,6 +331,7 @@ struct JobConfig {
     Optimizer optimizer;
     LrScheduler lr_scheduler;
     ActivationCheckpoint activation_checkpoint;
+    Kernels kernels;
     Eval eval;
     Inference inference;
     Checkpoint checkpoint;

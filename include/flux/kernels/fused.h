@@ -39,15 +39,16 @@ struct PackedHeads {
 
 /// What attention reads.
 struct Heads {
-    at::Tensor q;    // [B, H, all T, D], like the next two
+    at::Tensor q;  // [B, H, all T, D], like the next two
     at::Tensor k;
     at::Tensor v;
     at::Tensor mlp;  // GELU of the first part's MLP input, [B, T, M]; undefined without one
 };
 
 /// RMSNorm of queries and keys (statistics in fp32), rotation of their pairs of channels, and the
-/// layout attention reads, for one or two parts whose tokens follow each other; the MLP's input goes
-/// through bias_gelu(). cos, sin: fp32 [B or 1, 1, all T, D/2].
+/// layout attention reads, for one or two parts whose tokens follow each other; the MLP's input
+/// goes through bias_gelu(). cos, sin: fp32 [B or 1, 1, all T, D],
+/// for both channels of a pair, as in model/rope.h.
 Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tensor& cos,
                   const at::Tensor& sin, double eps);
 

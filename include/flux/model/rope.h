@@ -7,10 +7,11 @@
 
 namespace flux::model {
 
-/// Rotation angles of every token, as cosines and sines.
+/// Rotation angles of every token, for both channels of each pair: a head x turns into
+/// x * cos + swapped(x) * sin, where swapped() exchanges the channels of each pair.
 struct RotaryTable {
-    at::Tensor cos;  // fp32 [B or 1, 1, T, D/2]
-    at::Tensor sin;  // the same
+    at::Tensor cos;  // fp32 [B or 1, 1, T, D], each cosine twice
+    at::Tensor sin;  // the same of sines, the first of each pair negative
 };
 
 /// `ids`: positions [B or 1, T, 3]. The channels of a head are cut along axes_dim, one part an

@@ -1,0 +1,396 @@
+// `bench unit`: one double and one single block, forward and backward, and each operation they are
+// made of, against the floor: their matrix products and attention alone, and the memory traffic of
+// the optimizer for their weights.
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/randn.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "commands/bench_tools.h"
+#include "commands/shared.h"
+#include "flux/base/dtype.h"
+#include "flux/base/error.h"
+#include "flux/base/file.h"
+#include "flux/config/validate.h"
+#include "flux/model/attention.h"
+#include "flux/model/blocks.h"
+#include "flux/model/latents.h"
+#include "flux/train/device.h"
+#include "flux/train/job.h"
+#include "flux/units/precision.h"
+#include "flux/units/unit_runner.h"
+
+namespace flux::commands {
+namespace {
+
+using Tensors = std::vector<at::Tensor>;
+
+struct Options {
+    int64_t repeats = 10;
+    std::string json;
+};
+
+/// What is measured, and where.
+struct Shape {
+    model::FluxConfig model;
+    kernels::Path path = kernels::Path::kFused;
+    at::TensorOptions options;
+    int64_t batch = 1;
+    int64_t image = 0;  // tokens
+    int64_t text = 0;
+
+    int64_t all() const { return image + text; }
+    int64_t hidden() const { return model.hidden_size; }
+    int64_t inner() const { return model.mlp_hidden(); }
+    int64_t element() const { return static_cast<int64_t>(options.dtype().itemsize()); }
+    at::Tensor random(at::IntArrayRef shape) const {
+        return at::randn(shape, options).set_requires_grad(true);
+    }
+    at::Tensor tokens(int64_t count, int64_t width) const { return random({batch, count, width}); }
+};
+
+/// Forward and backward of some tensors; what both must do at the least.
+struct Operation {
+    std::string name;
+    int64_t times = 1;  // in the block
+    bool in_floor = false;
+    double flops = 0;
+    double bytes = 0;
+    Tensors inputs;
+    std::function<Tensors(const Tensors&)> forward;
+    double seconds = 0;  // median
+};
+
+double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+}
+
+void synchronize(c10::Device device) {
+    if (!device.is_cpu()) {
+        c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+    }
+}
+
+/// Median seconds of `pass`, after two that warm up.
+double seconds_of(const std::function<void()>& pass, c10::Device device, int64_t repeats) {
+    std::vector<double> seconds;
+    for (int64_t i = -2; i < repeats; ++i) {
+        synchronize(device);
+        const auto begin = std::chrono::steady_clock::now();
+        pass();
+        synchronize(device);
+        if (i >= 0) {
+            seconds.push_back(
+                std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+        }
+    }
+    return median(seconds);
+}
+
+/// Forward, then the gradients of all inputs for the results as their own gradients.
+void run(const Operation& operation) {
+    const at::AutoGradMode enable(true);
+    const Tensors results = operation.forward(operation.inputs);
+    Tensors gradients;
+    for (const at::Tensor& result : results) {
+        gradients.push_back(result.detach());
+    }
+    units::differentiate(results, operation.inputs, gradients);
+}
+
+Operation product(const Shape& shape, const char* name, int64_t tokens, int64_t in, int64_t out) {
+    const auto rows = static_cast<double>(shape.batch * tokens);
+    const auto from = static_cast<double>(in), to = static_cast<double>(out);
+    return {.name = fmt::format("{} {} -> {}", name, in, out),
+            .in_floor = true,
+            .flops = 6 * rows * from * to,
+            .bytes = 3 * (rows * (from + to) + from * to) * static_cast<double>(shape.element()),
+            .inputs = {shape.tokens(tokens, in), shape.random({out, in})},
+            .forward = [](const Tensors& t) -> Tensors { return {kernels::linear(t[0], t[1])}; }};
+}
+
+Operation attention(const Shape& shape) {
+    const int64_t heads = shape.model.num_heads, size = shape.model.head_dim();
+    const auto head = [&] { return shape.random({shape.batch, heads, shape.all(), size}); };
+    const auto tokens = static_cast<double>(shape.all());
+    const double pictures = static_cast<double>(shape.batch * shape.hidden());
+    return {.name = "attention",
+            .in_floor = true,
+            .flops = 14 * pictures * tokens * tokens,  // two products forward, five backward
+            .bytes = 12 * pictures * tokens * static_cast<double>(shape.element()),
+            .inputs = {head(), head(), head()},
+            .forward = [](const Tensors& t) -> Tensors {
+                return {model::attend({.q = t[0], .k = t[1], .v = t[2], .mlp = {}})};
+            }};
+}
+
+/// Bytes of so many passes over [B, tokens, width].
+double passes(const Shape& shape, double count, int64_t tokens, int64_t width) {
+    return count * static_cast<double>(shape.batch * tokens * width * shape.element());
+}
+
+Operation norm_modulate(const Shape& shape, int64_t tokens) {
+    const int64_t width = shape.hidden();
+    return {.name = "norm_modulate",
+            .bytes = passes(shape, 5, tokens, width),
+            .inputs = {shape.tokens(tokens, width), shape.tokens(1, width), shape.tokens(1, width)},
+            .forward = [path = shape.path](const Tensors& t) -> Tensors {
+                return {kernels::norm_modulate(path, t[0], t[1], t[2])};
+            }};
+}
+
+Operation gated_residual(const Shape& shape, int64_t tokens) {
+    const int64_t width = shape.hidden();
+    return {.name = "gated_residual",
+            .bytes = passes(shape, 6, tokens, width),
+            .inputs = {shape.tokens(tokens, width), shape.tokens(1, width),
+                       shape.tokens(tokens, width), shape.random({width})},
+            .forward = [path = shape.path](const Tensors& t) -> Tensors {
+                return {kernels::gated_residual(path, t[0], t[1], t[2], t[3])};
+            }};
+}
+
+Operation bias_gelu(const Shape& shape, int64_t tokens) {
+    return {.name = "bias_gelu",
+            .bytes = passes(shape, 5, tokens, shape.inner()),
+            .inputs = {shape.tokens(tokens, shape.inner()), shape.random({shape.inner()})},
+            .forward = [path = shape.path](const Tensors& t) -> Tensors {
+                return {kernels::bias_gelu(path, t[0], t[1])};
+            }};
+}
+
+/// `inner`: width of the MLP's input behind queries, keys and values; 0: none.
+Operation split_heads(const Shape& shape, const model::RotaryTable& positions, int64_t inner) {
+    const int64_t width = 3 * shape.hidden() + inner, size = shape.model.head_dim();
+    return {.name = inner == 0 ? "split_heads" : "split_heads, gelu",
+            .bytes = passes(shape, 5, shape.all(), width),
+            .inputs = {shape.tokens(shape.all(), width), shape.random({width}),
+                       shape.random({size}), shape.random({size})},
+            .forward = [path = shape.path, positions,
+                        heads = shape.model.num_heads](const Tensors& t) -> Tensors {
+                const std::array parts{kernels::PackedHeads{t[0], t[1], t[2], t[3], heads}};
+                const kernels::Heads found =
+                    kernels::split_heads(path, parts, positions.cos, positions.sin, 1e-6);
+                Tensors all{found.q, found.k, found.v};
+                if (found.mlp.defined()) {
+                    all.push_back(found.mlp);
+                }
+                return all;
+            }};
+}
+
+Operation times(Operation operation, int64_t count) {
+    operation.times = count;
+    return operation;
+}
+
+std::vector<Operation> double_block_operations(const Shape& shape,
+                                               const model::RotaryTable& positions) {
+    std::vector<Operation> all;
+    const int64_t hidden = shape.hidden();
+    // Of both streams at once: they have as many tokens together.
+    all.push_back(product(shape, "qkv", shape.all(), hidden, 3 * hidden));
+    all.push_back(attention(shape));
+    all.push_back(product(shape, "proj", shape.all(), hidden, hidden));
+    all.push_back(product(shape, "mlp up", shape.all(), hidden, shape.inner()));
+    all.push_back(product(shape, "mlp down", shape.all(), shape.inner(), hidden));
+    all.push_back(times(product(shape, "modulation", 1, hidden, 6 * hidden), 2));
+    all.push_back(times(norm_modulate(shape, shape.all()), 2));
+    all.push_back(split_heads(shape, positions, 0));
+    all.push_back(bias_gelu(shape, shape.all()));
+    all.push_back(times(gated_residual(shape, shape.all()), 2));
+    return all;
+}
+
+std::vector<Operation> single_block_operations(const Shape& shape,
+                                               const model::RotaryTable& positions) {
+    std::vector<Operation> all;
+    const int64_t hidden = shape.hidden();
+    all.push_back(product(shape, "linear1", shape.all(), hidden, 3 * hidden + shape.inner()));
+    all.push_back(attention(shape));
+    all.push_back(product(shape, "linear2", shape.all(), hidden + shape.inner(), hidden));
+    all.push_back(product(shape, "modulation", 1, hidden, 3 * hidden));
+    all.push_back(norm_modulate(shape, shape.all()));
+    all.push_back(split_heads(shape, positions, shape.inner()));
+    all.push_back(gated_residual(shape, shape.all()));
+    return all;
+}
+
+/// The block as training runs it: all gradients, into fp32 sums.
+class Block {
+public:
+    Block(std::unique_ptr<model::FluxUnit> unit, const Shape& shape,
+          const model::RotaryTable& positions, bool single)
+        : unit_(std::move(unit)),
+          store_({unit_->parameters()}, {.compute_dtype = shape.options.dtype().toScalarType(),
+                                         .device = shape.options.device()}) {
+        store_.initialize(1);
+        state_.positions = positions;
+        state_.text_tokens = shape.text;
+        state_.vec = shape.random({shape.batch, shape.hidden()});
+        if (single) {
+            state_.joint = shape.tokens(shape.all(), shape.hidden());
+        } else {
+            state_.img = shape.tokens(shape.image, shape.hidden());
+            state_.txt = shape.tokens(shape.text, shape.hidden());
+        }
+    }
+
+    void run() {
+        store_.acquire(0);
+        store_.begin_gradients();
+        const at::AutoGradMode enable(true);
+        const model::FluxState out = unit_->forward(state_);
+        const auto parameters = store_.tensors(0);
+        Tensors inputs(parameters.begin(), parameters.end()), outputs, gradients;
+        for (const auto member : model::FluxState::kFlow) {
+            if ((state_.*member).defined()) {
+                inputs.push_back(state_.*member);
+            }
+            const at::Tensor& result = out.*member;
+            if (result.defined() && !result.is_same(state_.*member)) {
+                outputs.push_back(result);
+                gradients.push_back(result.detach());
+            }
+        }
+        const Tensors found = units::differentiate(outputs, inputs, gradients);
+        store_.add_gradients(0, std::span(found).first(parameters.size()));
+        store_.finish_gradients();
+    }
+
+    int64_t parameters() const { return store_.parameter_count(); }
+
+private:
+    std::unique_ptr<model::FluxUnit> unit_;
+    units::ParameterStore store_;
+    model::FluxState state_;
+};
+
+/// Bytes a second of a copy that no cache holds.
+double copy_speed(c10::Device device, int64_t repeats) {
+    constexpr int64_t kElements = int64_t{1} << 26;
+    const auto options = at::TensorOptions(device).dtype(at::kFloat);
+    const at::Tensor from = at::randn({kElements}, options);
+    at::Tensor to = at::empty({kElements}, options);
+    return 8.0 * kElements / seconds_of([&] { to.copy_(from); }, device, repeats);
+}
+
+/// AdamW reads value, gradient and moments in fp32, and writes all but the gradient.
+constexpr double kOptimizerBytes = 7 * 4;
+
+nlohmann::ordered_json measure_block(const std::string& name, Block& block,
+                                     std::vector<Operation> operations, const Shape& shape,
+                                     double bytes_per_s, const Options& options) {
+    const c10::Device device = shape.options.device();
+    const double whole = seconds_of([&] { block.run(); }, device, options.repeats);
+    double floor = 0;
+    nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+    fmt::print("{:<28}{:>7}{:>12}{:>14}{:>12}{:>16}\n", name, "times", "ms", "GFLOP/s", "GB/s",
+               "of copy speed");
+    for (Operation& operation : operations) {
+        operation.seconds = seconds_of([&] { run(operation); }, device, options.repeats);
+        if (operation.in_floor) {
+            floor += static_cast<double>(operation.times) * operation.seconds;
+        }
+        const double gbs = operation.bytes / operation.seconds * 1e-9;
+        fmt::print("  {:<26}{:>7}{:>12.3f}{:>14.1f}{:>12.1f}{:>15.0f}%\n", operation.name,
+                   operation.times, 1e3 * operation.seconds,
+                   operation.flops / operation.seconds * 1e-9, gbs, 1e11 * gbs / bytes_per_s);
+        rows.push_back({{"operation", operation.name},
+                        {"times", operation.times},
+                        {"seconds", operation.seconds},
+                        {"flops", operation.flops},
+                        {"bytes", operation.bytes}});
+    }
+    const double optimizer =
+        kOptimizerBytes * static_cast<double>(block.parameters()) / bytes_per_s;
+    fmt::print("  {:<26}{:>19.3f}\n", "block, all of it", 1e3 * whole);
+    fmt::print("  {:<26}{:>19.3f}  ({:.2f} x; products and attention alone)\n", "floor",
+               1e3 * floor, whole / floor);
+    fmt::print("  {:<26}{:>19.3f}\n\n", "optimizer's traffic", 1e3 * optimizer);
+    return {{"block", name},
+            {"seconds", whole},
+            {"floor_s", floor},
+            {"optimizer_floor_s", optimizer},
+            {"operations", rows}};
+}
+
+Shape shape_of(const config::JobConfig& config) {
+    const c10::Device device = train::prepare_device(config.training);
+    const int64_t side = config.training.img_size / 16;
+    return {.model = train::model_dimensions(config),
+            .path = train::kernel_path(config),
+            .options = at::TensorOptions(device).dtype(
+                units::compute_dtype(config.training.mixed_precision_param, device)),
+            .batch = config.training.batch_size,
+            .image = side * side,
+            .text = config.encoder.max_t5_encoding_len};
+}
+
+void bench_blocks(const config::JobConfig& config, const Options& options) {
+    const Shape shape = shape_of(config);
+    const c10::Device device = shape.options.device();
+    const int64_t side = config.training.img_size / 8;
+    const model::RotaryTable positions = model::rotary_table(
+        at::cat({model::text_ids(shape.text, device), model::image_ids(side, side, device)}, 1),
+        shape.model);
+    const double bytes_per_s = copy_speed(device, options.repeats);
+    fmt::print(
+        "{}, {}: batch {}, {} + {} tokens, hidden {}; a copy reads and writes {:.1f} GB/s\n\n",
+        train::device_name(device), long_name(shape.options.dtype().toScalarType()), shape.batch,
+        shape.text, shape.image, shape.hidden(), bytes_per_s * 1e-9);
+    nlohmann::ordered_json all = nlohmann::ordered_json::array();
+    {
+        Block block(model::make_double_block(shape.model, shape.path, 0), shape, positions, false);
+        all.push_back(measure_block("double block", block,
+                                    double_block_operations(shape, positions), shape, bytes_per_s,
+                                    options));
+    }
+    Block block(model::make_single_block(shape.model, shape.path, 0), shape, positions, true);
+    all.push_back(measure_block("single block", block, single_block_operations(shape, positions),
+                                shape, bytes_per_s, options));
+    if (!options.json.empty()) {
+        write_text(options.json, all.dump(2) + "\n");
+    }
+}
+
+}  // namespace
+
+int bench_unit(const Words& words) {
+    Options options;
+    const std::vector<config::Flag> flags{
+        {"repeats", "N", "of each; the median is shown (default 10)", &options.repeats},
+        {"json", "FILE", "also writes the figures there", &options.json}};
+    const config::CommandLine command_line = config::parse_command_line(words, flags);
+    if (command_line.help) {
+        fmt::print(
+            "Usage: flux_train bench unit --job.config_file FILE [--section.key=value ...]\n\n"
+            "One double and one single block of the configured shape, forward and backward, and "
+            "what they are made of.\n\n{}",
+            config::flags_help(flags));
+        return 0;
+    }
+    if (options.repeats < 1 || options.repeats > 10'000) {
+        fail_config("command line: bench unit: --repeats {}: must be 1 to 10000", options.repeats);
+    }
+    const config::LoadedConfig loaded = config::load_config(command_line);
+    config::with_places(loaded, [&] {
+        config::validate(loaded);
+        bench_blocks(loaded.config, options);
+    });
+    return 0;
+}
+
+}  // namespace flux::commands
