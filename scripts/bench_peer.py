@@ -4,8 +4,9 @@
     scripts/bench_peer.py --flux_train build/flux_train --config configs/bench_cpu.toml
 
 Both train the same dimensions on synthetic data: forward, mean squared error, backward, clipping by the global norm,
-fused AdamW. Every way of PyTorch (eager, torch.compile; float32 or bfloat16; gradient checkpointing as the configuration
-recomputes) is run in a process of its own, in turn with ours: A B A B. One line of JSON a way on stdout, with the
+fused AdamW. Every way of PyTorch (eager, torch.compile; gradient checkpointing as the configuration recomputes) is run in a process
+of its own, in turn with ours: A B A B. Dtypes: float32; bfloat16, which is autocast over float32 weights as ours is; and
+bfloat16_weights, where the peer's weights, gradients and moments are bfloat16 too, which is less work than ours. One line of JSON a way on stdout, with the
 ratios of the medians and of the peaks of memory; the table goes to stderr.
 
 Needs torch and diffusers; without them, a virtual environment with both is made in --venv.
@@ -51,31 +52,32 @@ def measure(d, way, dtype_name, steps, warmup):
     from diffusers import FluxTransformer2DModel
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = getattr(torch, dtype_name)
+    autocast = dtype_name == "bfloat16"
+    dtype = torch.bfloat16 if dtype_name == "bfloat16_weights" else torch.float32
     before = resident_gib()
     torch.manual_seed(1234)
     model = FluxTransformer2DModel(
         patch_size=1, in_channels=64, num_layers=d["depth"], num_single_layers=d["depth_single_blocks"],
         attention_head_dim=d["hidden_size"] // d["num_heads"], num_attention_heads=d["num_heads"],
         joint_attention_dim=d["context_in_dim"], pooled_projection_dim=d["vec_in_dim"],
-        axes_dims_rope=tuple(d["axes_dim"])).to(device)
+        axes_dims_rope=tuple(d["axes_dim"])).to(device, dtype)
     if d["recompute"]:
         model.enable_gradient_checkpointing()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=True)
     run = torch.compile(model) if way == "compile" else model
     batch, side = d["batch"], d["image_side"]
-    latents = torch.randn(batch, side * side, 64, device=device)
-    target = torch.randn_like(latents)
-    text = torch.randn(batch, d["text_tokens"], d["context_in_dim"], device=device)
-    pooled = torch.randn(batch, d["vec_in_dim"], device=device)
-    timestep = torch.full((batch,), 0.5, device=device)
+    latents = torch.randn(batch, side * side, 64, device=device, dtype=dtype)
+    target = torch.randn_like(latents).float()
+    text = torch.randn(batch, d["text_tokens"], d["context_in_dim"], device=device, dtype=dtype)
+    pooled = torch.randn(batch, d["vec_in_dim"], device=device, dtype=dtype)
+    timestep = torch.full((batch,), 0.5, device=device, dtype=dtype)
     row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     img_ids = torch.stack([torch.zeros_like(row), row, column], -1).reshape(-1, 3).to(device, torch.float32)
     txt_ids = torch.zeros(d["text_tokens"], 3, device=device)
     times = []
     for i in range(warmup + steps):
         begin = time.perf_counter()
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast):
             out = run(hidden_states=latents, encoder_hidden_states=text, pooled_projections=pooled, timestep=timestep,
                       img_ids=img_ids, txt_ids=txt_ids, return_dict=False)[0]
         loss = torch.nn.functional.mse_loss(out.float(), target)
@@ -108,7 +110,7 @@ def python_with_peer(folder):
 
 def ours(arguments, dtype):
     words = [arguments.flux_train, "bench", "step", "--job.config_file", arguments.config, "--steps",
-             str(arguments.steps), "--warmup", str(arguments.warmup), f"--training.mixed_precision_param={dtype}"]
+             str(arguments.steps), "--warmup", str(arguments.warmup), f"--training.mixed_precision_param={dtype.removesuffix('_weights')}"]
     if arguments.recompute:
         words.append("--activation_checkpoint.mode=full")
     out = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -129,7 +131,7 @@ def main():
     parser.add_argument("--config", required=True)
     parser.add_argument("--flux_train", default="build/flux_train")
     parser.add_argument("--ways", default="eager,compile")
-    parser.add_argument("--dtypes", default="float32,bfloat16")
+    parser.add_argument("--dtypes", default="float32,bfloat16,bfloat16_weights")
     parser.add_argument("--recompute", action="store_true", help="everything again in backward, on both sides")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=2)
@@ -144,7 +146,7 @@ def main():
         print(json.dumps(measure(sizes, arguments.measure, arguments.dtypes, arguments.steps, arguments.warmup)))
         return
     python = python_with_peer(arguments.venv)
-    print(f"{'way':<22}{'ours, s':>10}{'peer, s':>10}{'faster':>9}{'memory':>9}", file=sys.stderr)
+    print(f"{'way':<26}{'ours, s':>10}{'peer, s':>10}{'faster':>9}{'memory':>9}", file=sys.stderr)
     for dtype in arguments.dtypes.split(","):
         for way in arguments.ways.split(","):
             own, other, peaks = [], [], []
@@ -158,7 +160,7 @@ def main():
                     "memory_ratio": max(p[0] for p in peaks) / max(p[1] for p in peaks), "torch": b["torch"],
                     "params": [a["params"], b["params"]], "step_s": [own, other]}
             print(json.dumps(line), flush=True)
-            print(f"{way + ' ' + dtype:<22}{line['ours_s']:>10.3f}{line['peer_s']:>10.3f}{line['speedup']:>8.2f}x"
+            print(f"{way + ' ' + dtype:<26}{line['ours_s']:>10.3f}{line['peer_s']:>10.3f}{line['speedup']:>8.2f}x"
                   f"{line['memory_ratio']:>8.2f}x", file=sys.stderr)
 
 

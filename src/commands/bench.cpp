@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -23,7 +26,7 @@ double seconds(Clock clock) {
     return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-double median_of(const std::vector<Figure>& figures, std::string_view name) {
+double median_named(const std::vector<Figure>& figures, std::string_view name) {
     const auto found = std::find_if(figures.begin(), figures.end(),
                                     [&](const Figure& figure) { return figure.name == name; });
     return found == figures.end() ? 0.0 : found->median();
@@ -33,22 +36,37 @@ double median_of(const std::vector<Figure>& figures, std::string_view name) {
 std::string share_text(const std::vector<Figure>& figures, const Figure& figure) {
     if (figure.name == "stored_rows") {
         return fmt::format("{:.0f} % of memcpy",
-                           100 * figure.median() / median_of(figures, "memcpy"));
+                           100 * figure.median() / median_named(figures, "memcpy"));
     }
     if (figure.name.starts_with("loader_") && figure.clock == Clock::kWall) {
         return fmt::format("{:.2f} times one thread",
-                           figure.median() / median_of(figures, "loader_1"));
+                           figure.median() / median_named(figures, "loader_1"));
     }
     return {};
 }
 
 }  // namespace
 
-double Figure::median() const {
-    std::vector<double> sorted = per_second;
-    std::sort(sorted.begin(), sorted.end());
-    const size_t half = sorted.size() / 2;
-    return sorted.size() % 2 == 1 ? sorted[half] : 0.5 * (sorted[half - 1] + sorted[half]);
+double median_of(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    const size_t half = values.size() / 2;
+    return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
+}
+
+double Figure::median() const { return median_of(per_second); }
+
+ScratchFolder::ScratchFolder(const std::filesystem::path& below) {
+    std::string name = (below / "flux_bench.XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) {
+        fail("{}: cannot create a temporary folder: {}; choose a folder that can be written", name,
+             std::strerror(errno));
+    }
+    path_ = name;
+}
+
+ScratchFolder::~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
 }
 
 Figure measure(Figure figure, double items, int64_t repeats, const std::function<void()>& pass) {
@@ -103,6 +121,7 @@ int bench(const Words& words) {
     static constexpr std::array kTools{
         Tool{"step", "whole training steps on synthetic data", bench_step},
         Tool{"unit", "one double and one single block, operation by operation", bench_unit},
+        Tool{"checkpoint", "saving and loading, beside the disk alone", bench_checkpoint},
         Tool{"data", "pictures, tokenizers, stored encodings and the loader", bench_data}};
     for (const Tool& tool : kTools) {
         if (!words.empty() && words.front() == tool.name) {

@@ -6,7 +6,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -166,29 +165,6 @@ Figure bench_tokenizer(const std::string& name, const std::string& folder, int64
                    });
 }
 
-/// A folder that goes away again.
-class ScratchFolder {
-public:
-    ScratchFolder() {
-        std::string name = (fs::temp_directory_path() / "flux_bench.XXXXXX").string();
-        if (::mkdtemp(name.data()) == nullptr) {
-            fail("{}: cannot create a temporary folder; set TMPDIR to another", name);
-        }
-        path_ = name;
-    }
-    ~ScratchFolder() {
-        std::error_code ignored;
-        fs::remove_all(path_, ignored);
-    }
-    ScratchFolder(const ScratchFolder&) = delete;
-    ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-    const fs::path& path() const { return path_; }
-
-private:
-    fs::path path_;
-};
-
 /// Rows as large as those of the published model at 256 pixels.
 void write_rows(const fs::path& folder, int64_t rows) {
     const auto cell = [](at::IntArrayRef shape) {
@@ -216,7 +192,7 @@ std::array<const data::StoredEncodings::Cell*, 4> cells_of(const data::Sample& s
 
 /// Rows from the page cache into batches, and what copying their bytes alone takes.
 std::vector<Figure> bench_rows(const Options& options) {
-    const ScratchFolder scratch;
+    const ScratchFolder scratch(fs::temp_directory_path());
     const int64_t rows = options.rows / kBatch * kBatch;
     write_rows(scratch.path(), rows);
     const data::EncodingDataset dataset({.path = scratch.path().string()});

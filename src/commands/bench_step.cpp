@@ -89,12 +89,6 @@ Measured run_steps(const train::ResolvedJob& job, dist::World& world, const Opti
     return measured;
 }
 
-double median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    const size_t half = values.size() / 2;
-    return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
-}
-
 double resident_peak_gib() {
     rusage usage{};
     ::getrusage(RUSAGE_SELF, &usage);
@@ -102,7 +96,7 @@ double resident_peak_gib() {
 }
 
 void report(const train::ResolvedJob& job, const Measured& measured, const Options& options) {
-    const double step_s = median(measured.step_s);
+    const double step_s = median_of(measured.step_s);
     const double flops = static_cast<double>(job.global_batch_size) / job.mesh.size() *
                          model::training_flops(job.model, job.image_tokens(),
                                                job.config.encoder.max_t5_encoding_len);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@ namespace flux::commands {
 int bench_data(const Words& words);
 int bench_step(const Words& words);
 int bench_unit(const Words& words);
+int bench_checkpoint(const Words& words);
 
 enum class Clock { kThreadCpu, kWall };
 
@@ -35,5 +37,21 @@ void print_figures(const std::vector<Figure>& figures);
 
 /// The same for programs: a list of objects with name, unit, clock, median and values.
 void write_figures(const std::string& path, const std::vector<Figure>& figures);
+
+/// A folder of its own below another one, removed with all it holds.
+class ScratchFolder {
+public:
+    explicit ScratchFolder(const std::filesystem::path& below);
+    ~ScratchFolder();
+    ScratchFolder(const ScratchFolder&) = delete;
+    ScratchFolder& operator=(const ScratchFolder&) = delete;
+
+    const std::filesystem::path& path() const { return path_; }
+
+private:
+    std::filesystem::path path_;
+};
+
+double median_of(std::vector<double> values);
 
 }  // namespace flux::commands

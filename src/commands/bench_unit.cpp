@@ -72,11 +72,6 @@ struct Operation {
     double seconds = 0;  // median
 };
 
-double median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    return values[values.size() / 2];
-}
-
 void synchronize(c10::Device device) {
     if (!device.is_cpu()) {
         c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
@@ -96,7 +91,7 @@ double seconds_of(const std::function<void()>& pass, c10::Device device, int64_t
                 std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
         }
     }
-    return median(seconds);
+    return median_of(seconds);
 }
 
 /// Forward, then the gradients of all inputs for the results as their own gradients.

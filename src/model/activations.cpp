@@ -28,21 +28,16 @@ struct Sizes {
     int64_t per_head(int64_t count) const {
         return pass.batch * count * config.num_heads * kFloatBytes;
     }
-    /// Mean and deviation of LayerNorm.
-    int64_t layer_norm(int64_t count) const {
-        return 2 * pass.batch * count * (pass.on_gpu ? kFloatBytes : element);
-    }
+    /// Mean and deviation of a norm's rows.
+    int64_t norm(int64_t count) const { return 2 * pass.batch * count * kFloatBytes; }
     int64_t vectors(int64_t count) const { return tokens(count, config.hidden_size); }  // [B, C]
-    int64_t weight(int64_t in, int64_t out) const { return (in + 1) * out * element; }
-
-    /// Where RMSNorm is several operations, each of q and k leaves a factor in fp32, and its input
-    /// too if that had to be converted.
-    int64_t qk_norm(int64_t count) const {
-        const int64_t copies = pass.on_gpu ? 0 : element == kFloatBytes ? 1 : 2;
-        return 2 * per_head(count) + 2 * copies * hidden(count) / element * kFloatBytes;
+    int64_t weight(int64_t in, int64_t out) const { return in * out * element; }
+    /// fp32 sums of each chunk of rows, `width` numbers each.
+    int64_t chunk_sums(int64_t count, int64_t width) const {
+        constexpr int64_t kChunk = 32;  // kernels/row_kernels.h
+        return pass.batch * ((count + kChunk - 1) / kChunk) * width * kFloatBytes;
     }
-    /// RMSNorm keeps its input itself where it needs no conversion.
-    bool keeps_qkv() const { return pass.on_gpu || element == kFloatBytes; }
+
     /// What flash attention needs in backward: the gradient of its result in order (CPU), or that
     /// of q in fp32 (GPU).
     int64_t attention_workspace(int64_t count) const {
@@ -55,23 +50,20 @@ struct Sizes {
     int64_t all = pass.image_tokens + pass.text_tokens;
 };
 
-/// LayerNorm's result and the modulated one, statistics.
-int64_t modulated_norm(const Sizes& s, int64_t count) {
-    return 2 * s.hidden(count) + s.layer_norm(count);
-}
+/// A part of the tokens is only one after the other where there is one picture.
+int64_t part_copy(const Sizes& s, int64_t count) { return s.pass.batch > 1 ? s.hidden(count) : 0; }
 
-/// Kept by Stream::finish(), besides statistics: a copy of its part of the attention, the
-/// projection, the residual, both results of the second norm, the MLP before and after its
-/// activation, and the MLP's result.
+/// Kept by Stream::finish(), besides statistics: its part of the attention in order, the
+/// projection, the residual, the second norm's result, the MLP before and after its activation, and
+/// its result.
 int64_t stream_finish(const Sizes& s, int64_t count) {
-    return 6 * s.hidden(count) + 2 * s.mlp(count);
+    return 5 * s.hidden(count) + 2 * s.mlp(count);
 }
 
 int64_t stream_graph(const Sizes& s, int64_t count) {
-    const int64_t modulation = s.vectors(1 + 6 + 2);  // silu, its six parts, 1 + scale twice
-    return 2 * s.layer_norm(count) + 2 * s.hidden(count) +
-           (s.keeps_qkv() ? 3 * s.hidden(count) : 0) + s.qk_norm(count) + stream_finish(s, count) +
-           modulation;
+    const int64_t modulation = s.vectors(1 + 6);      // silu, its six parts
+    return 2 * s.norm(count) + 4 * s.hidden(count) +  // first norm, queries, keys, values
+           stream_finish(s, count) + modulation;
 }
 
 UnitActivations double_block(const Sizes& s, int64_t weights) {
@@ -83,11 +75,11 @@ UnitActivations double_block(const Sizes& s, int64_t weights) {
         stream_graph(s, text) + stream_graph(s, image) + 4 * state + s.per_head(s.all);
     const int64_t begin = graph + 2 * state;  // result and its gradient
     const int64_t down = s.weight(mlp, hidden);
-    const int64_t finish_weights = down + s.weight(hidden, mlp) + s.weight(hidden, hidden);
-    // The MLP of the text, which ran last; then, with the text's part done, that of the image.
-    const int64_t text_mlp = begin + s.mlp(text) + down;
-    const int64_t image_mlp = begin - stream_finish(s, text) + s.hidden(text) + state +
-                              s.mlp(image) + finish_weights + down;
+    const int64_t finish_weights = 2 * down + s.weight(hidden, hidden);
+    // The MLP of the image, which ran last; then, with the image's part done, that of the text.
+    const int64_t image_mlp = begin + s.mlp(image) + down;
+    const int64_t text_mlp = begin - stream_finish(s, image) + s.hidden(image) + s.hidden(image) +
+                             s.mlp(text) + finish_weights + down;
     const int64_t attention = begin - stream_finish(s, text) - stream_finish(s, image) + 5 * state +
                               s.attention_workspace(s.all) + 2 * finish_weights;
     const int64_t end = 3 * state + 6 * s.hidden(image) + weights;
@@ -99,20 +91,23 @@ UnitActivations double_block(const Sizes& s, int64_t weights) {
 UnitActivations single_block(const Sizes& s, int64_t weights, bool joins) {
     const int64_t state = s.hidden(s.all), mlp = s.mlp(s.all);
     const int64_t wide = 3 * state + mlp;
-    const int64_t modulation = s.vectors(1 + 3 + 1);  // silu, its three parts, 1 + scale
-    // Norm, linear1, q and k, the attention's result, both parts side by side, linear2.
-    const int64_t graph = (joins ? state : 0) + modulated_norm(s, s.all) + wide + s.qk_norm(s.all) +
-                          2 * state + state + s.per_head(s.all) + (state + mlp) + state +
-                          modulation;
+    const int64_t modulation = s.vectors(1 + 3);  // silu, its three parts
+    // Norm, linear1; queries, keys, values; the attention's result, and with heads joined again;
+    // the MLP's inner values; linear2.
+    const int64_t graph = (joins ? state : 0) + s.norm(s.all) + state + wide + 3 * state +
+                          2 * state + s.per_head(s.all) + mlp + state + modulation;
     const int64_t begin = graph + 2 * state;  // result and its gradient
     const int64_t linear2 =
         s.weight(s.config.hidden_size + s.config.mlp_hidden(), s.config.hidden_size);
-    // linear2 is done. The gradient of linear1's result begins with that of its MLP part.
-    const int64_t gelu = begin - state + mlp + wide + linear2;
+    // Without linear2's result: its gradient, and those of its two inputs.
+    const int64_t pair = begin - state + 2 * state + mlp + linear2;
+    // Without the MLP's inner values. Gradients of q, k, v from the attention's.
     const int64_t attention =
-        begin - state + wide + 3 * state + s.attention_workspace(s.all) + linear2;
+        begin - state - mlp + state + mlp + 3 * state + s.attention_workspace(s.all) + linear2;
+    const int64_t heads = begin - state - mlp - 4 * state + mlp + 3 * state + 3 * state + wide +
+                          s.chunk_sums(s.all, 3 * s.config.hidden_size) + linear2;
     const int64_t end = (joins ? 6 : 5) * state + wide + weights;
-    return {.input = state, .graph = graph, .backward = std::max({gelu, attention, end})};
+    return {.input = state, .graph = graph, .backward = std::max({pair, attention, heads, end})};
 }
 
 UnitActivations embedders(const Sizes& s, int64_t weights) {
@@ -122,7 +117,7 @@ UnitActivations embedders(const Sizes& s, int64_t weights) {
                           s.tokens(s.pass.text_tokens, c.context_in_dim) +
                           s.tokens(1, c.vec_in_dim) +
                           (embedded - 1) * s.tokens(1, kTimestepEmbedding) +
-                          s.all * c.head_dim() * kFloatBytes;  // positions
+                          2 * s.all * c.head_dim() * kFloatBytes;  // positions
     const int64_t graph = s.vectors(2 * embedded);
     return {.input = input,
             .graph = graph,
@@ -131,7 +126,8 @@ UnitActivations embedders(const Sizes& s, int64_t weights) {
 
 UnitActivations final_layer(const Sizes& s, int64_t weights) {
     const int64_t image = s.pass.image_tokens;
-    const int64_t graph = modulated_norm(s, image) + s.vectors(2);  // silu, 1 + scale
+    // The image's tokens, their norm; silu and both vectors of the modulation.
+    const int64_t graph = part_copy(s, image) + s.norm(image) + s.hidden(image) + s.vectors(1 + 2);
     const int64_t begin = graph + 2 * s.tokens(image, s.config.out_channels);
     const int64_t norm =
         begin + 2 * s.hidden(image) + s.weight(s.config.hidden_size, s.config.out_channels);

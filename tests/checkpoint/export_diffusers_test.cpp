@@ -13,15 +13,14 @@
 #include "flux/base/safetensors_set.h"
 #include "flux/checkpoint/diffusers.h"
 #include "flux/checkpoint/export.h"
+#include "flux/kernels/host_memory.h"
 #include "flux/model/mmdit.h"
-#include "support/counting_allocator.h"
 #include "support/reference.h"
 #include "support/tensor_match.h"
 
 namespace flux::checkpoint::test {
 namespace {
 
-using flux::test::CountingAllocator;
 using flux::test::same_bits;
 using flux::test::TemporaryFolder;
 using testing::AllOf;
@@ -164,7 +163,7 @@ TEST_F(ExportDiffusers, LeavesNothingBehindAndReplacesNothing) {
 }
 
 TEST_F(ExportDiffusers, HoldsTwoTensorsInMemory) {
-    CountingAllocator::install();
+    flux::kernels::count_host_memory();
     int64_t largest = 0, all = 0;
     for (const Piece& piece : pieces_) {
         largest = std::max(largest, piece.end * 4);
@@ -174,8 +173,8 @@ TEST_F(ExportDiffusers, HoldsTwoTensorsInMemory) {
     constexpr int64_t kScalars = 4096;  // the ends of a tensor's range
     for (const auto dtype : {at::kFloat, at::kBFloat16}) {
         for (const bool single : {true, false}) {
-            CountingAllocator::begin();
-            const int64_t before = CountingAllocator::held();
+            flux::kernels::reset_host_peak();
+            const int64_t before = flux::kernels::host_memory().held;
             const auto out = folder_.path() / fmt::format("{}-{}", c10::toString(dtype), single);
             if (single) {
                 export_model(checkpoint_, out, dtype);
@@ -183,7 +182,7 @@ TEST_F(ExportDiffusers, HoldsTwoTensorsInMemory) {
                 export_diffusers(checkpoint_, model_,
                                  {.out_folder = out, .dtype = dtype, .most_shard_bytes = 30'000});
             }
-            const int64_t peak = CountingAllocator::peak() - before;
+            const int64_t peak = flux::kernels::host_memory().peak - before;
             std::printf("measured: %s, %s: peak %.2f of the largest tensor (fp32), %.3f of all\n",
                         single ? "single" : "diffusers", c10::toString(dtype),
                         static_cast<double>(peak) / static_cast<double>(largest),

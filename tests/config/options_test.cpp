@@ -11,7 +11,7 @@ namespace {
 
 static_assert(field_count<Experimental>() == 2);
 static_assert(field_count<Comm>() == 3);
-static_assert(field_count<JobConfig>() == 22);
+static_assert(field_count<JobConfig>() == 23);
 
 template <class... Sections>
 size_t fields_of(Sections JobConfig::*...) {
@@ -23,9 +23,9 @@ TEST(Options, HaveOneRowForEachMember) {
     EXPECT_EQ(all_options().size(),
               fields_of(&C::job, &C::metrics, &C::mlperf, &C::model, &C::encoder, &C::training,
                         &C::dataloader, &C::optimizer, &C::lr_scheduler, &C::activation_checkpoint,
-                        &C::eval, &C::inference, &C::checkpoint, &C::parallelism, &C::comm,
-                        &C::preprocessing, &C::profiling, &C::float8, &C::mx, &C::memory_estimation,
-                        &C::fault_tolerance, &C::experimental));
+                        &C::kernels, &C::eval, &C::inference, &C::checkpoint, &C::parallelism,
+                        &C::comm, &C::preprocessing, &C::profiling, &C::float8, &C::mx,
+                        &C::memory_estimation, &C::fault_tolerance, &C::experimental));
 }
 
 TEST(Options, RefuseASectionWithAMemberLeftOut) {

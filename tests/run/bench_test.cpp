@@ -62,7 +62,7 @@ TEST(RunBenchData, RefusesWhatMakesNoSense) {
         EXPECT_EQ(result.exit_code, code);
         EXPECT_THAT(result.err, HasSubstr(message));
     };
-    expect({"bench", "dota"}, 2, "there are step, unit, data");
+    expect({"bench", "dota"}, 2, "there are step, unit, checkpoint, data");
     expect({"bench", "data", "--rows", "0"}, 2, "nothing to measure");
     expect({"bench", "data", "--clip", "x"}, 2, "take the captions of --tar");
     expect({"bench", "data", "--repeats", "0"}, 2, "must be 1 to 1000");

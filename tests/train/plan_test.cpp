@@ -11,19 +11,18 @@
 #include <optional>
 
 #include "flux/base/error.h"
+#include "flux/kernels/host_memory.h"
 #include "flux/kernels/keyed_draw.h"
 #include "flux/model/flops.h"
 #include "flux/model/mmdit.h"
 #include "flux/optim/ema.h"
 #include "flux/train/train_step.h"
-#include "support/counting_allocator.h"
 #include "support/group.h"
 
 namespace flux::train {
 namespace {
 
 using namespace std::chrono_literals;
-using test::CountingAllocator;
 using testing::AllOf;
 using testing::HasSubstr;
 
@@ -99,13 +98,13 @@ TEST_P(DistPlan, AgreesWithTheCountersOfAStep) {
     if (!test::in_group(GetParam().replicate * GetParam().shard)) {
         return;
     }
-    CountingAllocator::install();
+    kernels::count_host_memory();
     PlanSettings settings = settings_of(GetParam());
     dist::Store meeting(dist::process_place(), 30s);
     dist::Mesh mesh(meeting, settings.mesh, at::kCPU, 30s);
     settings.store.mesh = &mesh;
-    const int64_t before = CountingAllocator::held();
-    CountingAllocator::begin();
+    const int64_t before = kernels::host_memory().held;
+    kernels::reset_host_peak();
     model::Mmdit model(settings.model, settings.store, settings.recompute);
     model.parameters().initialize(3);
     optim::AdamW optimizer({}, model.parameters().shards());
@@ -139,7 +138,7 @@ TEST_P(DistPlan, AgreesWithTheCountersOfAStep) {
     EXPECT_EQ(sent.all_reduce, planned.all_reduce);
     expect_near("sent in a step", sent.total(), planned.total(), 0.0);
     const MemoryPlan memory = plan_memory(settings);  // on a CPU the device's is the host's
-    expect_near("memory", CountingAllocator::peak() - before, memory.device() + memory.host(),
+    expect_near("memory", kernels::host_memory().peak - before, memory.device() + memory.host(),
                 0.02);
     mesh.barrier();
 }

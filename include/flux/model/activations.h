@@ -17,8 +17,7 @@ struct PassShape {
     int64_t image_tokens = 0;
     int64_t text_tokens = 0;
     at::ScalarType dtype = at::kFloat;
-    /// RMSNorm is one operation on a GPU and several on a CPU, which keep more.
-    bool on_gpu = false;
+    bool on_gpu = false;  // attention needs other room there in backward
 };
 
 struct UnitActivations {
