@@ -88,7 +88,7 @@ endif()
 if(FLUX_WITH_CUDA)
     message(STATUS "CUDA kernels: built with ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION}")
 else()
-    message(STATUS "CUDA kernels: left out (no CUDA 13 compiler); random draws on a GPU are made on the host")
+    message(STATUS "CUDA kernels: left out (no CUDA 13 compiler); on a GPU random draws come from the host, fused operations are not fused")
 endif()
 
 # flux_cuda_sources(<folder> <files.cu...>): adds CUDA kernels to a folder and tells its C++ files that they exist.

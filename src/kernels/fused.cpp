@@ -1,19 +1,15 @@
 #include "flux/kernels/fused.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/Version.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <c10/util/Exception.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <algorithm>
 #include <array>
-#include <string>
 
 #include "kernels/fused_twin.h"
 #include "kernels/row_kernels.h"
+#include "kernels/run_rows.h"
 
 namespace flux::kernels {
 namespace {
@@ -23,35 +19,7 @@ using torch::autograd::variable_list;
 
 constexpr double kLayerNormEps = 1e-6;
 
-bool is_fused(Path path, const at::Tensor& x) {
-    return path == Path::kFused && x.is_cpu() &&
-           (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
-}
-
-/// The bodies for this processor and the dtype of `x`.
-const RowKernels& kernels_for(const at::Tensor& x) {
-    static const RowKernelSet& set = []() -> const RowKernelSet& {
-#if defined(__x86_64__)
-        const std::string found = at::get_cpu_capability();  // ATEN_CPU_CAPABILITY may lower it
-        if (found == "AVX512") {
-            return kRowKernelsAvx512;
-        }
-        if (found == "AVX2") {
-            return kRowKernelsAvx2;
-        }
-#endif
-        return kRowKernelsGeneric;
-    }();
-    return x.scalar_type() == at::kFloat ? set.fp32 : set.bf16;
-}
-
-template <class Job>
-void run(RowKernel<Job> kernel, const Job& job) {
-    at::parallel_for(0, job.rows.chunks(), 1,
-                     [&](int64_t begin, int64_t end) { kernel(job, begin, end); });
-}
-
-Rows rows_of(const at::Tensor& x) { return {.batch = x.size(0), .tokens = x.size(1)}; }
+bool is_fused(Path path, const at::Tensor& x) { return path == Path::kFused && has_row_kernels(x); }
 
 /// fp32 sums of each chunk.
 at::Tensor sums_for(const Rows& rows, int64_t width, const at::Tensor& like) {
@@ -74,7 +42,7 @@ struct NormModulate : torch::autograd::Function<NormModulate> {
     static NormModulateJob job_of(const at::Tensor& x, const at::Tensor& shift,
                                   const at::Tensor& scale, const at::Tensor& mean,
                                   const at::Tensor& rstd) {
-        return {.rows = kernels::rows_of(x),
+        return {.rows = rows_of(x),
                 .channels = x.size(2),
                 .x = x.const_data_ptr(),
                 .shift = shift.const_data_ptr(),
@@ -101,7 +69,7 @@ struct NormModulate : torch::autograd::Function<NormModulate> {
         at::Tensor y = at::empty_like(x);
         NormModulateJob job = job_of(x, shift, scale, mean, rstd);
         job.y = y.data_ptr();
-        run(kernels_for(x).norm_modulate, job);
+        run_rows(x, job, [](const auto& of) { return of.norm_modulate; });
         context->save_for_backward({x, scale, mean, rstd});
         return y;
     }
@@ -116,7 +84,7 @@ struct NormModulate : torch::autograd::Function<NormModulate> {
         job.dy = dy.const_data_ptr();
         job.dx = dx.data_ptr();
         job.sums = sums.data_ptr<float>();
-        run(kernels_for(x).norm_modulate_backward, job);
+        run_rows(x, job, [](const auto& of) { return of.norm_modulate_backward; });
         const at::Tensor total = sums.sum(1, /*keepdim=*/true).to(x.scalar_type());  // [B, 1, 2 C]
         return {dx, total.narrow(2, 0, job.channels), total.narrow(2, job.channels, job.channels)};
     }
@@ -125,7 +93,7 @@ struct NormModulate : torch::autograd::Function<NormModulate> {
 struct GatedResidual : torch::autograd::Function<GatedResidual> {
     static GatedResidualJob job_of(const at::Tensor& y, const at::Tensor& gate,
                                    const at::Tensor& bias) {
-        return {.rows = kernels::rows_of(y),
+        return {.rows = rows_of(y),
                 .channels = y.size(2),
                 .x = nullptr,
                 .y = y.const_data_ptr(),
@@ -146,7 +114,7 @@ struct GatedResidual : torch::autograd::Function<GatedResidual> {
         GatedResidualJob job = job_of(y, gate, bias);
         job.x = x.const_data_ptr();
         job.out = out.data_ptr();
-        run(kernels_for(x).gated_residual, job);
+        run_rows(x, job, [](const auto& of) { return of.gated_residual; });
         context->save_for_backward({gate, y, bias});
         return out;
     }
@@ -161,7 +129,7 @@ struct GatedResidual : torch::autograd::Function<GatedResidual> {
         job.dout = dout.const_data_ptr();
         job.dy = dy.data_ptr();
         job.sums = sums.data_ptr<float>();
-        run(kernels_for(y).gated_residual_backward, job);
+        run_rows(y, job, [](const auto& of) { return of.gated_residual_backward; });
         const at::Tensor total = sums.sum(1, /*keepdim=*/true);  // [B, 1, 2 C]
         const at::Tensor dgate = total.narrow(2, 0, job.channels).to(y.scalar_type());
         const at::Tensor dbias = (total.narrow(2, job.channels, job.channels) * gate)
@@ -176,7 +144,7 @@ struct BiasGelu : torch::autograd::Function<BiasGelu> {
                               const at::Tensor& bias) {
         const at::Tensor u = input.contiguous();
         at::Tensor y = at::empty_like(u);
-        GeluJob job{.rows = kernels::rows_of(u),
+        GeluJob job{.rows = rows_of(u),
                     .channels = u.size(2),
                     .u = u.const_data_ptr(),
                     .stride = u.size(2),
@@ -185,7 +153,7 @@ struct BiasGelu : torch::autograd::Function<BiasGelu> {
                     .dy = nullptr,
                     .du = nullptr,
                     .sums = nullptr};
-        run(kernels_for(u).gelu, job);
+        run_rows(u, job, [](const auto& of) { return of.gelu; });
         context->save_for_backward({u, bias});
         return y;
     }
@@ -195,17 +163,18 @@ struct BiasGelu : torch::autograd::Function<BiasGelu> {
         const at::Tensor &u = saved[0], &bias = saved[1];
         const at::Tensor dy = gradients[0].contiguous();
         at::Tensor du = at::empty_like(u);
-        const Rows rows = kernels::rows_of(u);
+        const Rows rows = rows_of(u);
         at::Tensor sums = sums_for(rows, u.size(2), u);
-        run(kernels_for(u).gelu_backward, GeluJob{.rows = rows,
-                                                  .channels = u.size(2),
-                                                  .u = u.const_data_ptr(),
-                                                  .stride = u.size(2),
-                                                  .bias = bias.const_data_ptr(),
-                                                  .y = nullptr,
-                                                  .dy = dy.const_data_ptr(),
-                                                  .du = du.data_ptr(),
-                                                  .sums = sums.data_ptr<float>()});
+        const GeluJob job{.rows = rows,
+                          .channels = u.size(2),
+                          .u = u.const_data_ptr(),
+                          .stride = u.size(2),
+                          .bias = bias.const_data_ptr(),
+                          .y = nullptr,
+                          .dy = dy.const_data_ptr(),
+                          .du = du.data_ptr(),
+                          .sums = sums.data_ptr<float>()};
+        run_rows(u, job, [](const auto& of) { return of.gelu_backward; });
         return {du, sums.sum(at::IntArrayRef{0, 1}).to(u.scalar_type())};
     }
 };
@@ -237,14 +206,14 @@ public:
             job.q = out[0].data_ptr();
             job.k = out[1].data_ptr();
             job.v = out[2].data_ptr();
-            run(kernels_for(part.qkv).heads, job);
+            run_rows(part.qkv, job, [](const auto& of) { return of.heads; });
         }
         const int64_t inner = first.qkv.size(2) - 3 * heads * size;
         if (inner > 0) {
             out.push_back(at::empty({batch, first.tokens(), inner}, options));
             GeluJob job = gelu_job(first, inner);
             job.y = out[3].data_ptr();
-            run(kernels_for(first.qkv).gelu, job);
+            run_rows(first.qkv, job, [](const auto& of) { return of.gelu; });
         }
         context->save_for_backward(tensors.vec());
         context->saved_data["heads"] = heads;
@@ -264,23 +233,26 @@ public:
             HeadsJob job = job_of(part, cos, sin, heads, eps);
             at::Tensor dqkv = at::empty_like(part.qkv);
             const int64_t size = job.head_size, width = 3 * heads * size;
-            at::Tensor sums = sums_for(job.rows, 2 * size + width, dqkv);
+            const int64_t scales = dqkv.is_cuda() ? heads : 1;  // of one kind in `sums`
+            at::Tensor sums = sums_for(job.rows, 2 * scales * size + width, dqkv);
             job.dq = given[0].const_data_ptr();
             job.dk = given[1].const_data_ptr();
             job.dv = given[2].const_data_ptr();
             job.dqkv = dqkv.data_ptr();
             job.sums = sums.data_ptr<float>();
-            run(kernels_for(dqkv).heads_backward, job);
+            run_rows(dqkv, job, [](const auto& of) { return of.heads_backward; });
             const at::Tensor total = sums.sum(at::IntArrayRef{0, 1});
-            at::Tensor dbias = total.narrow(0, 2 * size, width);
+            at::Tensor dbias = total.narrow(0, 2 * scales * size, width);
             if (gradients.size() > 3) {
                 dbias = at::cat({dbias, gelu_backward(part, gradients[3].contiguous(), dqkv)});
             }
             const at::ScalarType dtype = dqkv.scalar_type();
             found.push_back(dqkv);
             found.push_back(part.bias.numel() > 0 ? dbias.to(dtype) : at::Tensor());
-            found.push_back(total.narrow(0, 0, size).to(dtype));
-            found.push_back(total.narrow(0, size, size).to(dtype));
+            const at::Tensor dscale =
+                total.narrow(0, 0, 2 * scales * size).view({2, scales, size}).sum(1).to(dtype);
+            found.push_back(dscale[0]);
+            found.push_back(dscale[1]);
         }
         found.insert(found.end(), 2, {});  // of heads and eps
         return found;
@@ -300,7 +272,7 @@ private:
     static HeadsJob job_of(const HeadsPart& part, const at::Tensor& cos, const at::Tensor& sin,
                            int64_t heads, double eps) {
         const int64_t size = cos.size(-1), all = cos.size(-2);
-        return {.rows = kernels::rows_of(part.qkv),
+        return {.rows = rows_of(part.qkv),
                 .heads = heads,
                 .head_size = size,
                 .qkv = part.qkv.const_data_ptr(),
@@ -331,7 +303,7 @@ private:
         const auto behind = [&](const at::Tensor& x) -> const void* {
             return x.numel() > 0 ? static_cast<const char*>(x.const_data_ptr()) + skipped : nullptr;
         };
-        return {.rows = kernels::rows_of(part.qkv),
+        return {.rows = rows_of(part.qkv),
                 .channels = inner,
                 .u = behind(part.qkv),
                 .stride = stride,
@@ -351,7 +323,7 @@ private:
         job.du =
             static_cast<char*>(dqkv.data_ptr()) + (job.stride - job.channels) * dqkv.element_size();
         job.sums = sums.data_ptr<float>();
-        run(kernels_for(dqkv).gelu_backward, job);
+        run_rows(dqkv, job, [](const auto& of) { return of.gelu_backward; });
         return sums.sum(at::IntArrayRef{0, 1});
     }
 };
@@ -360,8 +332,9 @@ private:
 
 at::Tensor norm_modulate(Path path, const at::Tensor& x, const at::Tensor& shift,
                          const at::Tensor& scale) {
-    return is_fused(path, x) ? NormModulate::apply(x, shift, scale)
-                             : twin::norm_modulate(x, shift, scale);
+    const bool fits = x.is_cpu() || x.size(-1) <= kMaxCudaNormChannels;
+    return is_fused(path, x) && fits ? NormModulate::apply(x, shift, scale)
+                                     : twin::norm_modulate(x, shift, scale);
 }
 
 at::Tensor gated_residual(Path path, const at::Tensor& x, const at::Tensor& gate,
@@ -376,7 +349,9 @@ at::Tensor bias_gelu(Path path, const at::Tensor& u, const at::Tensor& bias) {
 
 Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tensor& cos,
                   const at::Tensor& sin, double eps) {
-    if (!is_fused(path, parts.front().qkv)) {
+    const at::Tensor& first = parts.front().qkv;
+    const bool fits = first.is_cpu() || cos.size(-1) <= kMaxCudaHeadSize;
+    if (!is_fused(path, first) || !fits) {
         return twin::split_heads(parts, cos, sin, eps);
     }
     variable_list tensors{cos.contiguous(), sin.contiguous()};

@@ -1,8 +1,8 @@
 // The fused operations' work on rows, as raw pointers: what the bodies for the CPU's instruction
-// sets share.
+// sets and for GPUs share.
 //
 // Legend: B batch, T tokens, C channels, H heads, D head size. A row is one token. Rows are dealt
-// out in chunks of kChunk tokens of one picture, whatever the number of threads, and each chunk
+// out in chunks of some tokens of one picture, whatever the number of threads, and each chunk
 // leaves partial sums of its own: so sums do not depend on the threads.
 #pragma once
 
@@ -10,13 +10,14 @@
 
 namespace flux::kernels {
 
-inline constexpr int64_t kChunk = 32;
+inline constexpr int64_t kChunk = 32;  // on CPUs, and the most on GPUs
 
 struct Rows {
     int64_t batch;
     int64_t tokens;  // of one picture
+    int64_t chunk;   // tokens of a chunk; the last of a picture may have fewer
 
-    int64_t chunks_of_one() const { return (tokens + kChunk - 1) / kChunk; }
+    int64_t chunks_of_one() const { return (tokens + chunk - 1) / chunk; }
     int64_t chunks() const { return batch * chunks_of_one(); }
 };
 
@@ -86,35 +87,49 @@ struct HeadsJob {
     const void* dk;
     const void* dv;
     void* dqkv;   // backward, rows `stride` elements apart
-    float* sums;  // [chunks, 2 D + 3 C]: of d query_scale, d key_scale, d bias
+    float* sums;  // [chunks, 2 D + 3 C]: of d query_scale, d key_scale, d bias; on a GPU [chunks,
+                  // 5 C], as each head has its own d query_scale and d key_scale
 };
 
 /// For chunks [begin, end).
 template <class Job>
 using RowKernel = void (*)(const Job&, int64_t begin, int64_t end);
 
+/// Launches all chunks on `stream` (a cudaStream_t). Returns the CUDA error code, 0 for success.
+template <class Job>
+using CudaRowKernel = int (*)(const Job&, void* stream);
+
 /// One dtype's.
+template <template <class> class Kernel>
 struct RowKernels {
-    RowKernel<NormModulateJob> norm_modulate;
-    RowKernel<NormModulateJob> norm_modulate_backward;
-    RowKernel<GatedResidualJob> gated_residual;
-    RowKernel<GatedResidualJob> gated_residual_backward;
-    RowKernel<GeluJob> gelu;
-    RowKernel<GeluJob> gelu_backward;
-    RowKernel<HeadsJob> heads;
-    RowKernel<HeadsJob> heads_backward;
+    Kernel<NormModulateJob> norm_modulate;
+    Kernel<NormModulateJob> norm_modulate_backward;
+    Kernel<GatedResidualJob> gated_residual;
+    Kernel<GatedResidualJob> gated_residual_backward;
+    Kernel<GeluJob> gelu;
+    Kernel<GeluJob> gelu_backward;
+    Kernel<HeadsJob> heads;
+    Kernel<HeadsJob> heads_backward;
 };
 
-/// One instruction set's.
+/// One instruction set's, or a GPU's.
+template <template <class> class Kernel>
 struct RowKernelSet {
-    RowKernels fp32;
-    RowKernels bf16;
+    RowKernels<Kernel> fp32;
+    RowKernels<Kernel> bf16;
 };
 
-extern const RowKernelSet kRowKernelsGeneric;
+extern const RowKernelSet<RowKernel> kRowKernelsGeneric;
 #if defined(__x86_64__)
-extern const RowKernelSet kRowKernelsAvx2;
-extern const RowKernelSet kRowKernelsAvx512;
+extern const RowKernelSet<RowKernel> kRowKernelsAvx2;
+extern const RowKernelSet<RowKernel> kRowKernelsAvx512;
 #endif
+#ifdef FLUX_WITH_CUDA
+extern const RowKernelSet<CudaRowKernel> kRowKernelsCuda;
+#endif
+
+/// What the CUDA bodies hold in registers: wider rows and larger heads are for the twins.
+inline constexpr int64_t kMaxCudaNormChannels = 16384;
+inline constexpr int64_t kMaxCudaHeadSize = 256;
 
 }  // namespace flux::kernels

@@ -56,8 +56,8 @@ inline float gelu_sigmoid(float x) {
 struct ChunkRows {
     ChunkRows(const Rows& rows, int64_t chunk)
         : picture(chunk / rows.chunks_of_one()),
-          first(chunk % rows.chunks_of_one() * kChunk),
-          last(first + kChunk < rows.tokens ? first + kChunk : rows.tokens) {}
+          first(chunk % rows.chunks_of_one() * rows.chunk),
+          last(first + rows.chunk < rows.tokens ? first + rows.chunk : rows.tokens) {}
     int64_t picture, first, last;
 };
 
@@ -459,7 +459,7 @@ void heads_backward(const HeadsJob& job, int64_t begin, int64_t end) {
 }
 
 template <class T>
-constexpr RowKernels table() {
+constexpr RowKernels<RowKernel> table() {
     return {.norm_modulate = norm_modulate<T>,
             .norm_modulate_backward = norm_modulate_backward<T>,
             .gated_residual = gated_residual<T>,
@@ -472,6 +472,6 @@ constexpr RowKernels table() {
 
 }  // namespace
 
-const RowKernelSet FLUX_ROW_KERNELS{.fp32 = table<float>(), .bf16 = table<Bf16>()};
+const RowKernelSet<RowKernel> FLUX_ROW_KERNELS{.fp32 = table<float>(), .bf16 = table<Bf16>()};
 
 }  // namespace flux::kernels

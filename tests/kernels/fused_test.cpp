@@ -14,29 +14,38 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <string>
 #include <utility>
 #include <vector>
+
+#include "flux/kernels/cuda_device.h"
 
 namespace flux::kernels {
 namespace {
 
 using Tensors = std::vector<at::Tensor>;
 
-/// An operation on shapes that fill no vector and no chunk of rows evenly.
+/// An operation.
 struct Case {
     const char* name;
     std::vector<std::vector<int64_t>> inputs;
     std::function<Tensors(Path, const Tensors&)> run;
 };
 
-constexpr int64_t kBatch = 3, kTokens = 37, kHeads = 3, kSize = 10, kHidden = kHeads * kSize;
-constexpr int64_t kInner = 45, kOthers = 70;
+/// Sizes of the cases; no number of tokens fills chunks of rows evenly.
+struct Sizes {
+    int64_t heads, size, inner;  // of a head, of the MLP
+
+    int64_t hidden() const { return heads * size; }
+};
+constexpr int64_t kBatch = 3, kTokens = 37, kOthers = 70;
+constexpr int64_t kHidden = 30;
 
 /// Cosines and sines of both channels of each pair.
-std::pair<at::Tensor, at::Tensor> turns(int64_t tokens) {
-    const at::Tensor angles = at::randn({1, 1, tokens, kSize / 2, 1});
+std::pair<at::Tensor, at::Tensor> turns(int64_t tokens, int64_t size) {
+    const at::Tensor angles = at::randn({1, 1, tokens, size / 2, 1});
     const at::Tensor signs = at::ones({2}).cumsum(0).mul(2).sub(3);  // -1, 1
-    return {angles.cos().expand({1, 1, tokens, kSize / 2, 2}).flatten(-2),
+    return {angles.cos().expand({1, 1, tokens, size / 2, 2}).flatten(-2),
             (angles.sin() * signs).flatten(-2)};
 }
 
@@ -53,49 +62,52 @@ at::Tensor vector_of(const at::Tensor& all, int64_t i) {
     return all.chunk(3, -1)[static_cast<size_t>(i)];
 }
 
-std::vector<Case> cases() {
-    const std::vector<int64_t> x{kBatch, kTokens, kHidden}, vectors{kBatch, 1, 3 * kHidden};
-    const auto one = turns(kTokens), two = turns(kTokens + kOthers);
+std::vector<Case> cases(const Sizes& sizes) {
+    const int64_t hidden = sizes.hidden(), size = sizes.size, inner = sizes.inner;
+    const int64_t heads = sizes.heads;
+    const std::vector<int64_t> x{kBatch, kTokens, hidden}, vectors{kBatch, 1, 3 * hidden};
+    const auto one = turns(kTokens, size), two = turns(kTokens + kOthers, size);
     std::vector<Case> all;
     all.push_back({"norm_modulate", {x, vectors}, [](Path path, const Tensors& in) -> Tensors {
                        return {
                            norm_modulate(path, in[0], vector_of(in[1], 0), vector_of(in[1], 1))};
                    }});
     all.push_back(
-        {"gated_residual", {x, vectors, x, {kHidden}}, [](Path path, const Tensors& in) -> Tensors {
+        {"gated_residual", {x, vectors, x, {hidden}}, [](Path path, const Tensors& in) -> Tensors {
              return {gated_residual(path, in[0], vector_of(in[1], 2), in[2], in[3])};
          }});
     all.push_back({"bias_gelu",
-                   {{kBatch, kTokens, kInner}, {kInner}},
+                   {{kBatch, kTokens, inner}, {inner}},
                    [](Path path, const Tensors& in) -> Tensors {
                        return {bias_gelu(path, 3 * in[0], in[1])};
                    }});
     all.push_back({"heads_of_two_parts",
-                   {{kBatch, kOthers, 3 * kHidden},
-                    {kSize},
-                    {kSize},
-                    {kBatch, kTokens, 3 * kHidden},
-                    {3 * kHidden},
-                    {kSize},
-                    {kSize}},
-                   [two](Path path, const Tensors& in) {
-                       const std::array parts{PackedHeads{in[0], {}, in[1], in[2], kHeads},
-                                              PackedHeads{in[3], in[4], in[5], in[6], kHeads}};
-                       return outputs(split_heads(path, parts, two.first, two.second, 1e-6));
+                   {{kBatch, kOthers, 3 * hidden},
+                    {size},
+                    {size},
+                    {kBatch, kTokens, 3 * hidden},
+                    {3 * hidden},
+                    {size},
+                    {size}},
+                   [two, heads](Path path, const Tensors& in) {
+                       const std::array parts{PackedHeads{in[0], {}, in[1], in[2], heads},
+                                              PackedHeads{in[3], in[4], in[5], in[6], heads}};
+                       return outputs(split_heads(path, parts, two.first.to(in[0].device()),
+                                                  two.second.to(in[0].device()), 1e-6));
                    }});
-    all.push_back(
-        {"heads_and_mlp",
-         {{kBatch, kTokens, 3 * kHidden + kInner}, {3 * kHidden + kInner}, {kSize}, {kSize}},
-         [one](Path path, const Tensors& in) {
-             const std::array parts{PackedHeads{in[0], in[1], in[2], in[3], kHeads}};
-             return outputs(split_heads(path, parts, one.first, one.second, 1e-6));
-         }});
+    all.push_back({"heads_and_mlp",
+                   {{kBatch, kTokens, 3 * hidden + inner}, {3 * hidden + inner}, {size}, {size}},
+                   [one, heads](Path path, const Tensors& in) {
+                       const std::array parts{PackedHeads{in[0], in[1], in[2], in[3], heads}};
+                       return outputs(split_heads(path, parts, one.first.to(in[0].device()),
+                                                  one.second.to(in[0].device()), 1e-6));
+                   }});
     all.push_back({"linear_pair",
-                   {x, {kBatch, kTokens, kInner}, {20, kHidden + kInner}},
+                   {x, {kBatch, kTokens, inner}, {20, hidden + inner}},
                    [](Path path, const Tensors& in) -> Tensors {
                        return {linear_pair(path, in[0], in[1], in[2])};
                    }});
-    all.push_back({"linear", {x, {20, kHidden}, {20}}, [](Path path, const Tensors& in) -> Tensors {
+    all.push_back({"linear", {x, {20, hidden}, {20}}, [](Path path, const Tensors& in) -> Tensors {
                        return {path == Path::kFused ? linear(in[0], in[1], in[2])
                                                     : (in[0].matmul(in[1].t()) + in[2])};
                    }});
@@ -113,8 +125,10 @@ Tensors results(const Case& test_case, Path path, const Tensors& inputs, at::Sca
     at::Tensor sum;
     for (size_t i = 0; i < all.size(); ++i) {
         // A fixed direction in which gradients differ from element to element.
-        const at::Tensor weights =
-            at::ones(all[i].sizes(), at::kDouble).cumsum(-1).add(static_cast<double>(i)).sin();
+        const at::Tensor weights = at::ones(all[i].sizes(), all[i].options().dtype(at::kDouble))
+                                       .cumsum(-1)
+                                       .add(static_cast<double>(i))
+                                       .sin();
         const at::Tensor part = (all[i].to(at::kDouble) * weights).sum();
         sum = sum.defined() ? sum + part : part;
     }
@@ -132,18 +146,18 @@ double error(const at::Tensor& found, const at::Tensor& expected) {
     return ((found - expected).norm() / expected.norm()).item<double>();
 }
 
-class Fused : public testing::TestWithParam<at::ScalarType> {};
-
-TEST_P(Fused, IsAsExactAsItsTwin) {
-    for (const Case& test_case : cases()) {
+class Fused : public testing::TestWithParam<std::pair<at::DeviceType, at::ScalarType>> {
+protected:
+    static void expect_exact(const Case& test_case) {
+        const auto [device, dtype] = GetParam();
         Tensors inputs;
         for (const auto& shape : test_case.inputs) {
             // What the dtype can hold, so that both start from the same numbers.
-            inputs.push_back(at::randn(shape).to(GetParam()).to(at::kDouble));
+            inputs.push_back(at::randn(shape).to(dtype).to(device, at::kDouble));
         }
         const Tensors exact = results(test_case, Path::kTwin, inputs, at::kDouble);
-        const Tensors twin = results(test_case, Path::kTwin, inputs, GetParam());
-        const Tensors fused = results(test_case, Path::kFused, inputs, GetParam());
+        const Tensors twin = results(test_case, Path::kTwin, inputs, dtype);
+        const Tensors fused = results(test_case, Path::kFused, inputs, dtype);
         ASSERT_EQ(fused.size(), exact.size());
         for (size_t i = 0; i < exact.size(); ++i) {
             ASSERT_EQ(fused[i].sizes(), exact[i].sizes());
@@ -152,9 +166,29 @@ TEST_P(Fused, IsAsExactAsItsTwin) {
                 << test_case.name << ", tensor " << i;
         }
     }
+};
+
+TEST_P(Fused, IsAsExactAsItsTwin) {
+    if (GetParam().first == at::kCUDA) {
+        if (const auto problem = cuda_problem()) {
+            GTEST_SKIP() << "needs a GPU: " << *problem;
+        }
+    }
+    // Nothing fills a vector evenly, or everything does.
+    for (const Sizes& sizes : {Sizes{3, 10, 45}, Sizes{4, 16, 72}, Sizes{2, 128, 256}}) {
+        for (const Case& test_case : cases(sizes)) {
+            SCOPED_TRACE("heads of " + std::to_string(sizes.size));
+            expect_exact(test_case);
+        }
+    }
 }
 
-INSTANTIATE_TEST_SUITE_P(Dtypes, Fused, testing::Values(at::kFloat, at::kBFloat16));
+INSTANTIATE_TEST_SUITE_P(Dtypes, Fused,
+                         testing::Values(std::pair(at::kCPU, at::kFloat),
+                                         std::pair(at::kCPU, at::kBFloat16)));
+INSTANTIATE_TEST_SUITE_P(Gpu, Fused,
+                         testing::Values(std::pair(at::kCUDA, at::kFloat),
+                                         std::pair(at::kCUDA, at::kBFloat16)));
 
 TEST(FusedNumbers, DoNotDependOnTheThreads) {
     const at::Tensor x = at::randn({2, 200, kHidden}).set_requires_grad(true);
@@ -172,6 +206,29 @@ TEST(FusedNumbers, DoNotDependOnTheThreads) {
     at::set_num_threads(1);
     EXPECT_TRUE(found[0].equal(found[2]));
     EXPECT_TRUE(found[1].equal(found[3]));
+}
+
+TEST(GpuFusedNumbers, AreTheSameInEveryRun) {
+    if (const auto problem = cuda_problem()) {
+        GTEST_SKIP() << "needs a GPU: " << *problem;
+    }
+    const at::Tensor x = at::randn({8, 500, 384}).to(at::kCUDA).set_requires_grad(true);
+    const at::Tensor gate = at::randn({8, 1, 384}).to(at::kCUDA).set_requires_grad(true);
+    const at::Tensor bias = at::randn({384}).to(at::kCUDA).set_requires_grad(true);
+    Tensors found;
+    for (int run = 0; run < 2; ++run) {
+        for (at::Tensor leaf : {x, gate, bias}) {
+            leaf.mutable_grad().reset();
+        }
+        const at::Tensor y = norm_modulate(Path::kFused, x, gate, gate);
+        gated_residual(Path::kFused, x, gate, y, bias).square().sum().backward();
+        for (const at::Tensor& leaf : {x, gate, bias}) {
+            found.push_back(leaf.grad());
+        }
+    }
+    for (size_t i = 0; i < 3; ++i) {
+        EXPECT_TRUE(found[i].equal(found[i + 3])) << i;
+    }
 }
 
 TEST(FusedNumbers, WhatIsNotFiniteStaysSo) {

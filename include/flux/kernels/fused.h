@@ -11,8 +11,8 @@
 
 namespace flux::kernels {
 
-/// Fused where there is a body for the tensors' device and dtype (CPU, fp32 and bf16), else the
-/// twin.
+/// Fused where there is a body for the tensors' device and dtype (CPUs, and GPUs if built with a
+/// CUDA compiler; fp32 and bf16), else the twin.
 enum class Path { kTwin, kFused };
 
 /// LayerNorm over the last dimension without weights (epsilon 1e-6), then * (1 + scale) + shift.

@@ -1,0 +1,46 @@
+// Runs jobs of row_kernels.h where their tensors live: CPU bodies on the threads of ATen, CUDA
+// bodies on the current stream, which nothing here waits for.
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <c10/util/Exception.h>
+
+#include "kernels/row_kernels.h"
+
+#ifdef FLUX_WITH_CUDA
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#endif
+
+namespace flux::kernels {
+
+/// Whether there are bodies for the device and the dtype of `x`.
+bool has_row_kernels(const at::Tensor& x);
+
+/// Of x: [B, T, any].
+Rows rows_of(const at::Tensor& x);
+
+/// The bodies for this processor and the dtype of `x`.
+const RowKernels<RowKernel>& cpu_kernels_for(const at::Tensor& x);
+
+/// Runs the body that `select` takes from a table, for tensors like `x`.
+template <class Job, class Select>
+void run_rows(const at::Tensor& x, const Job& job, const Select& select) {
+#ifdef FLUX_WITH_CUDA
+    if (x.is_cuda()) {
+        const c10::cuda::CUDAGuard guard(x.device());
+        const RowKernels<CudaRowKernel>& kernels =
+            x.scalar_type() == at::kFloat ? kRowKernelsCuda.fp32 : kRowKernelsCuda.bf16;
+        const int code =
+            select(kernels)(job, c10::cuda::getCurrentCUDAStream(x.device().index()).stream());
+        TORCH_CHECK(code == 0, "CUDA error ", code, " at the launch of a fused operation");
+        return;
+    }
+#endif
+    const RowKernel<Job> kernel = select(cpu_kernels_for(x));
+    at::parallel_for(0, job.rows.chunks(), 1,
+                     [&](int64_t begin, int64_t end) { kernel(job, begin, end); });
+}
+
+}  // namespace flux::kernels

@@ -1,0 +1,262 @@
+// The CUDA bodies of row_kernels.h, run on the host, against those for CPUs: widths that fill whole
+// vectors, or not, or many groups of them, and tensors that begin between two vectors.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/stack.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "kernels/cuda_on_host.h"
+// After what stands in for CUDA.
+#include "kernels/cuda_row_table.h"
+
+namespace flux::kernels {
+namespace {
+
+template <class Job>
+int launch(void (*kernel)(Job), int64_t blocks, int threads, const Job& job, void*) {
+    HostBlock block(static_cast<unsigned>(threads));
+    blockDim.x = static_cast<unsigned>(threads);
+    for (int64_t i = 0; i < blocks; ++i) {
+        blockIdx.x = static_cast<unsigned>(i);
+        block.run([&] { kernel(job); });
+    }
+    return 0;
+}
+
+using Tensors = std::vector<at::Tensor>;
+
+constexpr int64_t kBatch = 2, kTokens = 7;
+constexpr Rows kRows{.batch = kBatch, .tokens = kTokens, .chunk = 4};
+
+/// What a job of one dtype works on.
+class CudaRows : public testing::TestWithParam<at::ScalarType> {
+protected:
+    /// `skipped` elements behind the beginning of its memory.
+    static at::Tensor place(const at::Tensor& x, int64_t skipped) {
+        return at::full({x.numel() + skipped}, 7, x.options())
+            .narrow(0, skipped, x.numel())
+            .view(x.sizes())
+            .copy_(x);
+    }
+    static at::Tensor numbers(at::IntArrayRef shape, int64_t skipped = 0) {
+        return place(at::randn(shape).to(GetParam()), skipped);
+    }
+    static at::Tensor empty(at::IntArrayRef shape, int64_t skipped = 0) {
+        return place(at::full(shape, 7, at::TensorOptions(GetParam())), skipped);
+    }
+    static at::Tensor empty_floats(at::IntArrayRef shape) { return at::full(shape, 7, at::kFloat); }
+
+    template <class Job, class Select>
+    static void on_cpu(const Job& job, const Select& select) {
+        const auto& set = kRowKernelsGeneric;
+        select(GetParam() == at::kFloat ? set.fp32 : set.bf16)(job, 0, job.rows.chunks());
+    }
+    template <class Job, class Select>
+    static void on_cuda(const Job& job, const Select& select) {
+        const auto code = GetParam() == at::kFloat ? select(cuda_row_table<float>())(job, nullptr)
+                                                   : select(cuda_row_table<Bf16>())(job, nullptr);
+        ASSERT_EQ(code, 0);
+    }
+
+    static void expect_same(const Tensors& found, const Tensors& expected) {
+        for (size_t i = 0; i < expected.size(); ++i) {
+            const at::Tensor a = found[i].to(at::kDouble), b = expected[i].to(at::kDouble);
+            const double error = ((a - b).norm() / b.norm()).item<double>();
+            // Both round once, from numbers that differ in the last bits of fp32.
+            EXPECT_LE(error, expected[i].scalar_type() == at::kFloat ? 2e-6 : 4e-4)
+                << "tensor " << i;
+        }
+    }
+};
+
+TEST_P(CudaRows, NormModulate) {
+    for (const auto& [channels, skipped] : {std::pair<int64_t, int64_t>{30, 0},
+                                            {64, 0},
+                                            {64, 1},
+                                            {300, 0},
+                                            {1100, 0},
+                                            {3072, 0},
+                                            {5001, 0},
+                                            {9216, 0}}) {
+        SCOPED_TRACE(std::to_string(channels) + " from " + std::to_string(skipped));
+        const at::Tensor x = numbers({kBatch, kTokens, channels}, skipped);
+        const at::Tensor dy = numbers({kBatch, kTokens, channels}, skipped);
+        const at::Tensor vectors = numbers({kBatch, 3 * channels});
+        Tensors found[2];
+        for (Tensors& out : found) {
+            out = {empty(x.sizes(), skipped), empty(x.sizes(), skipped),
+                   empty_floats({kBatch, kTokens}), empty_floats({kBatch, kTokens}),
+                   empty_floats({kRows.chunks(), 2 * channels})};
+            const NormModulateJob job{.rows = kRows,
+                                      .channels = channels,
+                                      .x = x.data_ptr(),
+                                      .shift = vectors.narrow(1, channels, channels).data_ptr(),
+                                      .scale = vectors.data_ptr(),
+                                      .modulation_stride = 3 * channels,
+                                      .mean = out[2].data_ptr<float>(),
+                                      .rstd = out[3].data_ptr<float>(),
+                                      .y = out[0].data_ptr(),
+                                      .dy = dy.data_ptr(),
+                                      .dx = out[1].data_ptr(),
+                                      .sums = out[4].data_ptr<float>(),
+                                      .eps = 1e-6};
+            const auto forward = [](const auto& of) { return of.norm_modulate; };
+            const auto backward = [](const auto& of) { return of.norm_modulate_backward; };
+            if (&out == &found[0]) {
+                on_cuda(job, forward);
+                on_cuda(job, backward);
+            } else {
+                on_cpu(job, forward);
+                on_cpu(job, backward);
+            }
+        }
+        // A mean may be next to nothing.
+        found[0][2] += 1;
+        found[1][2] += 1;
+        expect_same(found[0], found[1]);
+    }
+}
+
+TEST_P(CudaRows, GatedResidual) {
+    for (const auto& [channels, skipped] :
+         {std::pair<int64_t, int64_t>{30, 0}, {64, 0}, {64, 1}, {300, 0}, {3072, 0}}) {
+        SCOPED_TRACE(std::to_string(channels) + " from " + std::to_string(skipped));
+        const at::Tensor x = numbers({kBatch, kTokens, channels}, skipped);
+        const at::Tensor y = numbers({kBatch, kTokens, channels}, skipped);
+        const at::Tensor dout = numbers({kBatch, kTokens, channels}, skipped);
+        const at::Tensor gate = numbers({kBatch, 2 * channels}), bias = numbers({channels}, 3);
+        Tensors found[2];
+        for (Tensors& out : found) {
+            out = {empty(x.sizes(), skipped), empty(x.sizes(), skipped),
+                   empty_floats({kRows.chunks(), 2 * channels})};
+            const GatedResidualJob job{.rows = kRows,
+                                       .channels = channels,
+                                       .x = x.data_ptr(),
+                                       .y = y.data_ptr(),
+                                       .gate = gate.data_ptr(),
+                                       .gate_stride = 2 * channels,
+                                       .bias = bias.data_ptr(),
+                                       .out = out[0].data_ptr(),
+                                       .dout = dout.data_ptr(),
+                                       .dy = out[1].data_ptr(),
+                                       .sums = out[2].data_ptr<float>()};
+            const auto forward = [](const auto& of) { return of.gated_residual; };
+            const auto backward = [](const auto& of) { return of.gated_residual_backward; };
+            if (&out == &found[0]) {
+                on_cuda(job, forward);
+                on_cuda(job, backward);
+            } else {
+                on_cpu(job, forward);
+                on_cpu(job, backward);
+            }
+        }
+        expect_same(found[0], found[1]);
+    }
+}
+
+TEST_P(CudaRows, Gelu) {
+    for (const auto& [channels, before] :
+         {std::pair<int64_t, int64_t>{45, 0}, {45, 7}, {64, 96}, {64, 3}, {2056, 24}}) {
+        SCOPED_TRACE(std::to_string(channels) + " behind " + std::to_string(before));
+        const int64_t stride = before + channels;
+        const at::Tensor u = 3 * numbers({kBatch, kTokens, stride}), bias = numbers({channels});
+        const at::Tensor dy = numbers({kBatch, kTokens, channels});
+        const auto behind = [&](const at::Tensor& row) { return row.narrow(2, before, channels); };
+        Tensors found[2];
+        for (Tensors& out : found) {
+            out = {empty(dy.sizes()), empty(u.sizes()), empty_floats({kRows.chunks(), channels})};
+            const GeluJob job{.rows = kRows,
+                              .channels = channels,
+                              .u = behind(u).data_ptr(),
+                              .stride = stride,
+                              .bias = before == 7 ? nullptr : bias.data_ptr(),
+                              .y = out[0].data_ptr(),
+                              .dy = dy.data_ptr(),
+                              .du = behind(out[1]).data_ptr(),
+                              .sums = out[2].data_ptr<float>()};
+            const auto forward = [](const auto& of) { return of.gelu; };
+            const auto backward = [](const auto& of) { return of.gelu_backward; };
+            if (&out == &found[0]) {
+                on_cuda(job, forward);
+                on_cuda(job, backward);
+            } else {
+                on_cpu(job, forward);
+                on_cpu(job, backward);
+            }
+        }
+        expect_same(found[0], found[1]);
+    }
+}
+
+struct HeadsCase {
+    int64_t heads, size, others, skipped;  // others: numbers behind queries, keys and values
+};
+
+TEST_P(CudaRows, Heads) {
+    for (const HeadsCase& c :
+         {HeadsCase{3, 10, 0, 0}, HeadsCase{9, 16, 8, 0}, HeadsCase{3, 16, 5, 0},
+          HeadsCase{3, 32, 0, 1}, HeadsCase{11, 128, 24, 0}, HeadsCase{2, 130, 0, 0},
+          HeadsCase{2, 256, 8, 0}}) {
+        SCOPED_TRACE(std::to_string(c.heads) + " heads of " + std::to_string(c.size));
+        constexpr int64_t kAll = kTokens + 5, kOffset = 3;
+        const int64_t channels = c.heads * c.size, stride = 3 * channels + c.others;
+        const at::Tensor qkv = numbers({kBatch, kTokens, stride}, c.skipped);
+        const at::Tensor bias = numbers({3 * channels});
+        const at::Tensor scales = numbers({2, c.size});
+        const at::Tensor angles = at::randn({kBatch, kAll, c.size / 2});
+        const at::Tensor cos = at::stack({angles.cos(), angles.cos()}, -1).flatten(-2);
+        const at::Tensor sin = at::stack({-angles.sin(), angles.sin()}, -1).flatten(-2);
+        const at::Tensor given = numbers({3, kBatch, c.heads, kAll, c.size});
+        Tensors found[2];
+        for (Tensors& out : found) {
+            const bool cuda = &out == &found[0];
+            out = {
+                empty(given.sizes()), empty(qkv.sizes(), c.skipped),
+                empty_floats({kRows.chunks(), (cuda ? 2 * channels : 2 * c.size) + 3 * channels})};
+            const HeadsJob job{.rows = kRows,
+                               .heads = c.heads,
+                               .head_size = c.size,
+                               .qkv = qkv.data_ptr(),
+                               .stride = stride,
+                               .bias = bias.data_ptr(),
+                               .query_scale = scales[0].data_ptr(),
+                               .key_scale = scales[1].data_ptr(),
+                               .cos = cos.data_ptr<float>(),
+                               .sin = sin.data_ptr<float>(),
+                               .table_stride = cos.stride(0),
+                               .all_tokens = kAll,
+                               .offset = kOffset,
+                               .eps = 1e-6,
+                               .q = out[0][0].data_ptr(),
+                               .k = out[0][1].data_ptr(),
+                               .v = out[0][2].data_ptr(),
+                               .dq = given[0].data_ptr(),
+                               .dk = given[1].data_ptr(),
+                               .dv = given[2].data_ptr(),
+                               .dqkv = out[1].data_ptr(),
+                               .sums = out[2].data_ptr<float>()};
+            const auto forward = [](const auto& of) { return of.heads; };
+            const auto backward = [](const auto& of) { return of.heads_backward; };
+            if (cuda) {
+                on_cuda(job, forward);
+                on_cuda(job, backward);
+            } else {
+                on_cpu(job, forward);
+                on_cpu(job, backward);
+            }
+            const at::Tensor scale_sums = out[2].narrow(1, 0, out[2].size(1) - 3 * channels);
+            out.push_back(scale_sums.reshape({kRows.chunks(), 2, -1, c.size}).sum(2));
+            out[2] = out[2].narrow(1, out[2].size(1) - 3 * channels, 3 * channels);
+        }
+        expect_same(found[0], found[1]);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, CudaRows, testing::Values(at::kFloat, at::kBFloat16));
+
+}  // namespace
+}  // namespace flux::kernels
