@@ -168,7 +168,7 @@ void RunLog::open(const RunSizes& sizes) {
         job.global_batch_size, job.config.training.batch_size, job.micro_batches(), job.mesh.size(),
         job.config.training.steps, job.folder().string());
     if (job.config.metrics.enable_wandb) {
-        forwarder_.emplace(job.folder(), job.resume ? job.resume->run.step : -1);
+        forwarder_.emplace(job.folder());
     }
     if (view_ != nullptr) {
         view_->show(job.folder() / "report.html");

@@ -1,4 +1,6 @@
 // What a run shows of itself besides metrics.jsonl, as other programs see it.
+#include "run/metrics_run.h"
+
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,61 +8,18 @@
 
 #include <csignal>
 #include <cstdlib>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "flux/base/file.h"
 #include "support/group.h"
 #include "support/http_client.h"
-#include "support/process.h"
 #include "support/python.h"
-#include "support/reference.h"
 
 namespace flux::test {
 namespace {
 
 using nlohmann::json;
-using testing::ElementsAre;
 using testing::HasSubstr;
-
-class RunMetrics : public testing::Test {
-protected:
-    std::filesystem::path run() const { return folder_.path() / "run"; }
-
-    /// A small run with validation and two pictures every third step.
-    std::vector<std::string> words(const std::vector<std::string>& options) const {
-        std::vector<std::string> all{"--job.config_file",
-                                     std::string(FLUX_SOURCE_DIR) + "/configs/debug.toml",
-                                     "--job.dump_folder=" + run().string(),
-                                     "--training.steps=6",
-                                     "--training.batch_size=2",
-                                     "--training.img_size=32",
-                                     "--model.depth=1",
-                                     "--model.depth_single_blocks=1",
-                                     "--eval.batch_size=8",
-                                     "--eval.freq_steps=3",
-                                     "--eval.save_img_count=2",
-                                     "--eval.denoising_steps=1",
-                                     "--checkpoint.interval=4",
-                                     "--checkpoint.keep_latest_k=0",
-                                     "--metrics.log_freq=1"};
-        all.insert(all.end(), options.begin(), options.end());
-        return all;
-    }
-
-    /// The same, to be ended from outside: validation and pictures at its beginning alone.
-    std::vector<std::string> endless(std::vector<std::string> options) const {
-        options.insert(options.end(), {"--training.steps=1000000", "--eval.freq_steps=1000000",
-                                       "--checkpoint.interval=1000000"});
-        return words(options);
-    }
-
-    ProcessResult train(const std::vector<std::string>& options) const {
-        return run_flux_train(words(options));
-    }
-
-    TemporaryFolder folder_;
-};
 
 TEST_F(RunMetrics, TensorboardShowsEachStepOnceAfterAResume) {
     FLUX_SKIP_WITHOUT_PYTHON_MODULE("tensorboard");
@@ -274,104 +233,6 @@ TEST_F(RunMetrics, ServesTheRunWhileItGoesOn) {
     ::kill(process, SIGTERM);
     EXPECT_EQ(wait_for(process), 75) << read_text(log);
     EXPECT_EQ(http_get(port, "/"), "");
-}
-
-class RunWandb : public RunMetrics {
-protected:
-    void SetUp() override { FLUX_SKIP_WITHOUT_PYTHON_MODULE("json"); }
-
-    std::filesystem::path calls_file() const { return folder_.path() / "calls"; }
-
-    int train_with(const std::vector<std::string>& options, const Environment& more) {
-        std::vector<std::string> all = words({"--metrics.enable_wandb"});
-        all.insert(all.end(), options.begin(), options.end());
-        Environment environment{{"PYTHONPATH", FLUX_SOURCE_DIR "/tests/support/fake_wandb"},
-                                {"FAKE_WANDB_LOG", calls_file().string()}};
-        environment.insert(environment.end(), more.begin(), more.end());
-        std::filesystem::remove(folder_.path() / "log");
-        const int code = wait_for(start_flux_train(all, folder_.path() / "log", environment));
-        said_ = read_text(folder_.path() / "log");
-        return code;
-    }
-
-    std::vector<json> calls(const std::string& name) const {
-        std::vector<json> found;
-        std::ifstream lines(calls_file());
-        for (std::string line; std::getline(lines, line);) {
-            const json call = json::parse(line);
-            if (call["call"] == name) {
-                found.push_back(call);
-            }
-        }
-        return found;
-    }
-
-    std::string said_;
-};
-
-TEST_F(RunWandb, GetsEachLineOnceAndGoesOnUnderOneName) {
-    ASSERT_EQ(train_with({}, {{"WANDB_PROJECT", "pictures"}}), 0) << said_;
-    const json start = calls("init").at(0);
-    EXPECT_EQ(start["project"], "pictures");
-    EXPECT_EQ(start["resume"], "allow");
-    std::vector<int64_t> trained, validated;
-    for (const json& call : calls("log")) {
-        const json& values = call["values"];
-        EXPECT_FALSE(values.contains("train/mfu"));  // null in the file
-        (values.contains("validation/val_loss_t7") ? validated : trained)
-            .push_back(values["step"].get<int64_t>());
-    }
-    EXPECT_THAT(trained, ElementsAre(1, 2, 3, 4, 5, 6));
-    EXPECT_THAT(validated, ElementsAre(0, 3, 6));
-    EXPECT_EQ(calls("finish").at(0)["exit_code"], 0);
-    std::filesystem::remove(calls_file());
-    ASSERT_EQ(train_with({"--checkpoint.load_step=4", "--training.steps=7"}, {}), 0) << said_;
-    EXPECT_EQ(calls("init").at(0)["id"], start["id"]);
-    EXPECT_EQ(calls("init").at(0)["project"], "flux_train");
-    EXPECT_EQ(calls("log").front()["values"]["step"], 5);
-    EXPECT_EQ(calls("finish").size(), 1U);
-}
-
-TEST_F(RunWandb, WarnsOnceWhenTheForwarderDies) {
-    ASSERT_EQ(train_with({}, {{"FAKE_WANDB_DIES", "3"}}), 0) << said_;
-    EXPECT_EQ(calls("log").size(), 2U);
-    const std::string warning = "the forwarder to Weights & Biases has ended (exit code 3";
-    const size_t first = said_.find(warning);
-    EXPECT_NE(first, said_.npos) << said_;
-    EXPECT_EQ(said_.find(warning, first + 1), said_.npos);
-    EXPECT_EQ(metric(run(), "loss").size(), 6U);
-}
-
-TEST_F(RunWandb, IsToldWhenTheRunFails) {
-    EXPECT_EQ(train_with({"--training.max_skipped_steps=0", "--optimizer.lr=1e30",
-                          "--lr_scheduler.warmup_steps=0", "--training.steps=100"},
-                         {}),
-              1);
-    for (int i = 0; i < 600 && calls("finish").empty(); ++i) {
-        ::usleep(100'000);
-    }
-    ASSERT_EQ(calls("finish").size(), 1U);
-    EXPECT_EQ(calls("finish")[0]["exit_code"], 1);
-}
-
-TEST_F(RunWandb, MissingPythonOrPackageIsAConfigurationError) {
-    const auto programs = folder_.path() / "bin";
-    std::filesystem::create_directory(programs);
-    EXPECT_EQ(train_with({}, {{"PATH", programs.string()}}), 2);
-    EXPECT_THAT(said_, HasSubstr("metrics.enable_wandb = true: python3 cannot be started"));
-    // Where a run left a folder wandb/ behind, Python finds that, empty, in place of the package.
-    const auto empty = folder_.path() / "empty";
-    std::filesystem::create_directories(empty / "wandb");
-    write_text(programs / "python3", fmt::format("#!/bin/sh\nPATH='{}' exec {} -S \"$@\"\n",
-                                                 std::getenv("PATH"), python()));
-    std::filesystem::permissions(programs / "python3", std::filesystem::perms::owner_all);
-    EXPECT_EQ(train_with({}, {{"PATH", programs.string() + ":/usr/bin:/bin"},
-                              {"PYTHONPATH", empty.string()}}),
-              2);
-    EXPECT_THAT(said_,
-                HasSubstr("command line: metrics.enable_wandb = true: the python3 on PATH has "
-                          "no package wandb"));
-    EXPECT_FALSE(std::filesystem::exists(run()));
 }
 
 }  // namespace
