@@ -9,6 +9,8 @@
 
 #include "flux/base/file.h"
 #include "flux/base/log.h"
+#include "flux/metrics/live_view.h"
+#include "flux/metrics/wandb_forwarder.h"
 #include "history.h"
 #include "tensorboard.h"
 
@@ -164,7 +166,8 @@ void drop_lines_after(const std::filesystem::path& metrics_file, int64_t last_st
     }
 }
 
-Reporter::Reporter(const ReporterSettings& settings) : color_(settings.color) {
+Reporter::Reporter(const ReporterSettings& settings)
+    : color_(settings.color), view_(settings.view) {
     const std::filesystem::path path = settings.folder / "metrics.jsonl";
     if (settings.resume_step) {
         drop_lines_after(path, *settings.resume_step);
@@ -176,6 +179,9 @@ Reporter::Reporter(const ReporterSettings& settings) : color_(settings.color) {
         events_ = std::make_unique<EventFile>(settings.tensorboard_folder, settings.resume_step);
         events_->text(settings.resume_step.value_or(0), "config", as_code(settings.config_toml));
     }
+    if (settings.wandb) {
+        forwarder_ = std::make_unique<WandbForwarder>(settings.folder);
+    }
 }
 
 Reporter::~Reporter() = default;
@@ -185,6 +191,12 @@ void Reporter::train(const TrainLine& line) {
     if (events_) {
         events_->scalars(line.step, scalars_of(line, "train"));
     }
+    if (forwarder_) {
+        forwarder_->watch();
+    }
+    if (view_ != nullptr) {
+        view_->train(line);
+    }
     log::info("{}", to_text(line, color_));
 }
 
@@ -193,12 +205,21 @@ void Reporter::validation(const ValidationLine& line) {
     if (events_) {
         events_->scalars(line.step, scalars_of(line, "validation"));
     }
+    if (view_ != nullptr) {
+        view_->validation(line);
+    }
     log::info("{}", to_text(line, color_));
 }
 
 void Reporter::pictures(int64_t step, const std::filesystem::path& folder) {
     if (events_) {
         events_->pictures(step, folder);
+    }
+}
+
+void Reporter::finish() {
+    if (forwarder_) {
+        forwarder_->finish();
     }
 }
 

@@ -1,5 +1,5 @@
-// The numbers of a run: one JSON line each in metrics.jsonl for machines, one log line for people,
-// on request TensorBoard's event files.
+// The numbers of a run and all who get them: a JSON line each in metrics.jsonl for machines, a log
+// line for people; on request TensorBoard's event files, Weights & Biases and the live view.
 // Only rank 0 has a Reporter.
 #pragma once
 
@@ -19,6 +19,8 @@ class AppendFile;
 namespace flux::metrics {
 
 class EventFile;
+class LiveView;
+class WandbForwarder;
 
 struct TrainLine {
     int64_t step = 0;
@@ -52,6 +54,8 @@ struct ReporterSettings {
     bool color = false;                          // highlight figures on a terminal
     std::filesystem::path tensorboard_folder{};  // empty: no event files
     std::string config_toml{};                   // shown in TensorBoard
+    bool wandb = false;                          // forward all lines to Weights & Biases
+    LiveView* view = nullptr;                    // shows the last lines; may be null
 };
 
 class Reporter {
@@ -66,11 +70,16 @@ public:
     void validation(const ValidationLine& line);
     /// Those drawn at `step`, if `folder` holds any.
     void pictures(int64_t step, const std::filesystem::path& folder);
+    /// The run has ended well and no line comes after this. Without it, those who follow the lines
+    /// take the run for a failed one.
+    void finish();
 
 private:
     bool color_;
     std::unique_ptr<AppendFile> file_;
-    std::unique_ptr<EventFile> events_;  // none unless asked for
+    std::unique_ptr<EventFile> events_;  // none unless asked for, like the next two
+    std::unique_ptr<WandbForwarder> forwarder_;
+    LiveView* view_;
 };
 
 /// Removes what follows step `last_step` from metrics.jsonl, in one step; also a line that a kill
