@@ -12,6 +12,7 @@
 #include "flux/base/progress.h"
 #include "flux/checkpoint/folder.h"
 #include "flux/config/print.h"
+#include "flux/config/run_files.h"
 #include "flux/flow/timesteps.h"
 #include "flux/metrics/html_report.h"
 #include "flux/metrics/mlperf_log.h"
@@ -53,23 +54,21 @@ ProgressSettings progress_settings(const ResolvedJob& job) {
 
 /// Moves what an earlier run left in the folder into earlier-N/: nothing that was written is lost.
 void set_aside_earlier_run(const ResolvedJob& job) {
-    std::vector<std::filesystem::path> found;
-    for (const std::string& name :
-         {std::string("config.toml"), std::string("train.log"), std::string("metrics.jsonl"),
-          std::string("mlperf_compliance.log"), std::string("report.html"),
-          std::string("wandb_run_id"), std::string("wandb_forward.log"),
-          job.config.metrics.save_tb_folder, job.config.eval.save_img_folder,
+    std::vector<std::filesystem::path> found(config::kRunFiles.begin(), config::kRunFiles.end());
+    for (const std::string& folder :
+         {job.config.metrics.save_tb_folder, job.config.eval.save_img_folder,
           job.config.checkpoint.folder}) {
-        if (!name.empty() && std::filesystem::exists(job.folder() / name)) {
-            found.push_back(name);
-        }
+        found.emplace_back(folder);
     }
+    std::erase_if(found, [&](const std::filesystem::path& name) {
+        return name.empty() || !std::filesystem::exists(job.folder() / name);
+    });
     if (found.empty()) {
         return;
     }
     std::filesystem::path aside;
     for (int i = 1; aside.empty() || std::filesystem::exists(aside); ++i) {
-        aside = job.folder() / fmt::format("earlier-{}", i);
+        aside = job.folder() / fmt::format("{}{}", config::kEarlierRun, i);
     }
     for (const auto& name : found) {
         std::filesystem::create_directories((aside / name).parent_path());

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "flux/base/file.h"
+#include "flux/config/run_files.h"
 #include "support/group.h"
 #include "support/http_client.h"
 #include "support/python.h"
@@ -50,6 +51,20 @@ TEST_F(RunMetrics, NamesALogFolderThatCannotBeWritten) {
     EXPECT_EQ(result.exit_code, 1);
     EXPECT_THAT(result.err, HasSubstr("/tb: "));
     EXPECT_THAT(result.err, HasSubstr("--metrics.save_tb_folder"));
+}
+
+TEST_F(RunMetrics, ANewRunSetsAsideEveryFileOfTheEarlierOne) {
+    ASSERT_EQ(train({"--training.steps=1", "--eval.dataset="}).exit_code, 0);
+    for (const std::string_view name : config::kRunFiles) {
+        if (!std::filesystem::exists(run() / name)) {
+            write_text(run() / name, "of an earlier run");
+        }
+    }
+    ASSERT_EQ(train({"--job.restart", "--training.steps=1", "--eval.dataset="}).exit_code, 0);
+    for (const std::string_view name : config::kRunFiles) {
+        EXPECT_TRUE(std::filesystem::exists(run() / "earlier-1" / name)) << name;
+    }
+    EXPECT_FALSE(std::filesystem::exists(run() / "wandb"));
 }
 
 /// The JSON that a page's charts are drawn from.
