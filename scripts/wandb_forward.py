@@ -75,11 +75,11 @@ class Sent:
 
 
 def configuration(folder):
-    """The effective configuration; nothing where this Python cannot read TOML (before 3.11)."""
+    """The configuration as the run publishes it; nothing where this Python cannot read TOML (before 3.11)."""
     try:
         import tomllib
-        with open(os.path.join(folder, "config.toml"), "rb") as file:
-            return tomllib.load(file)
+        with open(os.path.join(folder, "report.json")) as file:
+            return tomllib.loads(json.load(file)["config_toml"])
     except (ImportError, FileNotFoundError):
         return {}
 

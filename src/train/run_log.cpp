@@ -19,8 +19,8 @@
 #include "flux/metrics/reporter.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
-#include "flux/train/report_page.h"
 #include "train/mlperf.h"
+#include "train/report_page.h"
 
 namespace flux::train {
 namespace {
@@ -104,6 +104,8 @@ metrics::ReportInput begin_folder(const ResolvedJob& job) {
     metrics::ReportInput page = report_input(job.config);
     page.facts.push_back({"Device", device_name(job.device)});
     page.facts.push_back({"Compute", std::string(long_name(job.dtype))});
+    page.status = "running";
+    metrics::save_report_input(job.folder(), page);
     return page;
 }
 
@@ -114,7 +116,7 @@ metrics::ReporterSettings reporter_settings(const ResolvedJob& job, metrics::Liv
             .color = !metrics.disable_color_printing && ::isatty(STDERR_FILENO) == 1,
             .tensorboard_folder = metrics.enable_tensorboard ? job.folder() / metrics.save_tb_folder
                                                              : std::filesystem::path(),
-            .config_toml = config::to_toml(job.config),
+            .config_toml = config::to_toml(config::published(job.config)),
             .wandb = metrics.enable_wandb,
             .view = view};
 }
@@ -320,6 +322,7 @@ void RunLog::report(const std::string& status, int64_t samples, bool force) {
     first.page.timestep_counts = first.histogram.counts();
     first.page.status = status;
     try {
+        metrics::save_report_input(job_.folder(), first.page);
         first.html.write(first.page);
     } catch (const std::exception& problem) {  // a picture of the run, not the run
         log::warning("{}", failure_text(problem));

@@ -21,6 +21,7 @@ namespace {
 
 using nlohmann::json;
 using testing::HasSubstr;
+using testing::Not;
 
 TEST_F(RunMetrics, TensorboardShowsEachStepOnceAfterAResume) {
     FLUX_SKIP_WITHOUT_PYTHON_MODULE("tensorboard");
@@ -84,11 +85,15 @@ TEST_F(RunMetrics, ReportIsWrittenAnewFromTheFolder) {
     EXPECT_EQ(report.exit_code, 0) << report.err;
     EXPECT_EQ(charts_of(run() / "report.html"), charts);
     const std::string page = read_text(run() / "report.html");
-    for (const char* part : {">finished<", "<dt>Seed</dt><dd>1234</dd>", "Sample pictures"}) {
+    for (const char* part : {">finished<", "<dt>Seed</dt><dd>1234</dd>", "<dt>Device</dt>",
+                             "<dt>Compute</dt><dd>float32</dd>", "Sample pictures"}) {
         EXPECT_THAT(page, HasSubstr(part));
     }
-    std::filesystem::remove(run() / "config.toml");
-    EXPECT_EQ(run_flux_train({"report", run().string()}).exit_code, 0);
+    std::filesystem::remove(run() / "report.json");
+    const ProcessResult bare = run_flux_train({"report", run().string()});
+    EXPECT_EQ(bare.exit_code, 0);
+    EXPECT_THAT(bare.err, HasSubstr("report.json: is missing: the page shows the curves alone"));
+    EXPECT_EQ(json::parse(charts_of(run() / "report.html")).size(), json::parse(charts).size() - 1);
 }
 
 TEST_F(RunMetrics, ReportComparesRuns) {
@@ -105,6 +110,12 @@ TEST_F(RunMetrics, ReportComparesRuns) {
     EXPECT_EQ(json::parse(charts_of(page))[0]["series"].size(), 2U);
     EXPECT_THAT(read_text(page), HasSubstr("<th>optimizer.lr</th><td>0.001</td><td>0.0005</td>"));
     EXPECT_THAT(read_text(page), HasSubstr("half the rate"));
+    EXPECT_THAT(read_text(page), Not(HasSubstr("<th>job.")));
+    write_text(other / "config.toml", "[training]\nunheard_of = 1\n");
+    const ProcessResult stranger =
+        run_flux_train({"report", run().string(), other.string(), "--out", page.string()});
+    EXPECT_EQ(stranger.exit_code, 0) << stranger.err;
+    EXPECT_THAT(stranger.err, HasSubstr("the options of this run are left out"));
     const std::string a = run().string();
     const std::vector<std::pair<std::vector<std::string>, std::string>> mistakes{
         {{"report"}, "DIR is missing"},
@@ -245,9 +256,29 @@ TEST_F(RunMetrics, ServesTheRunWhileItGoesOn) {
     EXPECT_EQ(second.exit_code, 2) << second.err;
     EXPECT_THAT(second.err, HasSubstr("command line: metrics.http_port = " + std::to_string(port)));
     EXPECT_FALSE(std::filesystem::exists(folder_.path() / "second"));
+    const ProcessResult early = run_flux_train({"report", run().string()});
+    EXPECT_EQ(early.exit_code, 0) << early.err;
+    EXPECT_THAT(early.err, HasSubstr("keeps its report.html up to date"));
     ::kill(process, SIGTERM);
     EXPECT_EQ(wait_for(process), 75) << read_text(log);
     EXPECT_EQ(http_get(port, "/"), "");
+}
+
+TEST_F(RunMetrics, ReportKnowsHowARunEnded) {
+    const auto log = folder_.path() / "log";
+    for (const auto& [signal, status] :
+         {std::pair(SIGTERM, ">stopped<"), std::pair(SIGKILL, ">interrupted<")}) {
+        const pid_t process = start_flux_train(endless({"--eval.dataset="}), log);
+        for (int i = 0; i < 600 && metric(run(), "loss").empty(); ++i) {
+            ::usleep(100'000);
+        }
+        ::kill(process, signal);
+        wait_for(process);
+        const ProcessResult report = run_flux_train({"report", run().string()});
+        EXPECT_EQ(report.exit_code, 0) << report.err;
+        EXPECT_THAT(read_text(run() / "report.html"), HasSubstr(status));
+        std::filesystem::remove_all(run());
+    }
 }
 
 }  // namespace

@@ -107,6 +107,32 @@ TEST_F(RunWandb, GetsAValidationThatIsDoneAfterAResume) {
                                     "validation 4"));
 }
 
+TEST_F(RunWandb, NoSecretLeavesTheFolder) {
+    ASSERT_EQ(train_with({"--training.steps=1", "--eval.dataset=", "--metrics.enable_tensorboard",
+                          "--job.description=from https://me:pass@host/x?token=word"},
+                         {}),
+              0)
+        << said_;
+    const json start = calls("init").at(0);
+    if (start["config"].empty()) {
+        GTEST_SKIP() << "needs a python3 that reads TOML: 3.11";
+    }
+    EXPECT_EQ(start["name"], "from https://***@host/x?***");
+    EXPECT_EQ(start["config"]["job"]["description"], start["name"]);
+    EXPECT_EQ(start["config"]["training"]["steps"], 1);
+    for (const char* name : {"report.html", "report.json", "tb"}) {
+        std::filesystem::path file = run() / name;
+        if (std::filesystem::is_directory(file)) {
+            file = *std::filesystem::directory_iterator(file);
+        }
+        const std::string text = read_text(file);
+        EXPECT_THAT(text, HasSubstr("https://***@host/x?***")) << file;
+        EXPECT_EQ(text.find("me:pass"), text.npos) << file;
+        EXPECT_EQ(text.find("token=word"), text.npos) << file;
+    }
+    EXPECT_THAT(read_text(run() / "config.toml"), HasSubstr("me:pass@host/x?token=word"));
+}
+
 TEST_F(RunWandb, WarnsOnceWhenTheForwarderDies) {
     ASSERT_EQ(train_with({}, {{"FAKE_WANDB_DIES", "3"}}), 0) << said_;
     EXPECT_EQ(calls("log").size(), 2U);

@@ -8,9 +8,9 @@
 namespace flux::config {
 
 /// What a run leaves behind; a new run in the folder sets it aside, in earlier-1/ and so on.
-inline constexpr std::array<std::string_view, 9> kRunFiles{
-    "config.toml", "train.log",    "metrics.jsonl", "report.html",      "mlperf_compliance.log",
-    "wandb",       "wandb_run_id", "wandb_sent",    "wandb_forward.log"};
+inline constexpr std::array<std::string_view, 10> kRunFiles{
+    "report.json",           "config.toml", "train.log",    "metrics.jsonl", "report.html",
+    "mlperf_compliance.log", "wandb",       "wandb_run_id", "wandb_sent",    "wandb_forward.log"};
 
 /// What it holds only while it goes on.
 inline constexpr std::array<std::string_view, 2> kRunMarks{".lock", ".processes"};

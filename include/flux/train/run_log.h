@@ -40,9 +40,9 @@ struct RunSizes {
 /// All processes have one and measure; only rank 0's says anything.
 class RunLog {
 public:
-    /// On rank 0: opens what the run writes in its folder, which exists, and writes config.toml
-    /// there. What an earlier run left is set aside; of a resumed run, what came after its
-    /// checkpoint goes. `view` (may be null) shows the report and the figures.
+    /// On rank 0: opens what the run writes in its folder, which exists, and writes config.toml and
+    /// report.json there. What an earlier run left is set aside; of a resumed run, what came after
+    /// its checkpoint goes. `view` (may be null) shows the report and the figures.
     RunLog(const ResolvedJob& job, const RunSizes& sizes, metrics::LiveView* view);
     ~RunLog();
     RunLog(const RunLog&) = delete;
