@@ -198,7 +198,7 @@ RunLog::RunLog(const ResolvedJob& job, const RunSizes& sizes, metrics::LiveView*
     introduce(job);
     if (view != nullptr) {
         view->show(job.folder() / "report.html");
-        log::info("live: http://{}:{}/", job.config.metrics.http_host, view->port());
+        log::info("live: {}", view->address());
     }
 }
 
