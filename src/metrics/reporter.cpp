@@ -7,6 +7,7 @@
 #include <iterator>
 #include <type_traits>
 
+#include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"
 #include "flux/metrics/live_view.h"
@@ -186,11 +187,22 @@ Reporter::Reporter(const ReporterSettings& settings)
 
 Reporter::~Reporter() = default;
 
+/// A picture of the run, not the run.
+template <class Write>
+void Reporter::to_events(const Write& write) {
+    try {
+        if (events_) {
+            write(*events_);
+        }
+    } catch (const std::exception& problem) {
+        log::warning("{}: TensorBoard sees no more of this run", failure_text(problem));
+        events_.reset();
+    }
+}
+
 void Reporter::train(const TrainLine& line) {
     file_->write(to_json(line) + "\n");
-    if (events_) {
-        events_->scalars(line.step, scalars_of(line, "train"));
-    }
+    to_events([&](EventFile& file) { file.scalars(line.step, scalars_of(line, "train")); });
     if (forwarder_) {
         forwarder_->watch();
     }
@@ -202,9 +214,7 @@ void Reporter::train(const TrainLine& line) {
 
 void Reporter::validation(const ValidationLine& line) {
     file_->write(to_json(line) + "\n");
-    if (events_) {
-        events_->scalars(line.step, scalars_of(line, "validation"));
-    }
+    to_events([&](EventFile& file) { file.scalars(line.step, scalars_of(line, "validation")); });
     if (view_ != nullptr) {
         view_->validation(line);
     }
@@ -212,9 +222,7 @@ void Reporter::validation(const ValidationLine& line) {
 }
 
 void Reporter::pictures(int64_t step, const std::filesystem::path& folder) {
-    if (events_) {
-        events_->pictures(step, folder);
-    }
+    to_events([&](EventFile& file) { file.pictures(step, folder); });
 }
 
 void Reporter::finish() {

@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cmath>
+#include <csignal>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -144,6 +146,57 @@ TEST(Reporter, WritesEachLineAtOnceAndLogsIt) {
     const std::string log = testing::internal::GetCapturedStderr();
     EXPECT_THAT(log, HasSubstr("validation loss 0.7500"));
     EXPECT_THAT(log, HasSubstr("step 10  loss 0.3333"));
+}
+
+/// While it lives, no file of this process grows beyond so many bytes.
+class FileSizeLimit {
+public:
+    explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+        ::getrlimit(RLIMIT_FSIZE, &before_);
+        const rlimit limit{bytes, before_.rlim_max};
+        ::setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    ~FileSizeLimit() {
+        ::setrlimit(RLIMIT_FSIZE, &before_);
+        std::signal(SIGXFSZ, handler_);
+    }
+    FileSizeLimit(const FileSizeLimit&) = delete;
+    FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+private:
+    void (*handler_)(int);
+    rlimit before_{};
+};
+
+TEST(Reporter, OutlivesTensorboardsFile) {
+    const TemporaryFolder folder;
+    constexpr size_t kRoom = 100'000;
+    Reporter reporter({.folder = folder.path(),
+                       .resume_step = {},
+                       .tensorboard_folder = folder.path() / "tb",
+                       .config_toml = std::string(kRoom, 'x')});  // leaves no room
+    testing::internal::CaptureStderr();
+    {
+        const FileSizeLimit limit(kRoom);
+        for (int64_t step = 10; step <= 30; step += 10) {
+            reporter.train(train_line(step));
+            reporter.validation(validation_line(step));
+            reporter.pictures(step, folder.path());
+        }
+    }
+    const std::string log = testing::internal::GetCapturedStderr();
+    EXPECT_THAT(steps_in(folder.path()), ElementsAre(10, 10, 20, 20, 30, 30));
+    const std::string warning = "TensorBoard sees no more of this run";
+    EXPECT_THAT(log, HasSubstr("/tb/events.out.tfevents."));
+    EXPECT_NE(log.find(warning), log.npos);
+    EXPECT_EQ(log.find(warning), log.rfind(warning));
+}
+
+TEST(Reporter, ALineThatIsLostEndsTheRun) {
+    const TemporaryFolder folder;
+    Reporter reporter({.folder = folder.path(), .resume_step = {}});
+    const FileSizeLimit limit(0);
+    EXPECT_THROW(reporter.train(train_line(1)), Error);
 }
 
 TEST(Reporter, BeginsAnewWithoutAResume) {

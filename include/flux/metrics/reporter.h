@@ -65,7 +65,8 @@ public:
     Reporter(const Reporter&) = delete;
     Reporter& operator=(const Reporter&) = delete;
 
-    /// Each line is handed to the system before the call returns.
+    /// Each line is handed to the system before the call returns. Throws Error if metrics.jsonl
+    /// cannot take it; where TensorBoard's file cannot, that is a warning and the end of that file.
     void train(const TrainLine& line);
     void validation(const ValidationLine& line);
     /// Those drawn at `step`, if `folder` holds any.
@@ -75,6 +76,9 @@ public:
     void finish();
 
 private:
+    template <class Write>
+    void to_events(const Write& write);
+
     bool color_;
     std::unique_ptr<AppendFile> file_;
     std::unique_ptr<EventFile> events_;  // none unless asked for, like the next two
