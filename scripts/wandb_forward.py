@@ -23,7 +23,7 @@ import signal
 import uuid
 
 POLL_SECONDS = 1.0
-PLACES = ("step", "samples", "time_s")  # what curves may be drawn over; not figures of their own
+PLACES = ("step", "samples", "time_s", "run_time_s")  # what curves may be drawn over; not figures of their own
 GROUPS = ("train", "validation")
 
 

@@ -44,7 +44,7 @@ struct FakeRun {
             line.samples_per_s = 100;
             line.memory_gib = 2;
             line.data_wait = 0.01;
-            line.time_s = i;
+            line.run_time_s = i;
             text += to_json(line) + "\n";
         }
         AppendFile(folder.path() / "metrics.jsonl").write(text);
@@ -54,7 +54,7 @@ struct FakeRun {
         ValidationLine line;
         line.step = step;
         line.samples = step * 16;
-        line.time_s = static_cast<double>(step) / 10;
+        line.run_time_s = static_cast<double>(step) / 10;
         line.val_loss = loss;
         line.val_loss_t.fill(loss);
         AppendFile(folder.path() / "metrics.jsonl").write(to_json(line) + "\n");

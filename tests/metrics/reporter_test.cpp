@@ -8,6 +8,7 @@
 #include <csignal>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -79,7 +80,7 @@ std::vector<std::string> keys_of(const std::string& text) {
 TEST(TrainLine, HasTheDocumentedKeysInOrder) {
     EXPECT_THAT(keys_of(to_json(train_line(1))),
                 ElementsAre("step", "samples", "loss", "grad_norm", "lr", "samples_per_s", "tflops",
-                            "mfu", "memory_gib", "data_wait", "time_s", "skipped"));
+                            "mfu", "memory_gib", "data_wait", "time_s", "run_time_s", "skipped"));
 }
 
 TEST(ValidationLine, HasTheDocumentedKeysInOrder) {
@@ -87,7 +88,7 @@ TEST(ValidationLine, HasTheDocumentedKeysInOrder) {
         keys_of(to_json(validation_line(1))),
         ElementsAre("step", "samples", "val_loss", "val_loss_t0", "val_loss_t1", "val_loss_t2",
                     "val_loss_t3", "val_loss_t4", "val_loss_t5", "val_loss_t6", "val_loss_t7",
-                    "val_loss_t_mean", "val_samples", "time_s"));
+                    "val_loss_t_mean", "val_samples", "time_s", "run_time_s"));
 }
 
 TEST(TrainLine, KeepsEveryBitOfItsNumbers) {
@@ -219,6 +220,40 @@ TEST(Reporter, DropsLinesAfterResumePoint) {
     Reporter reporter({.folder = folder.path(), .resume_step = 30});
     reporter.train(train_line(40));
     EXPECT_THAT(steps_in(folder.path()), ElementsAre(10, 20, 30, 30, 40));
+}
+
+std::vector<double> run_times_in(const std::filesystem::path& folder) {
+    std::vector<double> times;
+    std::istringstream lines(read_text(folder / "metrics.jsonl"));
+    for (std::string line; std::getline(lines, line);) {
+        times.push_back(json::parse(line).at("run_time_s").get<double>());
+    }
+    return times;
+}
+
+TEST(Reporter, CountsTheTimeOfEarlierProcesses) {
+    const TemporaryFolder folder;
+    TrainLine line = train_line(10);
+    line.time_s = 60;
+    {
+        Reporter reporter({.folder = folder.path(), .resume_step = {}});
+        reporter.train(line);
+        reporter.train(train_line(20));
+    }
+    // Later than the first process's line, as after a slow start.
+    line.step = 15;
+    line.time_s = 330;
+    ValidationLine validation = validation_line(15);
+    validation.time_s = 340;
+    {
+        Reporter reporter({.folder = folder.path(), .resume_step = 10});
+        reporter.train(line);
+        reporter.validation(validation);
+    }
+    Reporter reporter({.folder = folder.path(), .resume_step = 15});
+    line.time_s = 5;
+    reporter.train(line);
+    EXPECT_THAT(run_times_in(folder.path()), ElementsAre(60, 390, 400, 405));
 }
 
 TEST(Reporter, DropsALineThatAKillTore) {

@@ -35,6 +35,7 @@ struct TrainLine {
     double memory_percent = 0;  // for the log line only
     double data_wait = 0;       // share of the step time, 0..1
     double time_s = 0;          // since process start
+    double run_time_s = 0;      // the same with the earlier processes of the run
     int64_t skipped = 0;        // steps skipped so far for non-finite gradients
 };
 
@@ -46,6 +47,7 @@ struct ValidationLine {
     double val_loss_t_mean = 0;
     int64_t val_samples = 0;
     double time_s = 0;
+    double run_time_s = 0;
 };
 
 struct ReporterSettings {
@@ -65,10 +67,11 @@ public:
     Reporter(const Reporter&) = delete;
     Reporter& operator=(const Reporter&) = delete;
 
-    /// Each line is handed to the system before the call returns. Throws Error if metrics.jsonl
-    /// cannot take it; where TensorBoard's file cannot, that is a warning and the end of that file.
-    void train(const TrainLine& line);
-    void validation(const ValidationLine& line);
+    /// The line's run_time_s is filled in. Each is handed to the system before the call returns.
+    /// Throws Error if metrics.jsonl cannot take it; where TensorBoard's file cannot, that is a
+    /// warning and the end of that file.
+    void train(TrainLine line);
+    void validation(ValidationLine line);
     /// Those drawn at `step`, if `folder` holds any.
     void pictures(int64_t step, const std::filesystem::path& folder);
     /// The run has ended well and no line comes after this. Without it, those who follow the lines
@@ -80,15 +83,12 @@ private:
     void to_events(const Write& write);
 
     bool color_;
+    double earlier_s_ = 0;  // that the processes before this one took, up to their last kept lines
     std::unique_ptr<AppendFile> file_;
     std::unique_ptr<EventFile> events_;  // none unless asked for, like the next two
     std::unique_ptr<WandbForwarder> forwarder_;
     LiveView* view_;
 };
-
-/// Removes what follows step `last_step` from metrics.jsonl, in one step; also a line that a kill
-/// tore. A missing file is left missing.
-void drop_lines_after(const std::filesystem::path& metrics_file, int64_t last_step);
 
 /// The JSON of one line, without the line end. Numbers keep every bit; what is not finite is null.
 std::string to_json(const TrainLine& line);
