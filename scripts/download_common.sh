@@ -18,6 +18,7 @@ mlcommons=${MLCOMMONS_ENDPOINT:-https://training.mlcommons-storage.org}
 script=$(basename "$0")
 work=$(mktemp --directory)
 child=  # what runs and ends when we do
+guard=  # what ends the workers where we cannot
 token=
 declare -A option=() flag=([dry_run]="" [verify]="")
 
@@ -62,6 +63,7 @@ clean_up() {
     # shellcheck disable=SC2086  # a list of process ids
     [ -z "$running" ] || kill $running 2>/dev/null || true
     [ -z "$child" ] || kill "$child" 2>/dev/null || true
+    [ -z "$guard" ] || kill "$guard" 2>/dev/null || true
     wait 2>/dev/null || true
     rm -rf "$work"
 }
@@ -144,30 +146,31 @@ check_choice() { # OPTION VALUE...
 # processes; curl keeps it to itself when it is redirected to another host.
 login_for() { if [ -n "$token" ] && [[ $1 == "$hub"/* ]]; then echo "header = \"Authorization: Bearer $token\""; fi; }
 
-# One attempt: transfer URL OPTION...; leaves http_status and transfer_error. In the background, so that a
-# signal ends it at once.
+# One attempt: transfer URL OPTION...; leaves http_status, answered (the address that a redirection led to) and
+# transfer_error. In the background, so that a signal ends it at once.
 transfer() {
     local url=$1 ended=0 place=$work/transfer.$BASHPID
     shift
     curl --silent --show-error --location --max-redirs 10 --proto '=http,https' --connect-timeout 30 \
-        --speed-limit 1 --speed-time 60 --write-out '%{http_code}' --config - "$@" "$url" \
+        --speed-limit 1 --speed-time 60 --write-out '%{http_code} %{url_effective}' --config - "$@" "$url" \
         <<<"$(login_for "$url")" >"$place.status" 2>"$place.error" &
     child=$!
     wait "$child" || ended=$?
     child=
-    http_status=$(cat "$place.status")
+    read -r http_status answered <"$place.status" || true  # no line end
     transfer_error=$(tail -n 1 "$place.error")
     return "$ended"
 }
 
-# Says why an answer is final, if it is: asking again would not help.
-is_final() { # STATUS ADDRESS
-    local repository=${2#"$hub"/}
+# Says why an answer is final, if it is: asking again would not help. A token is the hub's matter, not that of the
+# storage which it sends us to.
+is_final() { # STATUS ADDRESS [ANSWERED]
+    local repository=${2#"$hub"/} answered=${3:-$2}
     repository=${repository%%/resolve/*}
     case $1 in
         401 | 403)
-            if [[ $2 != "$hub"/* ]]; then
-                say "$2: access is refused (HTTP $1)"
+            if [[ $answered != "$hub"/* ]]; then
+                say "$2: access is refused (HTTP $1) by $(grep -oE '^https?://[^/?#]*' <<<"$answered")"
             elif [ -z "$token" ]; then
                 say "$2: asks for a login (HTTP $1): accept the terms at $hub/$repository, make an access token" \
                     "at $hub/settings/tokens, and start again with it in HF_TOKEN"
@@ -195,7 +198,7 @@ get_text() { # URL FILE
     local tries=0
     rm -f "$2"
     while ! transfer "$1" --fail --dump-header "$2.headers" --output "$2"; do
-        if is_final "$http_status" "$1"; then exit 1; fi
+        if is_final "$http_status" "$1" "$answered"; then exit 1; fi
         ((++tries <= option[retries])) || fail "$1: $transfer_error"
         ((tries > 1)) || say "$1: $transfer_error; it is asked again, up to ${option[retries]} times"
         pause "$tries"

@@ -74,12 +74,23 @@ check_room() {
     fi
 }
 
-# One download at a time into a folder. Where the file system has no locks, it is left to the user.
+# One download at a time into a folder: the workers hold the lock with us, for none may write beside another start.
+# Where the file system has no locks, it is left to the user.
 lock_folder() {
     mkdir -p "${option[local_dir]}" || fail "${option[local_dir]}: cannot be made"
     exec 9<"${option[local_dir]}"
     flock --nonblock --conflict-exit-code 75 9 2>/dev/null || [ $? -ne 75 ] ||
         fail "${option[local_dir]}: another download into it is running"
+}
+
+# Where the script is killed the workers do not go on alone.
+guard_workers() {
+    local file
+    while kill -0 $$ 2>/dev/null; do sleep 1; done
+    for file in "$work"/worker.*; do
+        [ ! -e "$file" ] || kill "${file##*.}"
+    done
+    rm -rf "$work"
 }
 
 # The whole of it: after this every file of the plan is there and right, or the script has ended.
@@ -93,6 +104,7 @@ fetch_plan() {
         exit 0
     fi
     check_room
+    guard=$(guard_workers >/dev/null 2>&1 & echo $!)  # before the lock, which it does not hold
     lock_folder
     say "${option[local_dir]}: ${#targets[@]} files, $(human "$bytes_in_all"); $files_there are complete," \
         "$(human $((bytes_in_all - bytes_there))) to fetch"
@@ -129,11 +141,13 @@ run_queue() {
 work_on() {
     trap '[ -z "$child" ] || kill "$child" 2>/dev/null; exit 143' TERM
     trap '' INT  # the script itself ends its workers
+    : >"$work/worker.$BASHPID"
     if [ -e "${targets[$1]}" ]; then
         verify_file "${sums[$1]}" "${targets[$1]}" || echo "$1" >>"$work/failed"
     else
         fetch_file "${sizes[$1]}" "${sums[$1]}" "${urls[$1]}" "${targets[$1]}" || echo "$1" >>"$work/failed"
     fi
+    rm -f "$work/worker.$BASHPID"
 }
 
 verify_file() { # SUM FILE
@@ -173,7 +187,7 @@ fetch_part() { # SIZE URL PART
     while [ "$(size_of "$3")" != "$1" ]; do
         ended=0
         transfer "$2" --fail --continue-at - --output "$3" || ended=$?
-        if is_final "$http_status" "$2"; then return 1; fi
+        if is_final "$http_status" "$2" "$answered"; then return 1; fi
         size=$(size_of "$3")
         if [ "$ended" = 23 ]; then
             say "$3: cannot be written: $transfer_error"

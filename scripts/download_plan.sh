@@ -61,15 +61,16 @@ read_tree() {
 
 # All files of a repository, page by page, into $work/tree.
 list_hub() { # models|datasets REPOSITORY
-    local page="$hub/api/$1/$2/tree/main?recursive=true" next
+    local page="$hub/api/$1/$2/tree/main?recursive=true"
+    declare -A pages=()
     [[ $2 =~ ^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$ ]] || fail_usage "$2: must be a repository of the hub, as OWNER/NAME"
     : >"$work/tree"
     while [ -n "$page" ]; do
+        [ -z "${pages[$page]-}" ] || fail "$page: is named as the next page a second time"
+        pages[$page]=1
         get_text "$page" "$work/page"
         read_tree "$work/page" >>"$work/tree"
-        next=$(tr -d '\r' <"$work/page.headers" | sed -n 's/^[Ll][Ii][Nn][Kk]: *<\([^>]*\)>; *rel="next".*/\1/p')
-        [ "$next" != "$page" ] || fail "$page: names itself as the next page"
-        page=$next
+        page=$(tr -d '\r' <"$work/page.headers" | sed -n 's/^[Ll][Ii][Nn][Kk]: *<\([^>]*\)>; *rel="next".*/\1/p')
     done
     [ -s "$work/tree" ] || fail "$hub/api/$1/$2: lists no files"
     listed=$1/$2
@@ -97,7 +98,7 @@ plan_hub() { # models|datasets REPOSITORY PATTERN TARGET
 
 check_access() {
     transfer "$1" --head --max-redirs 0 --max-time 60 --output /dev/null || true
-    if is_final "$http_status" "$1"; then exit 1; fi
+    if is_final "$http_status" "$1" "$answered"; then exit 1; fi
 }
 
 # --- lists of checksums -----------------------------------------------------------------------------------

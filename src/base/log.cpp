@@ -22,7 +22,7 @@ struct State {
     std::shared_ptr<spdlog::logger> file;  // none before add_file()
     spdlog::level::level_enum file_level = spdlog::level::info;
     std::string origin;
-    std::function<void()> before_line;
+    std::list<std::function<void()>> before_line;
 
     State() { logger.set_pattern("%Y-%m-%d %H:%M:%S %^%l%$ %v"); }
 };
@@ -115,17 +115,25 @@ void add_file(const std::filesystem::path& path) {
     }
 }
 
-void set_before_line(std::function<void()> hook) {
+BeforeLine::BeforeLine(std::function<void()> hook) {
     State& s = state();
     const std::lock_guard lock(s.mutex);
-    s.before_line = std::move(hook);
+    place_ = s.before_line.insert(s.before_line.end(), std::move(hook));
+}
+
+BeforeLine::~BeforeLine() {
+    State& s = state();
+    const std::lock_guard lock(s.mutex);
+    s.before_line.erase(place_);
 }
 
 void write(Level level, std::string_view line) {
     State& s = state();
     const std::lock_guard lock(s.mutex);
-    if (s.before_line && s.logger.should_log(to_spdlog(level))) {
-        s.before_line();
+    if (s.logger.should_log(to_spdlog(level))) {
+        for (const auto& hook : s.before_line) {
+            hook();
+        }
     }
     const std::string_view origin = level == Level::kInfo ? std::string_view() : s.origin;
     s.logger.log(to_spdlog(level), "{}{}", origin, line);

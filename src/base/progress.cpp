@@ -9,7 +9,6 @@
 #include <cstdlib>
 
 #include "flux/base/error.h"
-#include "flux/base/log.h"
 
 namespace flux {
 namespace {
@@ -147,7 +146,7 @@ Progress::Progress(ProgressSettings settings)
     marks_.push_back({start_, done_});
     next_output_ = start_ + (bar_ ? Clock::duration(kFirstDraw) : line_interval_);
     if (bar_) {
-        log::set_before_line([this] {
+        before_line_.emplace([this] {
             const std::lock_guard lock(mutex_);
             clear();
             next_output_ = Clock::now() + kRedraw;  // the log line is written after this returns
@@ -199,9 +198,7 @@ void Progress::finish() {
                                duration_text(seconds_between(start_, Clock::now())));
         }
     }
-    if (bar_) {
-        log::set_before_line({});
-    }
+    before_line_.reset();
     if (!line.empty()) {
         log::info("{}", line);
     }

@@ -31,6 +31,7 @@ uint32_t checksum(std::string_view text) {
 Json run_to_json(const RunState& run) {
     return {{"step", run.step},
             {"samples", run.samples},
+            {"data_begin", run.data_begin},
             {"seed", run.seed},
             {"global_batch_size", run.global_batch_size},
             {"optimizer_step", run.optimizer_step},
@@ -120,6 +121,7 @@ RunState run_from_json(const Json& json) {
     RunState run;
     run.step = json.at("step").get<int64_t>();
     run.samples = json.at("samples").get<int64_t>();
+    run.data_begin = json.value("data_begin", int64_t{0});
     run.seed = json.at("seed").get<uint64_t>();
     run.global_batch_size = json.at("global_batch_size").get<int64_t>();
     run.optimizer_step = json.at("optimizer_step").get<int64_t>();

@@ -12,6 +12,7 @@
 #include "flux/base/safetensors.h"
 #include "flux/base/shape.h"
 #include "flux/checkpoint/folder.h"
+#include "flux/dist/world.h"
 
 namespace flux::checkpoint {
 namespace {
@@ -91,18 +92,9 @@ int together(const SaveGroup& group, const std::string& topic, Part part) {
     } catch (const std::exception& error) {
         problem = failure_text(error);
     }
-    if (!group.exchange) {
-        if (!problem.empty()) {
-            throw Error(problem);
-        }
-        return 1;
-    }
-    const std::vector<std::string> problems = group.exchange(topic, problem);
-    for (size_t rank = 0; rank < problems.size(); ++rank) {
-        if (!problems[rank].empty()) {
-            fail("rank {}: {}", rank, problems[rank]);
-        }
-    }
+    const std::vector<std::string> problems =
+        group.exchange ? group.exchange(topic, problem) : std::vector{problem};
+    dist::fail_if_any(problems);
     return static_cast<int>(problems.size());
 }
 

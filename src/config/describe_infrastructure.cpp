@@ -18,8 +18,8 @@ void describe_checkpoint(std::vector<Option>& table) {
           {.help = "Step to go on from; -1 is the newest", .unit = "steps", .range = at_least(-1)});
     s.row(&Checkpoint::exclude_from_loading, "exclude_from_loading",
           {.help = "Parts of a checkpoint that are not loaded but begin anew: optimizer (moments), "
-                   "lr_scheduler (the learning rate's course), dataloader (the order of samples "
-                   "and the draws that go with it), ema (the averaged weights)"});
+                   "lr_scheduler (the learning rate's course), dataloader (the order of "
+                   "samples), ema (the averaged weights)"});
     s.row(&Checkpoint::model_weights_only, "model_weights_only",
           {.help = "The last checkpoint holds only the weights and, with training.ema_decay, their "
                    "average",

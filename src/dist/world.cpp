@@ -1,6 +1,7 @@
 #include "flux/dist/world.h"
 
 #include <condition_variable>
+#include <filesystem>
 #include <mutex>
 #include <stop_token>
 #include <thread>
@@ -173,6 +174,18 @@ void World::run(const std::function<void()>& body) {
     }
 }
 
+void World::together(const std::string& topic, const std::function<void()>& part) {
+    std::string problem;
+    try {
+        part();
+    } catch (const Error& error) {
+        problem = error.what();
+    } catch (const std::filesystem::filesystem_error& error) {
+        problem = error.what();
+    }
+    fail_if_any(exchange(topic, problem));
+}
+
 void World::end_job(const std::string& reason, int code) {
     failed_ = true;
     if (const auto said = watch_->report(reason, code)) {
@@ -182,6 +195,17 @@ void World::end_job(const std::string& reason, int code) {
         throw ConfigError(reason);
     }
     throw Error(reason);
+}
+
+void fail_if_any(const std::vector<std::string>& problems) {
+    if (problems.size() == 1 && !problems.front().empty()) {
+        throw Error(problems.front());
+    }
+    for (size_t rank = 0; rank < problems.size(); ++rank) {
+        if (!problems[rank].empty()) {
+            fail("rank {}: {}", rank, problems[rank]);
+        }
+    }
 }
 
 }  // namespace flux::dist

@@ -1,9 +1,11 @@
 #include "flux/eval/validator.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <exception>
 #include <limits>
 #include <numeric>
 
@@ -119,7 +121,19 @@ data::LoaderSettings Validator::loading(dist::Mesh& mesh) const {
     loading.substitute = false;
     loading.num_workers = settings_.num_workers;
     loading.max_bad_fraction = settings_.max_bad_fraction;
+    loading.pinned = conditioning_.device().is_cuda();
     return loading;
+}
+
+/// All of its timesteps can be used; nothing at the end.
+std::optional<data::Batch> Validator::next_batch(data::Loader& loader) const {
+    std::optional<data::Batch> batch = loader.next();
+    if (batch && !settings_.all_timesteps) {
+        for (size_t i = 0; i < batch->timesteps.size(); ++i) {
+            check_timestep(batch->timesteps[i], batch->keys[i]);
+        }
+    }
+    return batch;
 }
 
 /// The timesteps of the batch's samples in each pass through the model.
@@ -130,9 +144,6 @@ std::vector<std::vector<int64_t>> Validator::passes(const data::Batch& batch) co
             passes.emplace_back(batch.rows.size(), k);
         }
         return passes;
-    }
-    for (size_t i = 0; i < batch.timesteps.size(); ++i) {
-        check_timestep(batch.timesteps[i], batch.keys[i]);
     }
     passes.push_back(batch.timesteps);
     return passes;
@@ -145,10 +156,10 @@ void Validator::accompany(model::Mmdit& model) const {
     }
 }
 
-void Validator::add_losses(ValidationResult& result, model::Mmdit& model, const data::Batch& batch,
+void Validator::add_losses(Losses& losses, model::Mmdit& model, const data::Batch& batch,
                            int64_t step) const {
     const auto numbers = [&](const std::vector<int64_t>& values) {
-        return at::tensor(values, at::kLong).to(conditioning_.device());
+        return at::tensor(values, at::kLong).to(conditioning_.device(), /*non_blocking=*/true);
     };
     const bool anew = settings_.noise == config::EvalNoise::kPerPass;
     encoders::MicroBatch micro =
@@ -160,12 +171,22 @@ void Validator::add_losses(ValidationResult& result, model::Mmdit& model, const 
                                 .sub = anew ? static_cast<uint32_t>(step) : 0});
     micro.guidance = settings_.guidance;
     for (const std::vector<int64_t>& timesteps : passes(batch)) {
-        const at::Tensor losses =
-            validation_losses(model, micro, numbers(timesteps), settings_.timestep_grid).cpu();
-        for (size_t i = 0; i < timesteps.size(); ++i) {
-            result.add(timesteps[i], losses[static_cast<int64_t>(i)].item<double>());
-        }
+        losses.timesteps.insert(losses.timesteps.end(), timesteps.begin(), timesteps.end());
+        losses.values.push_back(
+            validation_losses(model, micro, numbers(timesteps), settings_.timestep_grid));
     }
+}
+
+ValidationResult Validator::Losses::read() const {
+    ValidationResult result;
+    if (values.empty()) {
+        return result;
+    }
+    const at::Tensor all = at::cat(values).cpu();
+    for (size_t i = 0; i < timesteps.size(); ++i) {
+        result.add(timesteps[i], static_cast<double>(all.const_data_ptr<float>()[i]));
+    }
+    return result;
 }
 
 std::optional<ValidationResult> Validator::run(model::Mmdit& model, int64_t step,
@@ -173,19 +194,33 @@ std::optional<ValidationResult> Validator::run(model::Mmdit& model, int64_t step
     dist::Mesh& mesh = model.parameters().mesh();
     const data::LoaderSettings settings = loading(mesh);
     data::Loader loader(dataset_, settings);
-    ValidationResult result;
+    Losses losses;
+    std::exception_ptr fault;
     for (int64_t done = 0; done < settings.end; done += settings.group_size) {
         if (should_stop && should_stop()) {
             return std::nullopt;
         }
-        if (const auto batch = loader.next()) {
-            add_losses(result, model, *batch, step);
+        std::optional<data::Batch> batch;
+        try {
+            batch = fault ? std::nullopt : next_batch(loader);
+        } catch (const Error&) {
+            if (mesh.size() == 1) {
+                throw;
+            }
+            fault = std::current_exception();  // the others wait for this process until they end
+        }
+        if (batch) {
+            add_losses(losses, model, *batch, step);
         } else {
             accompany(model);
         }
     }
+    ValidationResult result = losses.read();
     result.bad = loader.own_bad_samples();
     result.add_up(mesh.world(), conditioning_.device());
+    if (fault) {
+        std::rethrow_exception(fault);
+    }
     check_bad(result, settings.end, mesh.size() > 1 && mesh.is_first());
     if (result.samples() == 0) {
         fail("eval.dataset: no validation sample could be read");

@@ -1,7 +1,10 @@
 #include "flux/optim/ema.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
 
 namespace flux::optim {
 
@@ -25,11 +28,19 @@ void Ema::update(std::span<const units::FlatShard> shards, const at::Tensor& ski
     }
 }
 
-void Ema::exchange(units::ParameterStore& parameters) {
+at::Tensor Ema::room() const {
+    const auto largest =
+        std::max_element(values_.begin(), values_.end(),
+                         [](const auto& a, const auto& b) { return a.numel() < b.numel(); });
+    return at::empty_like(*largest);
+}
+
+void Ema::exchange(units::ParameterStore& parameters, const at::Tensor& room) {
     for (size_t i = 0; i < values_.size(); ++i) {
         // Contents, not tensors: units may read the shards at their addresses.
         const at::Tensor& param = parameters.shards()[i].param;
-        const at::Tensor weights = param.clone();
+        const at::Tensor weights = room.narrow(0, 0, param.numel());
+        weights.copy_(param);
         param.copy_(values_[i]);
         values_[i].copy_(weights);
     }
@@ -40,15 +51,16 @@ bool with_average(Ema* ema, units::ParameterStore& parameters, const std::functi
     if (ema == nullptr) {
         return use();
     }
-    ema->exchange(parameters);
+    const at::Tensor room = ema->room();  // once, so that there is room for the way back
+    ema->exchange(parameters, room);
     bool result = false;
     try {
         result = use();
     } catch (...) {
-        ema->exchange(parameters);
+        ema->exchange(parameters, room);
         throw;
     }
-    ema->exchange(parameters);
+    ema->exchange(parameters, room);
     return result;
 }
 

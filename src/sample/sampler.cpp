@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <array>
+#include <exception>
 
+#include "flux/base/error.h"
 #include "flux/base/png.h"
 #include "flux/encoders/micro_batch.h"
 #include "flux/kernels/keyed_draw.h"
@@ -124,10 +126,11 @@ bool draw_pictures(model::Mmdit& model, const encoders::Conditioning& conditioni
     dist::Mesh& mesh = model.parameters().mesh();
     const auto processes = static_cast<size_t>(mesh.size()),
                rank = static_cast<size_t>(mesh.rank());
+    std::exception_ptr fault;
     for (size_t group = 0; group < requests.size(); group += batch_size * processes) {
         const size_t first = std::min(group + batch_size * rank, requests.size());
         const auto batch = requests.subspan(first, std::min(batch_size, requests.size() - first));
-        if (batch.empty()) {
+        if (batch.empty() || fault) {
             if (!accompany_denoise(model, times.size(), hooks.should_stop)) {
                 return false;
             }
@@ -149,10 +152,22 @@ bool draw_pictures(model::Mmdit& model, const encoders::Conditioning& conditioni
         if (!latents.defined()) {
             return false;
         }
-        write_pictures(conditioning.decode_pictures(latents), batch, first, hooks.path_of);
+        const at::Tensor pictures = conditioning.decode_pictures(latents);
+        try {
+            write_pictures(pictures, batch, first, hooks.path_of);
+        } catch (const Error&) {
+            if (processes == 1) {
+                throw;
+            }
+            fault = std::current_exception();  // the others wait for this process until they end
+            continue;
+        }
         if (hooks.on_progress) {
             hooks.on_progress(static_cast<int64_t>(first + batch.size()));
         }
+    }
+    if (fault) {
+        std::rethrow_exception(fault);
     }
     return true;
 }

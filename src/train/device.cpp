@@ -127,7 +127,7 @@ std::string device_name(c10::Device device) {
 
 std::string hardware_name(c10::Device device) {
     if (device.is_cuda()) {
-        return kernels::cuda_device_name(device.index());
+        return device_name(device);
     }
     std::ifstream processors("/proc/cpuinfo");
     constexpr std::string_view kModel = "model name\t: ";

@@ -35,7 +35,7 @@ void check_same_data(const ResolvedJob& job, dist::World& world, const data::Dat
 std::vector<std::string> agreed_captions(dist::World& world, const eval::Validator& validator,
                                          int64_t count);
 
-/// Of this process, from global sample `first_sample` on.
+/// Of this process, from sample `first_sample` of the order on.
 data::LoaderSettings loader_settings(const ResolvedJob& job, int64_t first_sample);
 
 eval::ValidatorSettings validator_settings(const ResolvedJob& job);

@@ -52,11 +52,11 @@ int Trainer::loop() {
     }
     while (true) {
         world_.at(fmt::format("step {}", figures_.step));
-        if (stopping_ && figures_.step < steps) {
+        if (stopping_ && (figures_.step < steps || validation_due())) {
             return leave();
         }
         if (validation_due()) {
-            const Outcome outcome = validate_or_save();
+            const Outcome outcome = validate();
             if (outcome == Outcome::kTargetReached) {
                 return finish("target reached");
             }
@@ -89,9 +89,8 @@ encoders::MicroBatch Trainer::next_micro_batch() {
     }();
     world_.at(fmt::format("step {}", figures_.step));
     const config::Training& training = job_.config.training;
-    const at::Tensor samples =
-        at::arange(batch.first_sample, batch.first_sample + batch.size(), at::kLong)
-            .to(job_.device);
+    const int64_t first = data_begin_ + batch.first_sample;
+    const at::Tensor samples = at::arange(first, first + batch.size(), at::kLong).to(job_.device);
     encoders::MicroBatch micro = encoders::encode_batch(
         conditioning_, batch, {job_.seed, Purpose::kVaeNoise, Purpose::kNoise, samples});
     log_->add_pass(batch.size(), micro.latents.size(2) * micro.latents.size(3) / 4,
@@ -168,8 +167,7 @@ void Trainer::read_figures() {
         fail(
             "step {}: {} steps in a row had a loss or gradient that is not finite, more than "
             "training.max_skipped_steps = {}; lower optimizer.lr or go on from an older checkpoint "
-            "with "
-            "--checkpoint.load_step",
+            "with --checkpoint.load_step",
             figures_.step, skipped_in_a_row_, job_.config.training.max_skipped_steps);
     }
 }
@@ -196,26 +194,35 @@ bool Trainer::validation_due() const {
     return figures_.step % job_.eval_interval() == 0 || figures_.step >= job_.config.training.steps;
 }
 
-/// Bad data of the validation set, or pictures that cannot be written, lose no training. Where one
-/// of several processes fails the others do not know, and nothing can be saved together.
-Trainer::Outcome Trainer::validate_or_save() {
+/// For what may fail of bad data or a full disk: that loses no training. All processes fail
+/// together, and so can save.
+void Trainer::together_or_save(const std::string& topic, const std::function<void()>& part) {
     try {
-        return validate();
+        world_.together(topic, part);
     } catch (const Error&) {
-        if (world_.size() == 1) {
-            save_trained();
-        }
+        save_trained();
         throw;
     }
 }
 
-Trainer::Outcome Trainer::validate() {
-    const bool last = figures_.step >= job_.config.training.steps;
-    log_->validation_starts(figures_.samples);
-    const auto result = validator_->run(model_, figures_.step, [&] {
-        world_.at(fmt::format("validation at step {}", figures_.step));
-        return !last && stop_agreed();
+/// Nothing when a stop signal came in between.
+std::optional<eval::ValidationResult> Trainer::validation_pass() {
+    // To ask is to wait for the device, which must not run dry.
+    const int64_t asks_every = job_.device.is_cuda() ? 8 : 1;
+    int64_t batches = 0;
+    std::optional<eval::ValidationResult> result;
+    together_or_save("validation", [&] {
+        result = validator_->run(model_, figures_.step, [&] {
+            world_.at(fmt::format("validation at step {}", figures_.step));
+            return batches++ % asks_every == 0 && stop_agreed();
+        });
     });
+    return result;
+}
+
+Trainer::Outcome Trainer::validate() {
+    log_->validation_starts(figures_.samples);
+    const auto result = validation_pass();
     if (!result) {
         return Outcome::kStopped;  // done again when the run goes on
     }
@@ -228,9 +235,7 @@ Trainer::Outcome Trainer::validate() {
                   result->sample_mean(), target);
         log_->run_stops(figures_.samples, true);
     }
-    // Pictures are of the average where one is kept; the loss is the trained weights'.
-    const bool drawn =
-        optim::with_average(ema_.get(), model_.parameters(), [&] { return draw_pictures(); });
+    const bool drawn = draw_pictures();
     log_->pictures(figures_.step);
     log_->report("running", figures_.samples, true);
     if (target_reached_) {
@@ -239,7 +244,7 @@ Trainer::Outcome Trainer::validate() {
     return drawn ? Outcome::kGoOn : Outcome::kStopped;
 }
 
-/// False when a stop signal came in between.
+/// Of the average of the weights where one is kept. False when a stop signal came in between.
 bool Trainer::draw_pictures() {
     const config::Eval& eval = job_.config.eval;
     if (eval.save_img_folder.empty() || eval.save_img_count == 0) {
@@ -253,16 +258,23 @@ bool Trainer::draw_pictures() {
         return true;  // the validation set holds no captions to draw
     }
     const auto folder = picture_folder(job_, figures_.step);
-    std::filesystem::create_directories(folder);
-    const bool last = figures_.step >= job_.config.training.steps;
-    return sample::draw_pictures(
-        model_, conditioning_, sample::training_pictures(job_.config, job_.seed), requests,
-        {.path_of = [&](size_t i) { return folder / fmt::format("{:02}.png", i); },
-         .should_stop =
-             [&] {
-                 world_.at(fmt::format("pictures at step {}", figures_.step));
-                 return !last && stop_agreed();
-             }});
+    together_or_save("picture folder", [&] { std::filesystem::create_directories(folder); });
+    const sample::DrawHooks hooks{
+        .path_of = [&](size_t i) { return folder / fmt::format("{:02}.png", i); },
+        .should_stop =
+            [&] {
+                world_.at(fmt::format("pictures at step {}", figures_.step));
+                return stop_agreed();
+            }};
+    bool drawn = false;
+    together_or_save("pictures", [&] {
+        drawn = optim::with_average(ema_.get(), model_.parameters(), [&] {
+            return sample::draw_pictures(model_, conditioning_,
+                                         sample::training_pictures(job_.config, job_.seed),
+                                         requests, hooks);
+        });
+    });
+    return drawn;
 }
 
 /// Before the run ends for a reason that lies outside of the weights.
@@ -290,6 +302,7 @@ void Trainer::save(Save occasion) {
     }
     const checkpoint::RunState run{.step = figures_.step,
                                    .samples = figures_.samples,
+                                   .data_begin = data_begin_,
                                    .seed = job_.seed,
                                    .global_batch_size = job_.global_batch_size,
                                    .optimizer_step = optimizer_.steps_taken(),

@@ -97,7 +97,7 @@ void Trainer::begin() {
         .group = {.rank = world_.rank(), .exchange = world_.make_exchange("save")}});
     warm_up();
     log_->run_starts();
-    loader_.emplace(*dataset_, loader_settings(job_, figures_.samples));
+    loader_.emplace(*dataset_, loader_settings(job_, figures_.samples - data_begin_));
 }
 
 /// Touches no training data and leaves the model as it was.
@@ -119,17 +119,17 @@ void Trainer::resume() {
     if (!new_data && run.dataset_fingerprint != dataset_->fingerprint()) {
         fail(
             "{}: the training data has changed since this run began (other shards, samples, "
-            "training.img_size, training.buckets, "
-            "training.subset_size or training.dataset), so the order of samples would not be the "
-            "same; restore the data, begin its order anew with "
-            "--checkpoint.exclude_from_loading=dataloader, or begin anew with --job.restart",
+            "training.img_size, training.buckets, training.subset_size or training.dataset), so "
+            "the order of samples would not be the same; restore the data, begin its order anew "
+            "with --checkpoint.exclude_from_loading=dataloader, or begin anew with --job.restart",
             job_.resume->folder.string());
     }
     checkpoint::Checkpoint from(job_.resume->folder);
     restore(from, model_.parameters(), job_.begins_anew("optimizer") ? nullptr : &optimizer_,
             job_.begins_anew("ema") ? nullptr : ema_.get());
     figures_.step = run.step;
-    figures_.samples = new_data ? 0 : run.samples;
+    figures_.samples = run.samples;
+    data_begin_ = new_data ? run.samples : run.data_begin;
     lr_begin_ = job_.begins_anew("lr_scheduler") ? run.step : 0;
     figures_.skipped = run.skipped_steps;
     validated_step_ = run.validated_step;

@@ -122,6 +122,27 @@ TEST(Progress, MakesRoomForALogLine) {
     EXPECT_THAT(pty.take(), HasSubstr("50%"));
 }
 
+TEST(Progress, ASecondBarLeavesTheFirstItsWay) {
+    PseudoTerminal pty(70);
+    if (pty.terminal < 0) {
+        GTEST_SKIP() << "needs a pseudo-terminal";
+    }
+    Progress outer(forty_steps(pty.terminal));
+    {
+        Progress inner(forty_steps(pty.terminal));
+        wait_for_redraw();
+        outer.update(10);
+        pty.take();
+        log::info("a line");
+        EXPECT_EQ(pty.take(), "\r\x1b[K") << "the inner bar has taken its place";
+    }
+    wait_for_redraw();
+    outer.update(20);
+    EXPECT_THAT(pty.take(), HasSubstr("50%"));
+    log::info("another line");
+    EXPECT_EQ(pty.take(), "\r\x1b[K") << "the inner bar took the way along";
+}
+
 TEST(Progress, SaysNothingOfShortWorkWithoutATerminal) {
     testing::internal::CaptureStderr();
     {

@@ -4,8 +4,10 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
+#include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
 
+#include <new>
 #include <stdexcept>
 
 namespace flux::optim {
@@ -21,6 +23,31 @@ struct Weights {
 
     Weights() { store.initialize(3); }
     const at::Tensor& flat() { return store.shards().front().param; }
+};
+
+/// Host memory that runs out after so many more tensors, while it lives.
+class LittleMemory final : public c10::Allocator {
+public:
+    explicit LittleMemory(int tensors) : left_(tensors) { c10::SetCPUAllocator(this, kPriority); }
+    ~LittleMemory() override { c10::SetCPUAllocator(&usual_, kPriority); }
+    void use_up() { left_ = 0; }
+
+    c10::DataPtr allocate(size_t size) override {
+        if (left_ == 0) {
+            throw std::bad_alloc();
+        }
+        --left_;
+        return usual_.allocate(size);
+    }
+    c10::DeleterFnPtr raw_deleter() const override { return usual_.raw_deleter(); }
+    void copy_data(void* to, const void* from, size_t size) const override {
+        default_copy_data(to, from, size);
+    }
+
+private:
+    static constexpr uint8_t kPriority = 100;
+    c10::Allocator& usual_ = *c10::GetCPUAllocator();
+    int left_;
 };
 
 TEST(Ema, FollowsTheWeights) {
@@ -66,6 +93,41 @@ TEST(Ema, StandsInForTheWeightsAndGivesThemBack) {
         with_average(&ema, weights.store, []() -> bool { throw std::runtime_error("no room"); }),
         std::runtime_error);
     EXPECT_TRUE(weights.flat().equal(trained));
+}
+
+TEST(Ema, LeavesTheWeightsWholeWhereMemoryRunsOut) {
+    at::Tensor slots[2];
+    const std::vector<units::Parameter> first{{"a", {5, 7}, units::Init::normal(1.0), &slots[0]}},
+        second{{"b", {3, 2}, units::Init::normal(1.0), &slots[1]}};
+    units::ParameterStore store{std::vector<std::span<const units::Parameter>>{first, second}, {}};
+    store.initialize(3);
+    ASSERT_EQ(store.shards().size(), 2u);
+    Ema ema(0.5, store.shards());
+    ema.begin(store.shards());
+    std::vector<at::Tensor> trained;
+    for (const units::FlatShard& shard : store.shards()) {
+        shard.param.mul_(3);
+        trained.push_back(shard.param.clone());
+    }
+    const auto expect_whole = [&](int tensors) {
+        for (size_t i = 0; i < trained.size(); ++i) {
+            EXPECT_TRUE(store.shards()[i].param.equal(trained[i])) << tensors << " tensors";
+        }
+    };
+    // Anywhere on the way there; then on the way back.
+    bool used = false;
+    for (int tensors = 0; !used && tensors < 100; ++tensors) {
+        try {
+            LittleMemory memory(tensors);
+            used = with_average(&ema, store, [&] {
+                memory.use_up();
+                return true;
+            });
+        } catch (const std::bad_alloc&) {
+        }
+        expect_whole(tensors);
+    }
+    EXPECT_TRUE(used);
 }
 
 }  // namespace

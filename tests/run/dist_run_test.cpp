@@ -1,15 +1,19 @@
 // The real program as several processes: the same run on any number of them, and checkpoints that
 // any number can load.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "flux/base/file.h"
+#include "flux/base/png.h"
 #include "flux/checkpoint/folder.h"
+#include "flux/checkpoint/manifest.h"
 #include "run/dist_job.h"
 #include "run/process_group.h"
 #include "support/reference.h"
+#include "support/tar_member.h"
 
 namespace flux {
 namespace {
@@ -174,17 +178,55 @@ TEST(DistRunResume, ASeedCheckpointStartsAnyNumberOfProcesses) {
 TEST(DistRunResume, PartsOfACheckpointCanBeginAnew) {
     const test::TemporaryFolder folder;
     const auto run = folder.path() / "run";
-    const std::vector<std::string> one{"--training.batch_size=8"};
-    ASSERT_EQ(test::run_flux_train(small_job(run, 10) + one).exit_code, 0);
-    ASSERT_EQ(test::run_flux_train(small_job(run, 12) + one +
-                                   Words{"--checkpoint.exclude_from_loading="
-                                         "optimizer,lr_scheduler,dataloader"})
-                  .exit_code,
-              0);
+    const auto train = [&](int64_t steps, const Words& options) {
+        const test::ProcessResult result = test::run_flux_train(
+            small_job(run, steps) + Words{"--training.batch_size=8"} + options);
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+    };
+    train(10, {});
+    train(12, {"--checkpoint.exclude_from_loading=optimizer,lr_scheduler,dataloader"});
+    train(14, {});
     const auto rates = test::metric(run, "lr"), samples = test::metric(run, "samples");
-    ASSERT_EQ(rates.size(), size_t{12});
+    ASSERT_EQ(rates.size(), size_t{14});
     EXPECT_EQ(rates[10].second, rates[0].second);  // warms up again
-    EXPECT_EQ(samples[10].second, samples[0].second);
+    // The order of data begins anew; what the model has been trained on counts on.
+    for (const auto& [step, count] : samples) {
+        EXPECT_EQ(count, std::to_string(8 * step));
+    }
+    const checkpoint::RunState last =
+        checkpoint::read_manifest(checkpoint::committed(run / "checkpoint").at(14)).run;
+    EXPECT_EQ(last.samples, 8 * 14);
+    EXPECT_EQ(last.data_begin, 8 * 10);
+}
+
+// Sample 0 of 16 cannot be read, and is met wherever the order begins.
+TEST(DistRunResume, TheOrderOfDataBeginsAnew) {
+    const test::TemporaryFolder folder;
+    const std::vector<uint8_t> rgb(32 * 32 * 3, 99);
+    std::string tar;
+    for (int i = 0; i < 16; ++i) {
+        const std::string key = fmt::format("{:02}", i);
+        tar += test::tar_member(key + ".png", i == 0 ? std::string("no picture")
+                                                     : encode_png(ImageView{rgb.data(), 32, 32})) +
+               test::tar_member(key + ".txt", "a grey square");
+    }
+    write_text(folder.path() / "a.tar", tar + std::string(1024, '\0'));
+    const auto meets_it = [&](int64_t steps, const Words& options) {
+        const test::ProcessResult result = test::run_flux_train(
+            small_job(folder.path() / "run", steps) +
+            Words{"--training.batch_size=8", "--training.img_size=32",
+                  "--training.dataset=webdataset",
+                  "--training.dataset_path=" + (folder.path() / "a.tar").string(),
+                  "--training.shuffle=none", "--training.max_bad_fraction=0.5"} +
+            options);
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        return result.err.find("bad sample replaced") != std::string::npos;
+    };
+    const Words anew{"--checkpoint.exclude_from_loading=dataloader"};
+    EXPECT_TRUE(meets_it(1, {}));
+    EXPECT_TRUE(meets_it(2, anew));
+    EXPECT_FALSE(meets_it(3, {}));
+    EXPECT_TRUE(meets_it(4, {}));
 }
 
 TEST(DistRunTrace, ShowsEveryUnitsGathersAndWork) {

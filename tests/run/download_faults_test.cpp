@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <functional>
 #include <thread>
 
 #include "run/download_job.h"
@@ -72,30 +73,59 @@ TEST_F(RunDownload, AByteThatBrokeOnTheWayIsFoundAndRepaired) {
     }
 }
 
-TEST_F(RunDownload, ASignalEndsItAtOnceAndTheRestIsFetchedLater) {
-    serve({"stall"});
-    const std::string uri = "--uri=" + local_list({{"a.npy", content("a", 90000)}});
-    const fs::path part = target_ / "empty_encodings/a.npy.part";
-    const auto part_size = [&] { return fs::exists(part) ? fs::file_size(part) : 0; };
-    const fs::path scratch = folder_.path() / "scratch";
-    fs::create_directories(scratch);
-    const pid_t first =
-        start_program(script("empty_encodings"), {"--local_dir=" + target_.string(), uri}, log_,
-                      {{"TMPDIR", scratch.string()}});
-    constexpr uintmax_t kArrived = 40'000;  // of the 45,000 sent: the rest may be in buffers
-    for (int i = 0; i < 600 && part_size() < kArrived; ++i) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+/// A server that stalls within a file.
+class RunDownloadBrokenOff : public RunDownload {
+protected:
+    /// Starts a download and waits until part of the file is there.
+    pid_t start() {
+        serve({"stall"});
+        uri_ = "--uri=" + local_list({{"a.npy", content("a", 90000)}});
+        fs::create_directories(scratch_);
+        const pid_t process =
+            start_program(script("empty_encodings"), {"--local_dir=" + target_.string(), uri_},
+                          log_, {{"TMPDIR", scratch_.string()}});
+        const fs::path part = target_ / "empty_encodings/a.npy.part";
+        constexpr uintmax_t kArrived = 40'000;  // of the 45,000 sent: the rest may be in buffers
+        EXPECT_TRUE(comes_true([&] { return fs::exists(part) && fs::file_size(part) >= kArrived; }))
+            << said();
+        return process;
     }
-    ASSERT_GE(part_size(), kArrived) << said();
-    EXPECT_EQ(run_line(command("empty_encodings", uri) + " 2>&1 | grep -o 'another download'"), 0);
+    static bool comes_true(const std::function<bool()>& condition) {
+        for (int i = 0; i < 600 && !condition(); ++i) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        }
+        return condition();
+    }
+    bool fetches_alone() const {
+        return !word_of("pgrep -f '[c]url.*" + server_->port() + "'").empty();
+    }
+    void expect_the_rest_is_fetched() const {
+        ASSERT_EQ(run("empty_encodings", uri_), 0) << said();
+        EXPECT_EQ(fetched("empty_encodings/a.npy"), content("a", 90000));
+        EXPECT_THAT(server_->log(), HasSubstr("/e/a.npy bytes=4"));
+    }
+
+    std::string uri_;
+    fs::path scratch_ = folder_.path() / "scratch";
+};
+
+TEST_F(RunDownloadBrokenOff, ASignalEndsItAtOnce) {
+    const pid_t first = start();
+    EXPECT_EQ(run_line(command("empty_encodings", uri_) + " 2>&1 | grep -o 'another download'"), 0);
     ::kill(first, SIGTERM);
     ::kill(first, SIGTERM);
     EXPECT_EQ(wait_for(first), 143);
-    EXPECT_EQ(word_of("pgrep -f '[c]url.*" + server_->port() + "'"), "") << "it goes on alone";
-    EXPECT_TRUE(fs::is_empty(scratch));
-    ASSERT_EQ(run("empty_encodings", uri), 0) << said();
-    EXPECT_EQ(fetched("empty_encodings/a.npy"), content("a", 90000));
-    EXPECT_THAT(server_->log(), HasSubstr("/e/a.npy bytes=4"));
+    EXPECT_FALSE(fetches_alone());
+    EXPECT_TRUE(fs::is_empty(scratch_));
+    expect_the_rest_is_fetched();
+}
+
+TEST_F(RunDownloadBrokenOff, AKillLeavesNoWorkerBehind) {
+    const pid_t first = start();
+    ::kill(first, SIGKILL);
+    EXPECT_EQ(wait_for(first), 128 + SIGKILL);
+    EXPECT_TRUE(comes_true([&] { return !fetches_alone() && fs::is_empty(scratch_); }));
+    expect_the_rest_is_fetched();
 }
 
 TEST_F(RunDownload, ShowsProgressInLinesOrAsABar) {

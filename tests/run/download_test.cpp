@@ -69,6 +69,24 @@ TEST_F(RunDownload, ALoginThatIsMissingShowsBeforeAnythingIsFetched) {
     EXPECT_EQ(fetched("ae.safetensors"), content("ae", 100));
 }
 
+// As where a signature has run out: the token was good enough for the hub.
+TEST_F(RunDownload, ARefusalByTheStorageIsNotTheTokensFault) {
+    serve();
+    add_to_hub(kAutoencoder, "ae.safetensors", content("ae", 100));
+    const fs::path elsewhere = folder_.path() / "elsewhere";
+    fs::create_directories(elsewhere);
+    write_text(elsewhere / "ae?secret-signature.login", "signature");
+    const LocalServer storage("python3", "flaky_server.py", elsewhere, folder_.path() / "storage",
+                              {});
+    put(in_hub(kAutoencoder, "ae.safetensors").string() + ".redirect",
+        storage.url("ae?secret-signature"));
+    EXPECT_EQ(run("autoencoder", "--hf_token=right"), 1);
+    EXPECT_THAT(said(),
+                HasSubstr("ae.safetensors: access is refused (HTTP 401) by " + storage.url()));
+    EXPECT_THAT(said(), Not(HasSubstr("token")));
+    EXPECT_THAT(said(), Not(HasSubstr("signature")));
+}
+
 TEST_F(RunDownload, AnotherRepositoryAndFileCanBeNamed) {
     serve();
     add_to_hub("someone/vae", "sub/flux vae#1.safetensors", content("vae", 100));
@@ -148,6 +166,20 @@ TEST_F(RunDownload, ListsOfManyPagesAreReadToTheEnd) {
     EXPECT_EQ(fetched("cc12m-wds/cc12m-train-0000.tar"), content("first", 1000));
     EXPECT_EQ(fetched("cc12m-wds/cc12m-train-0001.tar"), content("second", 1000));
     EXPECT_FALSE(fs::exists(target_ / "cc12m-wds/README.md"));
+}
+
+TEST_F(RunDownload, ListsWhosePagesNameEachOtherAreRefused) {
+    serve();
+    add_to_hub(kShards, "cc12m-train-0000.tar", content("first", 1000));
+    const auto lead = [&](const fs::path& from, const fs::path& to) {
+        put(from.string() + ".headers", "Link: <" + server_->url(to) + ">; rel=\"next\"");
+    };
+    const fs::path first = tree(kShards), second = first.string() + "&cursor=2";
+    put(second, of_server(first));
+    lead(first, second);
+    lead(second, first);
+    EXPECT_EQ(run_line("timeout 60 bash -c \"" + command("cc12m", "--set=raw") + "\""), 1);
+    EXPECT_THAT(said(), HasSubstr(server_->url(first) + ": is named as the next page a second"));
 }
 
 TEST_F(RunDownload, NamesThatLeadOutOfTheFolderAreRefused) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <cmath>
 
@@ -73,14 +74,76 @@ double value_at(const fs::path& run, const std::string& key, int64_t step) {
     return NAN;
 }
 
-// Only the first sample is looked at before training.
+// Only the first sample is looked at before training; the second belongs to the second process. At
+// the last step and before; then with a set that serves.
 TEST_F(RunValidation, AFaultInTheSetLosesNoTraining) {
-    const Words set = pictures_with({"{\"timestep\": 1}", "{}"});
-    const ProcessResult result = train(set + Words{"--checkpoint.enable_checkpoint",
-                                                   "--eval.freq_steps=2", "--eval.at_start=false"});
-    EXPECT_EQ(result.exit_code, 1);
-    EXPECT_THAT(result.err, HasSubstr("validation sample \"b\": has no timestep"));
-    EXPECT_TRUE(fs::exists(path("run") + "/checkpoint/step-2")) << result.err;
+    const std::string good = "{\"timestep\": 1}";
+    for (const int processes : {1, 2}) {
+        for (const int steps : {2, 3}) {
+            const std::string run = fmt::format("run-{}-{}", processes, steps);
+            const auto train_on = [&](const Words& set) {
+                ProcessGroup group(
+                    processes,
+                    job(run, steps) + set +
+                        Words{fmt::format("--training.batch_size={}", 12 / processes),
+                              "--eval.batch_size=1", "--eval.freq_steps=2", "--eval.at_start=false",
+                              "--eval.target_eval_loss=0"},
+                    folder_.path());
+                const std::vector<int> codes = group.wait();
+                return std::pair(codes, group.all_logs());
+            };
+            const auto [codes, said] = train_on(pictures_with({good, "{}"}));
+            EXPECT_THAT(codes, Each(1)) << said;
+            EXPECT_EQ(errors_in(said), size_t{1}) << said;
+            EXPECT_THAT(said, HasSubstr("validation sample \"b\": has no timestep"));
+            EXPECT_TRUE(fs::exists(path(run) + "/checkpoint/step-2")) << said;
+            EXPECT_TRUE(metric(path(run), "val_loss").empty());
+            const auto [then, more] = train_on(pictures_with({good, good}));
+            EXPECT_THAT(then, Each(0)) << more;
+            EXPECT_EQ(value_at(path(run), "val_samples", 2), 2) << more;
+            EXPECT_EQ(value_at(path(run), "val_samples", steps), 2) << more;
+        }
+    }
+}
+
+TEST_F(RunValidation, PicturesThatCannotBeWrittenLoseNoTraining) {
+    const Words draws{"--eval.dataset=shapes",      "--eval.steps=1",
+                      "--eval.freq_steps=2",        "--eval.at_start=false",
+                      "--eval.save_img_folder=img", "--eval.save_img_count=2",
+                      "--eval.denoising_steps=2",   "--eval.batch_size=1",
+                      "--training.batch_size=6",    "--training.ema_decay=0.5"};
+    fs::create_directory(path("run"));
+    fs::create_directory_symlink("/nowhere/x", path("run") + "/img");
+    ProcessGroup no_folder(2, job("run", 3) + draws, folder_.path());
+    EXPECT_THAT(no_folder.wait(), Each(1)) << no_folder.all_logs();
+    EXPECT_THAT(no_folder.all_logs(), HasSubstr("/img/step-000002"));
+    EXPECT_EQ(errors_in(no_folder.all_logs()), size_t{1}) << no_folder.all_logs();
+    EXPECT_TRUE(fs::exists(path("run") + "/checkpoint/step-2")) << no_folder.all_logs();
+
+    // The second picture is the second process's.
+    ASSERT_EQ(run_flux_train(job("other", 2) + Words{"--training.batch_size=12"}).exit_code, 0);
+    fs::create_directories(path("other") + "/img/step-000002/01.png/in the way");
+    ProcessGroup no_file(2, job("other", 3) + draws, folder_.path());
+    EXPECT_THAT(no_file.wait(), Each(1)) << no_file.all_logs();
+    EXPECT_THAT(no_file.all_logs(), testing::ContainsRegex("rank 1: .*/step-000002/01.png"));
+    EXPECT_TRUE(fs::exists(path("other") + "/img/step-000002/00.png")) << no_file.all_logs();
+}
+
+TEST_F(RunValidation, AStopInTheLastOneSavesAndItIsDoneLater) {
+    const auto options = [&](const std::string& batches) {
+        return job("run", 2) + Words{"--training.batch_size=6", "--eval.dataset=shapes",
+                                     "--eval.save_img_folder=", "--eval.target_eval_loss=0",
+                                     "--eval.at_start=false",   "--eval.steps=" + batches};
+    };
+    ProcessGroup stopped(2, options("-1"), folder_.path());
+    await_step(path("run"), 2);
+    ::kill(stopped.pid(1), SIGUSR1);
+    EXPECT_THAT(stopped.wait(), Each(75)) << stopped.all_logs();
+    EXPECT_TRUE(fs::exists(path("run") + "/checkpoint/step-2")) << stopped.all_logs();
+    EXPECT_TRUE(metric(path("run"), "val_loss").empty());
+    ProcessGroup again(2, options("1"), folder_.path());
+    EXPECT_THAT(again.wait(), Each(0)) << again.all_logs();
+    EXPECT_EQ(metric(path("run"), "val_loss").size(), 1u) << again.all_logs();
 }
 
 // The weights of one checkpoint, to the bit, under every number of processes and in other batches:

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "flux/base/file.h"
+#include "support/argv.h"
 #include "support/reference.h"
 
 namespace flux::test {
@@ -30,9 +31,8 @@ std::string current_test() {
 
 pid_t start_rank(int rank, int count, int port, const std::filesystem::path& log) {
     const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
-    std::string filter = "--gtest_filter=" + current_test();
-    std::string words = program;
-    std::vector<char*> argv{words.data(), filter.data(), nullptr};
+    std::vector<std::string> words{program, "--gtest_filter=" + current_test()};
+    const std::vector<char*> argv = argv_of(words);
     const pid_t child = ::fork();
     if (child == 0) {
         const auto set = [](const char* name, const std::string& value) {

@@ -9,6 +9,7 @@
 
 #include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "support/argv.h"
 
 namespace flux::test {
 
@@ -19,11 +20,7 @@ LocalServer::LocalServer(const std::string& python, const std::string& script,
     std::vector<std::string> words{python, FLUX_SOURCE_DIR "/tests/support/" + script,
                                    folder.string(), log.string()};
     words.insert(words.end(), faults.begin(), faults.end());
-    std::vector<char*> arguments;
-    for (std::string& word : words) {
-        arguments.push_back(word.data());
-    }
-    arguments.push_back(nullptr);
+    const std::vector<char*> argv = argv_of(words);
     std::array<int, 2> ends{};
     if (::pipe(ends.data()) != 0) {
         throw Error("no pipe");
@@ -33,7 +30,7 @@ LocalServer::LocalServer(const std::string& python, const std::string& script,
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         ::dup2(ends[1], STDOUT_FILENO);
         ::close(ends[0]);
-        ::execvp(arguments[0], arguments.data());
+        ::execvp(argv[0], argv.data());
         ::_exit(127);
     }
     ::close(ends[1]);

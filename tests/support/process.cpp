@@ -9,6 +9,7 @@
 
 #include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "support/argv.h"
 #include "support/reference.h"
 
 namespace flux::test {
@@ -19,11 +20,7 @@ pid_t start(const std::filesystem::path& program, const std::vector<std::string>
             const Environment& environment = {}) {
     std::vector<std::string> words{program.string()};
     words.insert(words.end(), arguments.begin(), arguments.end());
-    std::vector<char*> argv;
-    for (std::string& word : words) {
-        argv.push_back(word.data());
-    }
-    argv.push_back(nullptr);
+    const std::vector<char*> argv = argv_of(words);
     const pid_t child = ::fork();
     if (child == 0) {
         for (const auto& [name, value] : environment) {

@@ -9,16 +9,13 @@
 #include <nlohmann/json.hpp>
 
 #include "flux/base/error.h"
+#include "support/argv.h"
 
 namespace flux::test {
 
 PythonRun run_python(std::vector<std::string> words) {
     words.insert(words.begin(), python());
-    std::vector<char*> arguments;
-    for (std::string& word : words) {
-        arguments.push_back(word.data());
-    }
-    arguments.push_back(nullptr);
+    const std::vector<char*> argv = argv_of(words);
     std::array<int, 2> ends{};
     if (::pipe(ends.data()) != 0) {
         fail("no pipe");
@@ -27,7 +24,7 @@ PythonRun run_python(std::vector<std::string> words) {
     if (child == 0) {
         ::dup2(ends[1], STDOUT_FILENO);
         ::close(ends[0]);
-        ::execvp(arguments[0], arguments.data());
+        ::execvp(argv[0], argv.data());
         ::_exit(127);
     }
     ::close(ends[1]);

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <list>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -34,9 +35,18 @@ void configure(const Settings& settings);
 /// cannot be opened.
 void add_file(const std::filesystem::path& path);
 
-/// Called before a line is written to the terminal, so that a progress bar can clear itself; empty
-/// to remove.
-void set_before_line(std::function<void()> hook);
+/// While it lives `hook` is called before a line is written to the terminal, so that a progress bar
+/// can clear itself. The hook must not log.
+class BeforeLine {
+public:
+    explicit BeforeLine(std::function<void()> hook);
+    ~BeforeLine();
+    BeforeLine(const BeforeLine&) = delete;
+    BeforeLine& operator=(const BeforeLine&) = delete;
+
+private:
+    std::list<std::function<void()>>::iterator place_;
+};
 
 void write(Level level, std::string_view line);
 

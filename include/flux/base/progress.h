@@ -12,6 +12,8 @@
 #include <string>
 #include <string_view>
 
+#include "flux/base/log.h"
+
 namespace flux {
 
 struct ProgressSettings {
@@ -31,8 +33,8 @@ struct ProgressSettings {
 /// ConfigError unless it is a whole number of at most five digits, as scripts/ read it too.
 double progress_interval_s();
 
-/// Safe to update from several threads. While it lives on a terminal, it clears itself before each
-/// log line (log::set_before_line: one bar at a time).
+/// Safe to update from several threads. On a terminal it clears itself before each log line. Of two
+/// bars at a time the terminal shows the one that was drawn last.
 class Progress {
 public:
     explicit Progress(ProgressSettings settings);
@@ -70,6 +72,7 @@ private:
     bool visible_ = false;   // the bar stands on the terminal
     bool had_line_ = false;  // at least one plain line was logged
     bool finished_ = false;
+    std::optional<log::BeforeLine> before_line_;
 };
 
 /// What one progress line shows.

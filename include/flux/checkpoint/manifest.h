@@ -20,15 +20,16 @@ inline constexpr const char* kExpAvgSq = "exp_avg_sq";
 
 /// Where a run stands. Random numbers are keyed, so their "state" is the seed.
 struct RunState {
-    int64_t step = 0;     // steps done; the name of the folder
-    int64_t samples = 0;  // samples consumed: also the position in the data
+    int64_t step = 0;        // steps done; the name of the folder
+    int64_t samples = 0;     // trained on; less `data_begin` the position in the order of the data
+    int64_t data_begin = 0;  // `samples` when that order last began anew; older files lack it
     uint64_t seed = 0;
     int64_t global_batch_size = 0;
     int64_t optimizer_step = 0;  // steps that AdamW took; differs from `step` by the skipped ones
     int64_t skipped_steps = 0;
     int64_t validated_step = -1;       // step of the last validation; -1: none yet
     bool target_reached = false;       // ended early because the validation loss was low enough
-    uint64_t dataset_fingerprint = 0;  // what gives `samples` its meaning; see data::Dataset
+    uint64_t dataset_fingerprint = 0;  // what gives that position its meaning; see data::Dataset
     std::string config_toml;           // the effective configuration
 };
 

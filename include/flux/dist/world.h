@@ -75,6 +75,11 @@ public:
         std::function<std::vector<std::string>(const std::string& topic, const std::string&)>;
     Exchange make_exchange(const std::string& name);
 
+    /// Runs this process's part of what all do. Where bad data or a file ends it on some, all throw
+    /// Error naming the first of them, and can still do something together. A part that exchanges
+    /// with the others must have kept up with them when it throws.
+    void together(const std::string& topic, const std::function<void()>& part);
+
 private:
     [[noreturn]] void end_job(const std::string& reason, int code);
 
@@ -88,5 +93,9 @@ private:
     bool finished_ = false;
     bool failed_ = false;
 };
+
+/// Throws Error naming the first process that has failed, unless it is the only one. `problems`: in
+/// rank order, empty: none.
+void fail_if_any(const std::vector<std::string>& problems);
 
 }  // namespace flux::dist

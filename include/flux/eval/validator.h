@@ -64,8 +64,9 @@ public:
               const ValidatorSettings& settings);
 
     /// One pass over the set after `step` steps of training, divided among the processes of the
-    /// model's mesh; nothing when `should_stop`, asked by all of them, said so. Throws Error naming
-    /// the sample when one has no timestep, and when no sample could be read.
+    /// model's mesh; nothing when `should_stop`, asked by all of them before each batch, said so.
+    /// Throws Error naming the sample when one has no timestep, and when no sample could be read;
+    /// one of several processes throws when all are done, and the others have a part of the result.
     std::optional<ValidationResult> run(model::Mmdit& model, int64_t step,
                                         const std::function<bool()>& should_stop = {}) const;
 
@@ -75,9 +76,19 @@ public:
 
 private:
     data::LoaderSettings loading(dist::Mesh& mesh) const;
+    /// What passes through the model gave. It stays on the device until all is there: to read it
+    /// is to wait for the device.
+    struct Losses {
+        std::vector<int64_t> timesteps;
+        std::vector<at::Tensor> values;  // fp32 [B] of each pass
+
+        ValidationResult read() const;
+    };
+
+    std::optional<data::Batch> next_batch(data::Loader& loader) const;
     std::vector<std::vector<int64_t>> passes(const data::Batch& batch) const;
     void accompany(model::Mmdit& model) const;
-    void add_losses(ValidationResult& result, model::Mmdit& model, const data::Batch& batch,
+    void add_losses(Losses& losses, model::Mmdit& model, const data::Batch& batch,
                     int64_t step) const;
     void check_bad(const ValidationResult& result, int64_t samples, bool sums_up) const;
 

@@ -25,8 +25,11 @@ public:
     /// (fp32 scalar tensor) is 1 nothing changes.
     void update(std::span<const units::FlatShard> shards, const at::Tensor& skip);
 
-    /// Exchanges the average and the weights; a second time puts both back to the bit.
-    void exchange(units::ParameterStore& parameters);
+    /// What exchange() needs: memory for the largest shard.
+    at::Tensor room() const;
+    /// Exchanges the average and the weights; a second time puts both back to the bit. Allocates
+    /// nothing, so that memory which runs out leaves no half of it.
+    void exchange(units::ParameterStore& parameters, const at::Tensor& room);
 
     std::vector<at::Tensor>& values() { return values_; }
 

@@ -67,7 +67,8 @@ struct DrawHooks {
 };
 
 /// Draws all requests, batch by batch, divided among the processes of the model's mesh, and writes
-/// each as PNG with the prompt inside. False when stopped.
+/// each as PNG with the prompt inside. False when stopped. Where a picture cannot be written a
+/// process throws Error, one of several when all are done.
 bool draw_pictures(model::Mmdit& model, const encoders::Conditioning& conditioning,
                    const SamplerSettings& settings, std::span<const PictureRequest> requests,
                    const DrawHooks& hooks);

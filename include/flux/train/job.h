@@ -54,7 +54,8 @@ struct ResolvedJob {
     /// Whether checkpoint.exclude_from_loading names the part.
     bool begins_anew(std::string_view part) const;
     bool validates() const { return !config.eval.dataset.empty(); }
-    /// Whether the checkpoint to go on from is that of a run that came to its end.
+    /// Whether the checkpoint to go on from is that of a run that came to its end, with the last
+    /// validation.
     bool finished() const;
     /// How the model's parameters are kept and exchanged. `mesh` may be null.
     units::StoreSettings store(dist::Mesh* mesh) const;

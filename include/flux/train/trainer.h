@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "flux/base/folder_lock.h"
 #include "flux/checkpoint/saver.h"
@@ -51,8 +53,9 @@ private:
     bool validation_due() const;
     int loop();
     bool stop_agreed();
-    Outcome validate_or_save();
+    void together_or_save(const std::string& topic, const std::function<void()>& part);
     Outcome validate();
+    std::optional<eval::ValidationResult> validation_pass();
     bool draw_pictures();
     enum class Save { kPeriodic, kStopping, kLast };
     void save(Save occasion);
@@ -85,7 +88,8 @@ private:
     int64_t skipped_in_a_row_ = 0;
     int64_t told_bad_samples_ = 0;  // of this process
     int64_t own_bad_in_step_ = 0;
-    int64_t lr_begin_ = 0;  // step at which the learning rate's course began
+    int64_t lr_begin_ = 0;    // step at which the learning rate's course began
+    int64_t data_begin_ = 0;  // samples trained on when the order of data last began
     int64_t saved_step_ = -1;
     bool trained_ = false;  // this process has done a step
     int64_t validated_step_ = -1;
