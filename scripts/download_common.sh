@@ -118,8 +118,8 @@ parse_options() {
     check_number jobs 1 64
     check_number retries 1 1000
     check_number retry_delay 0 60
-    [[ ${PROGRESS_INTERVAL_S:-60} =~ ^[1-9][0-9]{0,4}$ ]] ||
-        fail_usage "PROGRESS_INTERVAL_S=$PROGRESS_INTERVAL_S: must be a whole number of seconds"
+    [[ ${PROGRESS_INTERVAL_S:-60} =~ ^(0|[1-9][0-9]{0,4})$ ]] ||
+        fail_usage "PROGRESS_INTERVAL_S=$PROGRESS_INTERVAL_S: must be a whole number of seconds, 0 to 99999"
     [[ -n ${option[local_dir]} && ${option[local_dir]} != *[[:cntrl:]]* ]] || fail_usage "--local_dir must name a folder"
     option[local_dir]=${option[local_dir]%/}
     option[local_dir]=${option[local_dir]:-/}  # "/" itself

@@ -239,7 +239,7 @@ show_progress() {
     if ((${#mark_times[@]} > 2 && SECONDS - mark_times[0] > 30)); then
         mark_times=("${mark_times[@]:1}") mark_bytes=("${mark_bytes[@]:1}")
     fi
-    rate=$(((bytes_there - mark_bytes[0]) / (SECONDS - mark_times[0])))
+    ((SECONDS == mark_times[0])) || rate=$(((bytes_there - mark_bytes[0]) / (SECONDS - mark_times[0])))
     text="$(human "$bytes_there") of $(human "$bytes_in_all")  $files_there of ${#targets[@]} files"
     if ((rate > 0)); then
         text+="  $(human "$rate")/s  $(clock $(((bytes_in_all - bytes_there) / rate))) left"

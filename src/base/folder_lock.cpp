@@ -15,6 +15,8 @@
 namespace flux {
 namespace {
 
+constexpr const char* kLockFile = ".lock";
+
 std::string this_process() {
     std::array<char, 256> host{};
     ::gethostname(host.data(), host.size() - 1);
@@ -30,7 +32,7 @@ std::string holder(int descriptor) {
 }  // namespace
 
 FolderLock::FolderLock(const std::filesystem::path& folder) {
-    const std::filesystem::path path = folder / ".lock";
+    const std::filesystem::path path = folder / kLockFile;
     descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (descriptor_ < 0) {
         fail("{}: cannot open: {}", path.string(), std::strerror(errno));
@@ -55,5 +57,19 @@ FolderLock::FolderLock(const std::filesystem::path& folder) {
 }
 
 FolderLock::~FolderLock() { ::close(descriptor_); }
+
+std::optional<std::string> lock_holder(const std::filesystem::path& folder) {
+    const int descriptor = ::open((folder / kLockFile).c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) {
+        return std::nullopt;
+    }
+    const bool held = ::flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    std::optional<std::string> owner;
+    if (held) {
+        owner = holder(descriptor);
+    }
+    ::close(descriptor);
+    return owner;
+}
 
 }  // namespace flux

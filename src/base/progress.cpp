@@ -7,7 +7,6 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 
 #include "flux/base/error.h"
 
@@ -22,7 +21,6 @@ constexpr auto kFirstDraw = milliseconds(200);  // work that is done by then sho
 constexpr auto kRedraw = milliseconds(100);
 constexpr size_t kMarks = 30;
 constexpr double kMinute_s = 60;
-constexpr double kMostInterval_s = 1e6;
 constexpr int kMinimumColumns = 20;
 constexpr int kMaximumBar = 30;
 constexpr const char* kClearLine = "\r\x1b[K";
@@ -30,21 +28,6 @@ constexpr const char* kClearLine = "\r\x1b[K";
 double seconds_between(std::chrono::steady_clock::time_point from,
                        std::chrono::steady_clock::time_point to) {
     return duration<double>(to - from).count();
-}
-
-double interval_of_environment_s() {
-    const char* text = std::getenv("PROGRESS_INTERVAL_S");
-    if (text == nullptr || *text == '\0') {
-        return kMinute_s;
-    }
-    double interval_s = -1;
-    const char* end = text + std::strlen(text);
-    const auto [after, problem] = std::from_chars(text, end, interval_s);
-    if (problem != std::errc() || after != end ||
-        !(interval_s >= 0 && interval_s <= kMostInterval_s)) {
-        fail_config("PROGRESS_INTERVAL_S={}: must be a number of seconds, 0 to 1000000", text);
-    }
-    return interval_s;
 }
 
 int terminal_columns(int descriptor) {
@@ -92,6 +75,23 @@ std::string cut_to(std::string text, size_t columns) {
 
 }  // namespace
 
+double progress_interval_s() {
+    const char* const words = std::getenv("PROGRESS_INTERVAL_S");
+    const std::string_view text = words == nullptr ? "" : words;
+    if (text.empty()) {
+        return kMinute_s;
+    }
+    constexpr size_t kMostDigits = 5;
+    int interval_s = -1;
+    const auto [after, problem] =
+        std::from_chars(text.data(), text.data() + text.size(), interval_s);
+    if (problem != std::errc() || after != text.data() + text.size() || interval_s < 0 ||
+        text.size() > kMostDigits || (text.front() == '0' && text.size() > 1)) {
+        fail_config("PROGRESS_INTERVAL_S={}: must be a whole number of seconds, 0 to 99999", text);
+    }
+    return interval_s;
+}
+
 std::string duration_text(double seconds_left) {
     if (!std::isfinite(seconds_left) || seconds_left < 0) {
         return "?";
@@ -136,8 +136,8 @@ std::string progress_text(const ProgressView& view) {
 
 Progress::Progress(ProgressSettings settings)
     : settings_(std::move(settings)),
-      line_interval_(std::chrono::duration_cast<Clock::duration>(
-          duration<double>(settings_.line_interval_s.value_or(interval_of_environment_s())))),
+      line_interval_(std::chrono::duration_cast<Clock::duration>(duration<double>(
+          settings_.line_interval_s ? *settings_.line_interval_s : progress_interval_s()))),
       bar_(settings_.style == ProgressSettings::Style::kBar ||
            (settings_.style == ProgressSettings::Style::kAuto &&
             ::isatty(settings_.descriptor) != 0)),

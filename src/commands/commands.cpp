@@ -8,6 +8,7 @@
 
 #include "commands/shared.h"
 #include "flux/base/error.h"
+#include "flux/base/progress.h"
 
 namespace flux::commands {
 namespace {
@@ -36,6 +37,7 @@ int run(const Words& words) {
         fmt::print("flux_train {}\n", FLUX_VERSION);
         return 0;
     }
+    progress_interval_s();  // refused before anything is opened
     if (words.empty() || words.front().starts_with("-")) {
         return train(words);
     }

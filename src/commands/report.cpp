@@ -3,16 +3,17 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <set>
 
 #include "commands/shared.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "flux/base/folder_lock.h"
 #include "flux/base/log.h"
+#include "flux/config/print.h"
 #include "flux/metrics/comparison.h"
-#include "flux/train/report_page.h"
+#include "flux/metrics/html_report.h"
 
 namespace flux::commands {
 namespace {
@@ -30,74 +31,63 @@ fs::path run_folder(const std::string& word) {
 }
 
 void rewrite(const fs::path& folder) {
-    metrics::ReportInput page;
-    metrics::HtmlReport report(folder);
-    const metrics::RunProgress last = report.progress();
-    if (const fs::path config = folder / "config.toml"; fs::exists(config)) {
-        const config::JobConfig job =
-            config::load_config({}, {.name = config.string(), .toml = read_text(config)}).config;
-        page = train::report_input(job);
-        page.status = last.step >= page.total_steps ? "finished" : "";
-        if (job.training.seed) {
-            constexpr int64_t kMostCounted = 1 << 24;  // more would not change the picture
-            flow::TimestepHistogram histogram(train::kTimestepBins);
-            train::count_timesteps(histogram, job.training, *job.training.seed, 0,
-                                   std::min(last.samples, kMostCounted));
-            page.timestep_counts = histogram.counts();
-        }
-    } else {
-        page.title = "flux_train: " + folder.filename().string();
-        log::warning("{}: is missing: the page shows the curves alone", config.string());
+    if (const auto owner = lock_holder(folder)) {
+        log::info("{}: {} still works there and keeps its report.html up to date", folder.string(),
+                  *owner);
+        return;
     }
-    report.write(page);
+    auto page = metrics::load_report_input(folder);
+    if (!page) {
+        log::warning("{}: is missing: the page shows the curves alone",
+                     (folder / "report.json").string());
+        page.emplace();
+        page->title = "flux_train: " + folder.filename().string();
+    }
+    if (page->status == "running") {
+        page->status = "interrupted";
+    }
+    metrics::HtmlReport(folder).write(*page);
     log::info("{}", (folder / "report.html").string());
 }
 
-/// The lines of an effective configuration, "section.key" -> the value as text.
-std::map<std::string, std::string> option_texts(std::string_view toml) {
-    std::map<std::string, std::string> texts;
-    std::string section;
-    while (!toml.empty()) {
-        const size_t end = std::min(toml.find('\n'), toml.size());
-        std::string_view line = toml.substr(0, end);
-        toml.remove_prefix(std::min(end + 1, toml.size()));
-        if (line.starts_with('[') && line.ends_with(']')) {
-            section = line.substr(1, line.size() - 2);
-            continue;
-        }
-        line.remove_prefix(line.starts_with("# ") ? 2 : 0);  // an option that is unset
-        if (const size_t equals = line.find(" = "); equals != line.npos) {
-            texts[fmt::format("{}.{}", section, line.substr(0, equals))] = line.substr(equals + 3);
-        }
+/// What a run's folder says of its options; nothing where it says nothing that can be read.
+std::optional<config::JobConfig> options_of(const fs::path& folder) {
+    const fs::path file = folder / "config.toml";
+    if (!fs::exists(file)) {
+        return std::nullopt;
     }
-    return texts;
+    try {
+        return config::published(
+            config::load_config({}, {.name = file.string(), .toml = read_text(file)}).config);
+    } catch (const ConfigError& problem) {  // as a program of another age wrote them
+        log::warning("{}: the options of this run are left out", problem.what());
+        return std::nullopt;
+    }
 }
 
-using OptionTexts = std::optional<std::map<std::string, std::string>>;  // none: no config.toml
-
-std::vector<metrics::ComparedOption> differing(const std::vector<OptionTexts>& runs) {
-    std::set<std::string> names;
-    for (const OptionTexts& run : runs) {
-        for (const auto& [name, value] : run.value_or(std::map<std::string, std::string>())) {
-            names.insert(name);
+std::vector<metrics::ComparedOption> differing(
+    const std::vector<std::optional<config::JobConfig>>& runs) {
+    std::vector<metrics::ComparedOption> options;
+    for (const auto& [name, value] : config::option_texts({})) {
+        options.push_back({.name = name, .values = {}});
+    }
+    for (const auto& run : runs) {
+        const auto texts = config::option_texts(run.value_or(config::JobConfig{}));
+        for (size_t i = 0; i < options.size(); ++i) {
+            options[i].values.push_back(run ? texts[i].second : "n/a");
         }
     }
-    std::vector<metrics::ComparedOption> options;
-    for (const std::string& name : names) {
-        metrics::ComparedOption option{.name = name, .values = {}};
+    std::erase_if(options, [&](const metrics::ComparedOption& option) {
         std::set<std::string> different;
-        for (const OptionTexts& run : runs) {
-            const bool known = run && run->contains(name);
-            option.values.push_back(known ? run->at(name) : "n/a");
-            if (run) {
-                different.insert(option.values.back());
+        for (size_t i = 0; i < runs.size(); ++i) {
+            if (runs[i]) {
+                different.insert(option.values[i]);
             }
         }
-        const bool named_on_top = name == "job.dump_folder" || name == "job.description";
-        if (different.size() > 1 && !named_on_top) {
-            options.push_back(std::move(option));
-        }
-    }
+        const bool named_on_top =
+            option.name == "job.dump_folder" || option.name == "job.description";
+        return named_on_top || different.size() < 2;
+    });
     return options;
 }
 
@@ -119,17 +109,12 @@ std::vector<std::string> names_of(const std::vector<fs::path>& folders) {
 void compare(const std::vector<fs::path>& folders, const std::string& out) {
     const std::vector<std::string> names = names_of(folders);
     std::vector<metrics::ComparedRun> runs;
-    std::vector<OptionTexts> options;
+    std::vector<std::optional<config::JobConfig>> options;
     for (size_t i = 0; i < folders.size(); ++i) {
-        const fs::path config = folders[i] / "config.toml";
-        options.push_back(fs::exists(config) ? std::optional(option_texts(read_text(config)))
-                                             : std::nullopt);
-        std::string description;
-        if (options.back() && options.back()->contains("job.description")) {
-            const std::string& quoted = options.back()->at("job.description");
-            description = quoted.size() < 2 ? quoted : quoted.substr(1, quoted.size() - 2);
-        }
-        runs.push_back({.folder = folders[i], .name = names[i], .description = description});
+        options.push_back(options_of(folders[i]));
+        runs.push_back({.folder = folders[i],
+                        .name = names[i],
+                        .description = options.back() ? options.back()->job.description : ""});
     }
     metrics::write_comparison(out, runs, differing(options));
     log::info("{} runs: {}", runs.size(), out);

@@ -52,9 +52,11 @@ void describe_metrics(std::vector<Option>& table) {
           {.help = "Also write TensorBoard event files: figures, pictures, the configuration"});
     s.row(&Metrics::save_tb_folder, "save_tb_folder",
           {.help = "Folder below job.dump_folder for TensorBoard", .required = true});
-    s.row(&Metrics::enable_wandb, "enable_wandb",
-          {.help = "Send figures to Weights & Biases while the run goes on (needs python3 with the "
-                   "package wandb; WANDB_PROJECT names the project)"});
+    s.row(
+        &Metrics::enable_wandb, "enable_wandb",
+        {.help = "Send figures and the configuration to Weights & Biases while the run goes on "
+                 "(needs python3 with the package wandb; WANDB_PROJECT names the project). Users, "
+                 "passwords and queries of addresses are masked"});
     s.row(&Metrics::mlperf_logging, "mlperf_logging",
           {.help = "Write mlperf_compliance.log into job.dump_folder"});
     s.row(

@@ -69,6 +69,31 @@ std::string wrapped(const std::string& text, size_t indent) {
     return out + margin + line + "\n";
 }
 
+/// The same with the user and the query of each address masked.
+std::string masked(std::string_view text) {
+    constexpr std::string_view kScheme = "://";
+    constexpr std::string_view kBlank = " \t\r\n";
+    std::string out;
+    for (size_t at; (at = text.find(kScheme)) != text.npos;) {
+        at += kScheme.size();
+        out += text.substr(0, at);
+        text.remove_prefix(at);
+        const size_t host_end = std::min(text.find_first_of("/?# \t\r\n"), text.size());
+        if (const size_t user = text.substr(0, host_end).rfind('@'); user != text.npos) {
+            out += "***";
+            text.remove_prefix(user);
+        }
+        const size_t end = std::min(text.find_first_of(kBlank), text.size());
+        // A query may hold commas, so it takes what follows in a list along, up to a blank.
+        const size_t next = std::min(text.find(kScheme), end);
+        if (const size_t query = text.substr(0, next).find('?'); query != text.npos) {
+            out.append(text.substr(0, query)).append("?***");
+            text.remove_prefix(end);
+        }
+    }
+    return out.append(text);
+}
+
 std::string markdown_cell(std::string text) {
     for (size_t at = text.find('|'); at != text.npos; at = text.find('|', at + 2)) {
         text.insert(at, "\\");
@@ -91,6 +116,28 @@ std::string to_toml(const JobConfig& config) {
             text += fmt::format("{}{} = {}\n", only_said ? "# " : "", option.key, to_text(value));
         });
     return text;
+}
+
+std::vector<std::pair<std::string, std::string>> option_texts(const JobConfig& config) {
+    std::vector<std::pair<std::string, std::string>> texts;
+    for (const Option& option : all_options()) {
+        texts.emplace_back(option.name(), to_text(option.fetch(config)));
+    }
+    return texts;
+}
+
+JobConfig published(JobConfig config) {
+    for (const Option& option : all_options()) {
+        std::optional<Value> value = option.fetch(config);
+        if (option.kind == Kind::kText && value && option.one_of.empty()) {
+            option.store(config, masked(std::get<std::string>(*value)));
+        } else if (option.kind == Kind::kTexts && value) {
+            auto texts = std::get<std::vector<std::string>>(*value);
+            std::transform(texts.begin(), texts.end(), texts.begin(), masked);
+            option.store(config, texts);
+        }
+    }
+    return config;
 }
 
 std::string options_help(const JobConfig* config) {

@@ -10,6 +10,7 @@
 #include "config/options.h"
 #include "config/values.h"
 #include "flux/base/error.h"
+#include "flux/config/run_files.h"
 
 namespace flux::config {
 namespace {
@@ -72,13 +73,12 @@ void check_run_folder(const LoadedConfig& loaded, const char* name, const std::s
             loaded.place(name));
     }
     const std::string first = path.begin()->string();
-    for (const char* taken : {"config.toml", "train.log", "metrics.jsonl", "report.html"}) {
-        if (first == taken) {
-            fail_config("{}: the run writes a file of this name; choose another",
-                        loaded.place(name));
-        }
+    const auto is_first = [&](std::string_view taken) { return first == taken; };
+    if (std::any_of(kRunFiles.begin(), kRunFiles.end(), is_first) ||
+        std::any_of(kRunMarks.begin(), kRunMarks.end(), is_first)) {
+        fail_config("{}: the run writes a file of this name; choose another", loaded.place(name));
     }
-    if (first.starts_with("earlier-")) {
+    if (first.starts_with(kEarlierRun)) {
         fail_config("{}: earlier runs are kept under such names; choose another",
                     loaded.place(name));
     }

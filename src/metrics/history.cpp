@@ -155,14 +155,9 @@ void History::add(const std::vector<Field>& fields) {
     if (!step) {
         return;
     }
-    // The clock begins again in every process of a run that was resumed.
-    const double now = find_value(fields, "time_s").value_or(process_seconds_);
-    if (now < process_seconds_) {
-        seconds_before_ += process_seconds_;
-    }
-    process_seconds_ = std::isfinite(now) ? now : process_seconds_;
+    const double now = find_value(fields, "run_time_s").value_or(seconds());
     const auto line = static_cast<uint32_t>(seconds_.size());
-    seconds_.push_back(seconds_before_ + process_seconds_);
+    seconds_.push_back(std::isfinite(now) ? now : seconds());
     samples_.push_back(
         find_value(fields, "samples").value_or(samples_.empty() ? 0 : samples_.back()));
     for (const Field& field : fields) {

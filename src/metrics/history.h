@@ -48,7 +48,7 @@ public:
     const Column& column(std::string_view key) const;
     Column column(std::string_view key, Axis axis) const;
 
-    /// The time that the processes of the run took together, up to their last lines.
+    /// The time of the run up to its last line, that of all its processes together.
     double seconds() const { return seconds_.empty() ? 0 : seconds_.back(); }
 
 private:
@@ -65,8 +65,6 @@ private:
     uint64_t read_bytes_ = 0;
     std::map<std::string, Stored, std::less<>> columns_;
     std::vector<double> samples_, seconds_;  // of each line
-    double seconds_before_ = 0;              // of earlier processes of the run
-    double process_seconds_ = 0;             // of the present one
 };
 
 }  // namespace flux::metrics

@@ -138,10 +138,10 @@ void add_pictures(std::string& out, Pictures& pictures, const std::filesystem::p
     out += "</section>\n";
 }
 
-void add_config(std::string& out, const std::filesystem::path& path) {
-    if (std::filesystem::exists(path)) {
+void add_config(std::string& out, const std::string& toml) {
+    if (!toml.empty()) {
         append(out, "<section><h2>Configuration</h2><pre class=\"panel\">{}</pre></section>\n",
-               escape(read_text(path)));
+               escape(toml));
     }
 }
 
@@ -165,19 +165,9 @@ void HtmlReport::write(const ReportInput& input) {
     add_facts(page, input.facts);
     const std::string json = add_charts(page, make_charts(state_->history, input));
     add_pictures(page, state_->pictures, state_->folder, input.picture_folder);
-    add_config(page, state_->folder / "config.toml");
+    add_config(page, input.config_toml);
     end_page(page, json);
     write_text(state_->folder / "report.html", page);
-}
-
-RunProgress HtmlReport::progress() {
-    state_->history.refresh();
-    const auto last_count = [&](std::string_view key) {
-        const double value = last(state_->history.column(key)).value_or(0);
-        constexpr double kMost = 1e15;  // whole numbers up to here are exact
-        return value >= 0 && value <= kMost ? static_cast<int64_t>(value) : 0;
-    };
-    return {.step = last_count("step"), .samples = last_count("samples")};
 }
 
 }  // namespace flux::metrics

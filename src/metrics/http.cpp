@@ -19,6 +19,8 @@ std::string_view reason_of(int status) {
             return "Method Not Allowed";
         case 408:
             return "Request Timeout";
+        case 421:
+            return "Misdirected Request";
         case 431:
             return "Request Header Fields Too Large";
         case 503:
@@ -40,6 +42,8 @@ std::string render(const HttpContent& content, bool with_body) {
         content.status == 405 ? "Allow: GET, HEAD\r\n" : "");
     return with_body ? response + content.body : response;
 }
+
+bool wants_body(std::string_view request) { return !request.starts_with("HEAD "); }
 
 struct RequestLine {
     std::string_view method;
@@ -64,32 +68,84 @@ std::optional<RequestLine> parse_line(std::string_view line) {
     return is_method && is_target && is_version ? std::optional(parsed) : std::nullopt;
 }
 
+/// The next line without its end; `text` begins after it.
+std::string_view take_line(std::string_view& text) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    line.remove_suffix(line.ends_with('\r') ? 1 : 0);
+    return line;
+}
+
+bool equal_but_for_case(std::string_view a, std::string_view b) {
+    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                      [&](char x, char y) { return lower(x) == lower(y); });
+}
+
+std::string_view trimmed(std::string_view text) {
+    const size_t begin = std::min(text.find_first_not_of(" \t"), text.size());
+    return text.substr(begin, text.find_last_not_of(" \t") + 1 - begin);
+}
+
+/// "Host: [::1]:8080" is for "[::1]".
+bool is_for(std::string_view place, const std::string& host) {
+    if (!equal_but_for_case(place.substr(0, host.size()), host)) {
+        return false;
+    }
+    const std::string_view port = place.substr(host.size());
+    return port.empty() ||
+           (port.front() == ':' && port.find_first_not_of("0123456789", 1) == port.npos);
+}
+
+/// A page of another site can have its own name lead here, but the browser still says that name.
+bool is_for_any(std::string_view headers, const std::vector<std::string>& hosts) {
+    while (!headers.empty()) {
+        const std::string_view line = take_line(headers);
+        const size_t colon = std::min(line.find(':'), line.size());
+        if (equal_but_for_case(line.substr(0, colon), "Host")) {
+            const std::string_view place = trimmed(line.substr(std::min(colon + 1, line.size())));
+            if (std::none_of(hosts.begin(), hosts.end(),
+                             [&](const std::string& host) { return is_for(place, host); })) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 }  // namespace
 
 bool is_whole_request(std::string_view received) {
     return received.find("\r\n\r\n") != received.npos || received.find("\n\n") != received.npos;
 }
 
-std::string http_response(std::string_view request, const HttpSite& site) {
-    std::string_view line = request.substr(0, request.find('\n'));
-    line.remove_suffix(line.ends_with('\r') ? 1 : 0);
-    const auto parsed = parse_line(line);
+std::string http_response(std::string_view request, const HttpSite& site,
+                          const std::vector<std::string>& hosts) {
+    std::string_view headers = request;
+    const auto parsed = parse_line(take_line(headers));
     if (!parsed) {
-        return http_refusal(400);
+        return http_refusal(400, request);
     }
-    const bool head = parsed->method == "HEAD";
-    if (parsed->method != "GET" && !head) {
-        return http_refusal(405);
+    if (parsed->method != "GET" && parsed->method != "HEAD") {
+        return http_refusal(405, request);
+    }
+    if (!hosts.empty() && !is_for_any(headers, hosts)) {
+        return http_refusal(421, request);
     }
     const auto content = site(parsed->target.substr(0, parsed->target.find('?')));
-    return content ? render(*content, !head) : http_refusal(404, !head);
+    return content ? render(*content, wants_body(request)) : http_refusal(404, request);
 }
 
-std::string http_refusal(int status, bool with_body) {
+std::string http_refusal(int status, std::string_view request) {
     return render({.status = status,
                    .type = "text/plain; charset=utf-8",
                    .body = fmt::format("{} {}\n", status, reason_of(status))},
-                  with_body);
+                  wants_body(request));
+}
+
+std::string host_in_url(const std::string& host) {
+    return host.find(':') == host.npos ? host : "[" + host + "]";
 }
 
 }  // namespace flux::metrics

@@ -16,6 +16,7 @@
 #include <csignal>
 #include <cstring>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -106,6 +107,30 @@ Descriptor listen_at(const HttpAddress& address) {
         address.port, address.host, std::strerror(problem));
 }
 
+sockaddr_storage place_of(const Descriptor& listener) {
+    sockaddr_storage place{};
+    socklen_t size = sizeof place;
+    ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&place), &size);
+    return place;
+}
+
+/// Whether nobody outside of this machine reaches it.
+bool is_loopback(const Descriptor& listener) {
+    constexpr uint8_t kLoopbackNet = 127;
+    const sockaddr_storage place = place_of(listener);
+    if (place.ss_family == AF_INET6) {
+        const in6_addr& address = reinterpret_cast<const sockaddr_in6*>(&place)->sin6_addr;
+        return IN6_IS_ADDR_LOOPBACK(&address) ||
+               (IN6_IS_ADDR_V4MAPPED(&address) && address.s6_addr[12] == kLoopbackNet);
+    }
+    const uint32_t address = ntohl(reinterpret_cast<const sockaddr_in*>(&place)->sin_addr.s_addr);
+    return address >> 24 == kLoopbackNet;
+}
+
+std::vector<std::string> loopback_names(const std::string& host) {
+    return {"localhost", "127.0.0.1", "[::1]", host_in_url(host)};
+}
+
 void receive(Connection& client) {
     std::array<char, 4096> piece;
     const ssize_t count = ::recv(client.socket.get(), piece.data(), piece.size(), 0);
@@ -150,6 +175,7 @@ void begin_response(Connection& client, std::string response) {
 struct HttpServer::State {
     State(const HttpAddress& address, HttpSite served)
         : listener(listen_at(address)),
+          hosts(is_loopback(listener) ? loopback_names(address.host) : std::vector<std::string>()),
           wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
           site(std::move(served)) {
         if (wake.get() < 0) {
@@ -163,7 +189,9 @@ struct HttpServer::State {
     void serve(Connection& client, short events);
     std::string answer(const std::string& request) const;
 
-    Descriptor listener, wake;
+    Descriptor listener;
+    std::vector<std::string> hosts;  // that requests may be for; empty: all
+    Descriptor wake;
     HttpSite site;
     std::vector<Connection> clients;
     std::vector<pollfd> polled;
@@ -193,7 +221,7 @@ bool HttpServer::State::wait() {
 }
 
 void HttpServer::State::accept_clients() {
-    for (;;) {
+    for (size_t i = 0; i < kMostConnections; ++i) {  // others are to be served in between
         Descriptor socket(
             ::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
         if (socket.get() < 0) {
@@ -202,10 +230,11 @@ void HttpServer::State::accept_clients() {
             }
             return;
         }
-        if (clients.size() == kMostConnections) {  // who has had the most of its time makes room
+        if (clients.size() == kMostConnections) {  // who has not asked yet makes room before others
             clients.erase(std::min_element(
-                clients.begin(), clients.end(),
-                [](const auto& a, const auto& b) { return a.deadline < b.deadline; }));
+                clients.begin(), clients.end(), [](const Connection& a, const Connection& b) {
+                    return std::tie(a.phase, a.deadline) < std::tie(b.phase, b.deadline);
+                }));
         }
         clients.push_back({.socket = std::move(socket), .deadline = Clock::now() + kReadTime});
     }
@@ -213,9 +242,9 @@ void HttpServer::State::accept_clients() {
 
 std::string HttpServer::State::answer(const std::string& request) const {
     try {
-        return http_response(request, site);
+        return http_response(request, site, hosts);
     } catch (const std::exception&) {  // the page of a run, not the run
-        return http_refusal(500);
+        return http_refusal(500, request);
     }
 }
 
@@ -229,11 +258,11 @@ void HttpServer::State::serve(Connection& client, short events) {
     if (client.phase == Phase::kReading && is_whole_request(client.request)) {
         begin_response(client, answer(client.request));
     } else if (client.phase == Phase::kReading && client.request.size() > kMostRequestBytes) {
-        begin_response(client, http_refusal(431));
+        begin_response(client, http_refusal(431, client.request));
     }
     if (Clock::now() >= client.deadline) {
         if (client.phase == Phase::kReading) {
-            begin_response(client, http_refusal(408));
+            begin_response(client, http_refusal(408, client.request));
         } else {
             client.phase = Phase::kDone;
         }
@@ -273,9 +302,7 @@ HttpServer::~HttpServer() {
 }
 
 int HttpServer::port() const {
-    sockaddr_storage place{};
-    socklen_t size = sizeof place;
-    ::getsockname(state_->listener.get(), reinterpret_cast<sockaddr*>(&place), &size);
+    const sockaddr_storage place = place_of(state_->listener);
     return ntohs(place.ss_family == AF_INET6
                      ? reinterpret_cast<const sockaddr_in6*>(&place)->sin6_port
                      : reinterpret_cast<const sockaddr_in*>(&place)->sin_port);

@@ -96,8 +96,9 @@ std::string prometheus_text(const std::optional<TrainLine>& train,
 }
 
 struct LiveView::State {
-    State(const std::string& host, int port)
-        : server({host, port}, [this](std::string_view path) { return content_of(path); }) {}
+    State(const std::string& at, int port)
+        : host(at),
+          server({host, port}, [this](std::string_view path) { return content_of(path); }) {}
 
     std::optional<HttpContent> content_of(std::string_view path) {
         if (path == "/metrics") {
@@ -121,6 +122,7 @@ struct LiveView::State {
         return {.type = "text/html; charset=utf-8", .body = read_text(file)};
     }
 
+    std::string host;
     std::mutex mutex;  // of the next three
     std::filesystem::path page;
     std::optional<TrainLine> train;
@@ -134,6 +136,10 @@ LiveView::LiveView(const std::string& host, int port)
 LiveView::~LiveView() = default;
 
 int LiveView::port() const { return state_->server.port(); }
+
+std::string LiveView::address() const {
+    return fmt::format("http://{}:{}/", host_in_url(state_->host), port());
+}
 
 void LiveView::show(const std::filesystem::path& page) {
     const std::lock_guard lock(state_->mutex);

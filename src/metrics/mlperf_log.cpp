@@ -70,6 +70,8 @@ bool holds(const std::vector<Line>& lines, std::string_view key) {
                        [&](const Line& line) { return line.key == key; });
 }
 
+/// What is left of a log's text when its run goes on after `samples`: the lines of later samples,
+/// a validation without its end, the end of the run and a line that a kill tore are gone.
 std::vector<Line> kept_lines(const std::string& text, int64_t samples) {
     std::vector<Line> lines = read_lines(text);
     std::erase_if(
@@ -85,14 +87,6 @@ std::vector<Line> kept_lines(const std::string& text, int64_t samples) {
 }
 
 }  // namespace
-
-std::string kept_mlperf_lines(const std::string& text, int64_t samples) {
-    std::string kept;
-    for (const Line& line : kept_lines(text, samples)) {
-        kept += line.text;
-    }
-    return kept;
-}
 
 MlperfLog::MlperfLog(const std::filesystem::path& folder, const MlperfFacts& facts,
                      std::optional<int64_t> resume_samples)

@@ -7,8 +7,11 @@
 #include <iterator>
 #include <type_traits>
 
+#include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"
+#include "flux/metrics/live_view.h"
+#include "flux/metrics/wandb_forwarder.h"
 #include "history.h"
 #include "tensorboard.h"
 
@@ -51,6 +54,7 @@ void each_field(const TrainLine& line, const Add& add) {
     add("memory_gib", line.memory_gib);
     add("data_wait", line.data_wait);
     add("time_s", line.time_s);
+    add("run_time_s", line.run_time_s);
     add("skipped", line.skipped);
 }
 
@@ -65,6 +69,7 @@ void each_field(const ValidationLine& line, const Add& add) {
     add("val_loss_t_mean", line.val_loss_t_mean);
     add("val_samples", line.val_samples);
     add("time_s", line.time_s);
+    add("run_time_s", line.run_time_s);
 }
 
 template <class Line>
@@ -83,7 +88,7 @@ std::vector<Scalar> scalars_of(const Line& line, std::string_view group) {
             if (value) {
                 scalars.push_back({fmt::format("{}/{}", group, key), *value});
             }
-        } else if (key != "step" && key != "time_s") {
+        } else if (key != "step" && key != "time_s" && key != "run_time_s") {
             scalars.push_back({fmt::format("{}/{}", group, key), static_cast<double>(value)});
         }
     });
@@ -107,6 +112,35 @@ constexpr const char* kPlain = "\x1b[0m";
 
 std::string highlight(std::string text, const char* color, bool on) {
     return on ? color + text + kPlain : text;
+}
+
+/// Removes what follows step `last_step` from metrics.jsonl, in one step; also a line that a kill
+/// tore. A missing file is left missing. Returns the time of the run up to the last line that
+/// stays.
+double drop_lines_after(const std::filesystem::path& metrics_file, int64_t last_step) {
+    if (!std::filesystem::exists(metrics_file)) {
+        return 0;
+    }
+    const std::string text = read_text(metrics_file);
+    std::string kept;
+    kept.reserve(text.size() + 1);
+    double run_time_s = 0;
+    std::string_view rest = text;
+    while (!rest.empty()) {
+        const size_t end = std::min(rest.find('\n'), rest.size());
+        const std::string_view line = rest.substr(0, end);
+        const auto fields = parse_metrics_line(line);
+        const auto step = fields ? find_value(*fields, "step") : std::nullopt;
+        if (step && *step <= static_cast<double>(last_step)) {
+            kept.append(line).push_back('\n');  // the kill may have torn off just the line end
+            run_time_s = std::fmax(run_time_s, find_value(*fields, "run_time_s").value_or(0));
+        }
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    if (kept != text) {
+        write_text(metrics_file, kept);
+    }
+    return run_time_s;
 }
 
 }  // namespace
@@ -141,33 +175,11 @@ std::string to_text(const ValidationLine& line, bool color) {
     return text;
 }
 
-void drop_lines_after(const std::filesystem::path& metrics_file, int64_t last_step) {
-    if (!std::filesystem::exists(metrics_file)) {
-        return;
-    }
-    const std::string text = read_text(metrics_file);
-    std::string kept;
-    kept.reserve(text.size() + 1);
-    std::string_view rest = text;
-    while (!rest.empty()) {
-        const size_t end = std::min(rest.find('\n'), rest.size());
-        const std::string_view line = rest.substr(0, end);
-        const auto fields = parse_metrics_line(line);
-        const auto step = fields ? find_value(*fields, "step") : std::nullopt;
-        if (step && *step <= static_cast<double>(last_step)) {
-            kept.append(line).push_back('\n');  // the kill may have torn off just the line end
-        }
-        rest.remove_prefix(std::min(end + 1, rest.size()));
-    }
-    if (kept != text) {
-        write_text(metrics_file, kept);
-    }
-}
-
-Reporter::Reporter(const ReporterSettings& settings) : color_(settings.color) {
+Reporter::Reporter(const ReporterSettings& settings)
+    : color_(settings.color), view_(settings.view) {
     const std::filesystem::path path = settings.folder / "metrics.jsonl";
     if (settings.resume_step) {
-        drop_lines_after(path, *settings.resume_step);
+        earlier_s_ = drop_lines_after(path, *settings.resume_step);
     } else {
         write_text(path, "");
     }
@@ -176,29 +188,56 @@ Reporter::Reporter(const ReporterSettings& settings) : color_(settings.color) {
         events_ = std::make_unique<EventFile>(settings.tensorboard_folder, settings.resume_step);
         events_->text(settings.resume_step.value_or(0), "config", as_code(settings.config_toml));
     }
+    if (settings.wandb) {
+        forwarder_ = std::make_unique<WandbForwarder>(settings.folder);
+    }
 }
 
 Reporter::~Reporter() = default;
 
-void Reporter::train(const TrainLine& line) {
+/// A picture of the run, not the run.
+template <class Write>
+void Reporter::to_events(const Write& write) {
+    try {
+        if (events_) {
+            write(*events_);
+        }
+    } catch (const std::exception& problem) {
+        log::warning("{}: TensorBoard sees no more of this run", failure_text(problem));
+        events_.reset();
+    }
+}
+
+void Reporter::train(TrainLine line) {
+    line.run_time_s = earlier_s_ + line.time_s;
     file_->write(to_json(line) + "\n");
-    if (events_) {
-        events_->scalars(line.step, scalars_of(line, "train"));
+    to_events([&](EventFile& file) { file.scalars(line.step, scalars_of(line, "train")); });
+    if (forwarder_) {
+        forwarder_->watch();
+    }
+    if (view_ != nullptr) {
+        view_->train(line);
     }
     log::info("{}", to_text(line, color_));
 }
 
-void Reporter::validation(const ValidationLine& line) {
+void Reporter::validation(ValidationLine line) {
+    line.run_time_s = earlier_s_ + line.time_s;
     file_->write(to_json(line) + "\n");
-    if (events_) {
-        events_->scalars(line.step, scalars_of(line, "validation"));
+    to_events([&](EventFile& file) { file.scalars(line.step, scalars_of(line, "validation")); });
+    if (view_ != nullptr) {
+        view_->validation(line);
     }
     log::info("{}", to_text(line, color_));
 }
 
 void Reporter::pictures(int64_t step, const std::filesystem::path& folder) {
-    if (events_) {
-        events_->pictures(step, folder);
+    to_events([&](EventFile& file) { file.pictures(step, folder); });
+}
+
+void Reporter::finish() {
+    if (forwarder_) {
+        forwarder_->finish();
     }
 }
 

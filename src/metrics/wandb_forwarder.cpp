@@ -88,7 +88,7 @@ void check_wandb() {
     }
 }
 
-WandbForwarder::WandbForwarder(const std::filesystem::path& folder, int64_t last_step)
+WandbForwarder::WandbForwarder(const std::filesystem::path& folder)
     : log_(folder / "wandb_forward.log") {
     const int log = ::open(log_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (log < 0) {
@@ -97,9 +97,8 @@ WandbForwarder::WandbForwarder(const std::filesystem::path& folder, int64_t last
     std::array<int, 2> ends{-1, -1};
     int code = ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0 ? 0 : errno;
     if (code == 0) {
-        code = start_python(
-            {"-c", kWandbScript, folder.string(), "--follow", "--after", std::to_string(last_step)},
-            ends[0], log, process_);
+        code =
+            start_python({"-c", kWandbScript, folder.string(), "--follow"}, ends[0], log, process_);
         ::close(ends[0]);
         input_ = ends[1];
     }

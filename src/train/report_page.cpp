@@ -1,10 +1,11 @@
-#include "flux/train/report_page.h"
+#include "train/report_page.h"
 
 #include <ATen/ops/arange.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 
+#include "flux/config/print.h"
 #include "flux/config/validate.h"
 #include "flux/flow/validation_grid.h"
 #include "flux/model/flops.h"
@@ -13,13 +14,15 @@
 
 namespace flux::train {
 
-metrics::ReportInput report_input(const config::JobConfig& config) {
+metrics::ReportInput report_input(const config::JobConfig& complete) {
+    const config::JobConfig config = config::published(complete);
     const model::FluxConfig model = model_dimensions(config);
     const config::Training& training = config.training;
     const int64_t side = training.img_size / 16;
     metrics::ReportInput page;
     page.title = "flux_train: " + config.job.description;
     page.description = fmt::format("{} on {}", config.model.flavor, training.dataset);
+    page.config_toml = config::to_toml(config);
     page.picture_folder = config.eval.save_img_folder;
     page.total_steps = training.steps;
     for (size_t k = 0; k < page.validation_timesteps.size(); ++k) {

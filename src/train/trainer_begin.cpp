@@ -79,8 +79,7 @@ void Trainer::begin() {
         ema_->begin(model_.parameters().shards());
     }
     log_.emplace(job_,
-                 RunSizes{.parameters = model_.parameters().parameter_count(),
-                          .train_samples = dataset_->size(),
+                 RunSizes{.train_samples = dataset_->size(),
                           .eval_samples = validation_set_ ? validation_set_->size() : 0,
                           .caches_cleared = clear_caches(job_, world_)},
                  view_ ? &*view_ : nullptr);

@@ -21,11 +21,16 @@ TEST(FolderLock, RefusesASecondHolderByNameUntilTheFirstIsGone) {
     } catch (const Error& error) {
         EXPECT_THAT(error.what(), testing::HasSubstr("process " + std::to_string(::getpid())));
     }
+    EXPECT_EQ(lock_holder(folder.path()).value().find("process " + std::to_string(::getpid())), 0U);
     first.reset();
+    EXPECT_FALSE(lock_holder(folder.path()));
     const FolderLock third(folder.path());
 }
 
-TEST(FolderLock, NamesAFolderThatIsNotThere) { EXPECT_THROW(FolderLock("/nowhere/at/all"), Error); }
+TEST(FolderLock, NamesAFolderThatIsNotThere) {
+    EXPECT_THROW(FolderLock("/nowhere/at/all"), Error);
+    EXPECT_FALSE(lock_holder("/nowhere/at/all"));
+}
 
 }  // namespace
 }  // namespace flux

@@ -67,6 +67,50 @@ TEST(PrintConfig, LoadsAgainForEveryConfigOfTheProject) {
     EXPECT_GE(files, 5u);
 }
 
+std::string published_description(const std::string& text) {
+    JobConfig config;
+    config.job.description = text;
+    return published(config).job.description;
+}
+
+TEST(PublishedConfig, MasksUsersAndQueriesOfAddresses) {
+    const std::vector<std::pair<std::string, std::string>> texts{
+        {"https://me:secret@host/a.tar", "https://***@host/a.tar"},
+        {"https://host:80/a.tar?X-Signature=secret&b=1,2", "https://host:80/a.tar?***"},
+        {"https://me:s@cret@host?secret", "https://***@host?***"},
+        {"s3://secret@", "s3://***@"},
+        {"https://host/a,https://me:secret@host/b?secret", "https://host/a,https://***@host/b?***"},
+        {"https://host/a?secret,https://me:secret@host/b", "https://host/a?***"},
+        {"from ftp://me@host/ and http://host?secret, at last",
+         "from ftp://***@host/ and http://host?*** at last"},
+        {"who?@here a/b@c file:///a@b/c", "who?@here a/b@c file:///a@b/c"},
+        {"://", "://"},
+        {"", ""}};
+    for (const auto& [text, expected] : texts) {
+        EXPECT_EQ(published_description(text), expected);
+    }
+}
+
+TEST(PublishedConfig, LeavesTheRestAsItIs) {
+    JobConfig config = load_words({"--training.dataset_path=https://me:secret@host/a?b",
+                                   "--checkpoint.exclude_from_loading=x://y@z,ema"})
+                           .config;
+    const JobConfig shown = published(config);
+    EXPECT_EQ(shown.training.dataset_path, "https://***@host/a?***");
+    EXPECT_EQ(shown.checkpoint.exclude_from_loading,
+              (std::vector<std::string>{"x://***@z", "ema"}));
+    config.training.dataset_path = shown.training.dataset_path;
+    config.checkpoint.exclude_from_loading = shown.checkpoint.exclude_from_loading;
+    EXPECT_EQ(shown, config);
+}
+
+TEST(OptionTexts, NameEveryOption) {
+    const auto texts = option_texts(load_words({"--job.description=a \"b\""}).config);
+    ASSERT_EQ(texts.size(), all_options().size());
+    EXPECT_THAT(texts, testing::Contains(testing::Pair("job.description", "\"a \\\"b\\\"\"")));
+    EXPECT_THAT(texts, testing::Contains(testing::Pair("training.seed", "unset")));
+}
+
 TEST(PrintConfig, WritesResolvedKeys) {
     const ConfigFile file("[training]\nlocal_batch_size = 4\n[eval]\neval_freq = 1000\n");
     const std::string text = to_toml(file.load().config);

@@ -1,8 +1,11 @@
 #include "flux/config/validate.h"
 
+#include <fmt/format.h>
+
 #include "config/options.h"
 #include "config/values.h"
 #include "config_support.h"
+#include "flux/config/run_files.h"
 
 namespace flux::config {
 namespace {
@@ -45,6 +48,13 @@ TEST(Validate, KeepsARunInItsFolder) {
     EXPECT_THAT(error_of({"--eval.save_img_folder=/img"}), HasSubstr("inside of job.dump_folder"));
     for (const char* folder : {"metrics.jsonl", "report.html/x", "earlier-1"}) {
         EXPECT_THAT(error_of({"--checkpoint.folder", folder}), HasSubstr("choose another"));
+    }
+    std::vector<std::string_view> names(kRunFiles.begin(), kRunFiles.end());
+    names.insert(names.end(), kRunMarks.begin(), kRunMarks.end());
+    for (const std::string_view name : names) {
+        EXPECT_THAT(error_of({fmt::format("--metrics.save_tb_folder={}/tb", name)}),
+                    HasSubstr("writes a file of this name"))
+            << name;
     }
     for (const char* folder : {"checkpoint", "checkpoint/step-20", "./checkpoint/"}) {
         EXPECT_THAT(error_of({"--eval.save_img_folder", folder}), HasSubstr("must lie beside"));

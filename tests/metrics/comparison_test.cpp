@@ -28,14 +28,14 @@ void write_run(const std::filesystem::path& folder, int lines, double slope, int
         line.samples = step * batch;
         line.loss = 2 - slope * step;
         line.data_wait = 0.5;
-        line.time_s = 400.0 * step;
+        line.run_time_s = 400.0 * step;
         text += to_json(line) + "\n";
         if (step % 5 == 0) {
             ValidationLine validation;
             validation.step = step;
             validation.samples = line.samples;
             validation.val_loss = step == 5 ? 0.25 : 1.0;
-            validation.time_s = line.time_s + 1;
+            validation.run_time_s = line.run_time_s + 1;
             text += to_json(validation) + "\n";
         }
     }

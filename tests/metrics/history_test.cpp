@@ -58,11 +58,11 @@ TEST(History, ReadsOnlyWhatWasAppended) {
 TEST(History, TellsSamplesAndTimeOverAResume) {
     const TemporaryFolder folder;
     const auto path = folder.path() / "metrics.jsonl";
-    write_text(path, R"({"step": 0, "samples": 0, "val_loss": 3, "time_s": 2}
-{"step": 1, "samples": 16, "loss": 5, "time_s": 10}
-{"step": 2, "samples": 32, "loss": 4, "time_s": 4.5}
-{"step": 2, "samples": 32, "val_loss": 2, "time_s": 6}
-{"step": 3, "samples": null, "loss": 3, "time_s": null}
+    write_text(path, R"({"step": 0, "samples": 0, "val_loss": 3, "time_s": 2, "run_time_s": 2}
+{"step": 1, "samples": 16, "loss": 5, "time_s": 10, "run_time_s": 10}
+{"step": 2, "samples": 32, "loss": 4, "time_s": 11, "run_time_s": 14.5}
+{"step": 2, "samples": 32, "val_loss": 2, "time_s": 12.5, "run_time_s": 16}
+{"step": 3, "samples": null, "loss": 3, "run_time_s": null}
 )");
     History history(path);
     history.refresh();

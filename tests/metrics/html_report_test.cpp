@@ -12,6 +12,7 @@
 #include <random>
 #include <set>
 
+#include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/png.h"
 #include "support/reference.h"
@@ -43,7 +44,7 @@ struct FakeRun {
             line.samples_per_s = 100;
             line.memory_gib = 2;
             line.data_wait = 0.01;
-            line.time_s = i;
+            line.run_time_s = i;
             text += to_json(line) + "\n";
         }
         AppendFile(folder.path() / "metrics.jsonl").write(text);
@@ -53,7 +54,7 @@ struct FakeRun {
         ValidationLine line;
         line.step = step;
         line.samples = step * 16;
-        line.time_s = static_cast<double>(step) / 10;
+        line.run_time_s = static_cast<double>(step) / 10;
         line.val_loss = loss;
         line.val_loss_t.fill(loss);
         AppendFile(folder.path() / "metrics.jsonl").write(to_json(line) + "\n");
@@ -137,13 +138,13 @@ TEST(HtmlReport, ShowsTheFiguresOfTheRun) {
     run.add_validation_line(0, 2.02);
     run.add_train_lines(160);
     run.add_validation_line(1600, 0.71);
-    write_text(run.folder.path() / "config.toml", "[training]\nsteps = 1600\n");
     ReportInput input;
     input.title = "flux_train: debug";
     input.description = "default job";
     input.status = "running";
     input.total_steps = 3200;
     input.timestep_counts = {1, 2, 1};
+    input.config_toml = "[training]\nsteps = 1600\n";
     input.facts = {{"Parameters", "2,345,678"}};
     const std::string page = run.report(input);
     EXPECT_EQ(nesting_problem(page), "");
@@ -187,8 +188,8 @@ TEST(HtmlReport, EscapesHostileText) {
     FakeRun run;
     run.add_train_lines(3);
     run.add_picture(10, "00.png", kHostile);
-    write_text(run.folder.path() / "config.toml", std::string("# ") + kHostile + "\n");
     ReportInput input;
+    input.config_toml = std::string("# ") + kHostile + "\n";
     input.title = input.description = input.status = kHostile;
     input.facts = {{kHostile, kHostile}};
     const std::string page = run.report(input);
@@ -196,6 +197,42 @@ TEST(HtmlReport, EscapesHostileText) {
     EXPECT_FALSE(holds(page, "<img src=x"));
     // Title twice, description, status, a fact's two halves, configuration, a prompt twice.
     EXPECT_EQ(count_of(page, kHostileEscaped), 9U);
+}
+
+TEST(ReportInput, IsKeptInTheFolder) {
+    const FakeRun run;
+    EXPECT_FALSE(load_report_input(run.folder.path()));
+    ReportInput input{.title = "flux_train: debug",
+                      .description = kHostile,
+                      .status = "caf\xe9",
+                      .picture_folder = "pictures",
+                      .total_steps = 1600,
+                      .validation_timesteps = {0, 0.125},
+                      .timestep_counts = {1, 2, 3},
+                      .facts = {{"Device", "CPU"}, {"Compute", "float32"}},
+                      .config_toml = "[job]\nseed = 1\n"};
+    save_report_input(run.folder.path(), input);
+    const auto read = load_report_input(run.folder.path());
+    ASSERT_TRUE(read);
+    EXPECT_EQ(read->status, "caf\xef\xbf\xbd");  // bytes that are no text end no run
+    HtmlReport(run.folder.path()).write(*read);
+    const std::string again = read_text(run.folder.path() / "report.html");
+    input.status = read->status;
+    HtmlReport(run.folder.path()).write(input);
+    EXPECT_EQ(again, read_text(run.folder.path() / "report.html"));
+}
+
+TEST(ReportInput, NamesAFileThatIsNone) {
+    const FakeRun run;
+    for (const char* text : {"", "{", "[]", "{\"title\": 1}", "{\"title\": \"a\"}"}) {
+        write_text(run.folder.path() / "report.json", text);
+        try {
+            load_report_input(run.folder.path());
+            ADD_FAILURE() << text;
+        } catch (const Error& problem) {
+            EXPECT_TRUE(holds(problem.what(), "/report.json: is not what a run keeps"));
+        }
+    }
 }
 
 TEST(HtmlReport, LeavesOutWhatIsNotFinite) {

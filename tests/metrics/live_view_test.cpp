@@ -12,6 +12,7 @@
 
 #include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "metrics/http.h"
 #include "support/http_client.h"
 #include "support/reference.h"
 
@@ -99,6 +100,51 @@ TEST_F(LiveViewTest, RefusesAllElse) {
     }
     EXPECT_THAT(http_exchange(port(), "GET / HTTP/1.1\r\nX: " + std::string(100'000, 'x')),
                 StartsWith("HTTP/1.1 431 "));
+}
+
+std::string asked_for(int port, const std::string& host) {
+    return http_exchange(port, "GET /metrics HTTP/1.1\r\nAccept: */*\r\n" + host + "\r\n\r\n");
+}
+
+// What a page of another site sends whose name has come to mean this machine.
+TEST_F(LiveViewTest, RefusesOtherHostsOnALoopBackAddress) {
+    for (const char* host :
+         {"Host: localhost", "host:127.0.0.1", "Host: [::1]:80\t", "HOST: LocalHost:65535",
+          "X: Host: evil.example", "Host: localhost:"}) {
+        EXPECT_THAT(asked_for(port(), host), StartsWith("HTTP/1.1 200 ")) << host;
+    }
+    for (const char* host :
+         {"Host: evil.example", "Host: localhost.evil.example", "Host:", "Host: localhost:80x",
+          "Host: evil.example\r\nHost: localhost", "Host: localhost\r\nHost: evil.example",
+          "Host: localhost@evil.example", "Host: [::1", "Host", "Host: 127.0.0.1.evil.example"}) {
+        EXPECT_THAT(asked_for(port(), host), StartsWith("HTTP/1.1 421 ")) << host;
+    }
+    const LiveView named("127.0.0.2", 0);
+    EXPECT_EQ(named.address(), "http://127.0.0.2:" + std::to_string(named.port()) + "/");
+    const LiveView open("0.0.0.0", 0);
+    EXPECT_THAT(asked_for(open.port(), "Host: node7"), StartsWith("HTTP/1.1 200 "));
+}
+
+TEST_F(LiveViewTest, SendsNoBodyForHead) {
+    std::filesystem::create_directory(page());  // cannot be read
+    view_.show(page());
+    EXPECT_THAT(http_get(port(), "/"), StartsWith("HTTP/1.1 500 "));
+    const std::vector<std::pair<std::string, std::string>> requests{
+        {"HEAD / HTTP/1.1\r\n\r\n", "500"},
+        {"HEAD /none HTTP/1.1\r\n\r\n", "404"},
+        {"HEAD /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n", "421"},
+        {"HEAD / HTTP/7\r\n\r\n", "400"},
+        {"HEAD /metrics HTTP/1.1\r\nX: " + std::string(10'000, 'x'), "431"}};
+    for (const auto& [request, status] : requests) {
+        const std::string response = http_exchange(port(), request);
+        EXPECT_THAT(response, StartsWith("HTTP/1.1 " + status));
+        EXPECT_THAT(response, EndsWith("\r\n\r\n")) << status;
+    }
+}
+
+TEST(HostInUrl, PutsBracketsAroundIpv6) {
+    EXPECT_EQ(host_in_url("::1"), "[::1]");
+    EXPECT_EQ(host_in_url("localhost"), "localhost");
 }
 
 TEST_F(LiveViewTest, OutlivesGarbage) {

@@ -2,10 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cmath>
+#include <csignal>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -77,7 +80,7 @@ std::vector<std::string> keys_of(const std::string& text) {
 TEST(TrainLine, HasTheDocumentedKeysInOrder) {
     EXPECT_THAT(keys_of(to_json(train_line(1))),
                 ElementsAre("step", "samples", "loss", "grad_norm", "lr", "samples_per_s", "tflops",
-                            "mfu", "memory_gib", "data_wait", "time_s", "skipped"));
+                            "mfu", "memory_gib", "data_wait", "time_s", "run_time_s", "skipped"));
 }
 
 TEST(ValidationLine, HasTheDocumentedKeysInOrder) {
@@ -85,7 +88,7 @@ TEST(ValidationLine, HasTheDocumentedKeysInOrder) {
         keys_of(to_json(validation_line(1))),
         ElementsAre("step", "samples", "val_loss", "val_loss_t0", "val_loss_t1", "val_loss_t2",
                     "val_loss_t3", "val_loss_t4", "val_loss_t5", "val_loss_t6", "val_loss_t7",
-                    "val_loss_t_mean", "val_samples", "time_s"));
+                    "val_loss_t_mean", "val_samples", "time_s", "run_time_s"));
 }
 
 TEST(TrainLine, KeepsEveryBitOfItsNumbers) {
@@ -146,6 +149,57 @@ TEST(Reporter, WritesEachLineAtOnceAndLogsIt) {
     EXPECT_THAT(log, HasSubstr("step 10  loss 0.3333"));
 }
 
+/// While it lives, no file of this process grows beyond so many bytes.
+class FileSizeLimit {
+public:
+    explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+        ::getrlimit(RLIMIT_FSIZE, &before_);
+        const rlimit limit{bytes, before_.rlim_max};
+        ::setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    ~FileSizeLimit() {
+        ::setrlimit(RLIMIT_FSIZE, &before_);
+        std::signal(SIGXFSZ, handler_);
+    }
+    FileSizeLimit(const FileSizeLimit&) = delete;
+    FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+private:
+    void (*handler_)(int);
+    rlimit before_{};
+};
+
+TEST(Reporter, OutlivesTensorboardsFile) {
+    const TemporaryFolder folder;
+    constexpr size_t kRoom = 100'000;
+    Reporter reporter({.folder = folder.path(),
+                       .resume_step = {},
+                       .tensorboard_folder = folder.path() / "tb",
+                       .config_toml = std::string(kRoom, 'x')});  // leaves no room
+    testing::internal::CaptureStderr();
+    {
+        const FileSizeLimit limit(kRoom);
+        for (int64_t step = 10; step <= 30; step += 10) {
+            reporter.train(train_line(step));
+            reporter.validation(validation_line(step));
+            reporter.pictures(step, folder.path());
+        }
+    }
+    const std::string log = testing::internal::GetCapturedStderr();
+    EXPECT_THAT(steps_in(folder.path()), ElementsAre(10, 10, 20, 20, 30, 30));
+    const std::string warning = "TensorBoard sees no more of this run";
+    EXPECT_THAT(log, HasSubstr("/tb/events.out.tfevents."));
+    EXPECT_NE(log.find(warning), log.npos);
+    EXPECT_EQ(log.find(warning), log.rfind(warning));
+}
+
+TEST(Reporter, ALineThatIsLostEndsTheRun) {
+    const TemporaryFolder folder;
+    Reporter reporter({.folder = folder.path(), .resume_step = {}});
+    const FileSizeLimit limit(0);
+    EXPECT_THROW(reporter.train(train_line(1)), Error);
+}
+
 TEST(Reporter, BeginsAnewWithoutAResume) {
     const TemporaryFolder folder;
     write_text(folder.path() / "metrics.jsonl", "{\"step\": 7}\n");
@@ -166,6 +220,40 @@ TEST(Reporter, DropsLinesAfterResumePoint) {
     Reporter reporter({.folder = folder.path(), .resume_step = 30});
     reporter.train(train_line(40));
     EXPECT_THAT(steps_in(folder.path()), ElementsAre(10, 20, 30, 30, 40));
+}
+
+std::vector<double> run_times_in(const std::filesystem::path& folder) {
+    std::vector<double> times;
+    std::istringstream lines(read_text(folder / "metrics.jsonl"));
+    for (std::string line; std::getline(lines, line);) {
+        times.push_back(json::parse(line).at("run_time_s").get<double>());
+    }
+    return times;
+}
+
+TEST(Reporter, CountsTheTimeOfEarlierProcesses) {
+    const TemporaryFolder folder;
+    TrainLine line = train_line(10);
+    line.time_s = 60;
+    {
+        Reporter reporter({.folder = folder.path(), .resume_step = {}});
+        reporter.train(line);
+        reporter.train(train_line(20));
+    }
+    // Later than the first process's line, as after a slow start.
+    line.step = 15;
+    line.time_s = 330;
+    ValidationLine validation = validation_line(15);
+    validation.time_s = 340;
+    {
+        Reporter reporter({.folder = folder.path(), .resume_step = 10});
+        reporter.train(line);
+        reporter.validation(validation);
+    }
+    Reporter reporter({.folder = folder.path(), .resume_step = 15});
+    line.time_s = 5;
+    reporter.train(line);
+    EXPECT_THAT(run_times_in(folder.path()), ElementsAre(60, 390, 400, 405));
 }
 
 TEST(Reporter, DropsALineThatAKillTore) {

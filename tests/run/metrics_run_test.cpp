@@ -1,4 +1,6 @@
 // What a run shows of itself besides metrics.jsonl, as other programs see it.
+#include "run/metrics_run.h"
+
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,61 +8,20 @@
 
 #include <csignal>
 #include <cstdlib>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "flux/base/file.h"
+#include "flux/config/run_files.h"
 #include "support/group.h"
 #include "support/http_client.h"
-#include "support/process.h"
 #include "support/python.h"
-#include "support/reference.h"
 
 namespace flux::test {
 namespace {
 
 using nlohmann::json;
-using testing::ElementsAre;
 using testing::HasSubstr;
-
-class RunMetrics : public testing::Test {
-protected:
-    std::filesystem::path run() const { return folder_.path() / "run"; }
-
-    /// A small run with validation and two pictures every third step.
-    std::vector<std::string> words(const std::vector<std::string>& options) const {
-        std::vector<std::string> all{"--job.config_file",
-                                     std::string(FLUX_SOURCE_DIR) + "/configs/debug.toml",
-                                     "--job.dump_folder=" + run().string(),
-                                     "--training.steps=6",
-                                     "--training.batch_size=2",
-                                     "--training.img_size=32",
-                                     "--model.depth=1",
-                                     "--model.depth_single_blocks=1",
-                                     "--eval.batch_size=8",
-                                     "--eval.freq_steps=3",
-                                     "--eval.save_img_count=2",
-                                     "--eval.denoising_steps=1",
-                                     "--checkpoint.interval=4",
-                                     "--checkpoint.keep_latest_k=0",
-                                     "--metrics.log_freq=1"};
-        all.insert(all.end(), options.begin(), options.end());
-        return all;
-    }
-
-    /// The same, to be ended from outside: validation and pictures at its beginning alone.
-    std::vector<std::string> endless(std::vector<std::string> options) const {
-        options.insert(options.end(), {"--training.steps=1000000", "--eval.freq_steps=1000000",
-                                       "--checkpoint.interval=1000000"});
-        return words(options);
-    }
-
-    ProcessResult train(const std::vector<std::string>& options) const {
-        return run_flux_train(words(options));
-    }
-
-    TemporaryFolder folder_;
-};
+using testing::Not;
 
 TEST_F(RunMetrics, TensorboardShowsEachStepOnceAfterAResume) {
     FLUX_SKIP_WITHOUT_PYTHON_MODULE("tensorboard");
@@ -93,6 +54,20 @@ TEST_F(RunMetrics, NamesALogFolderThatCannotBeWritten) {
     EXPECT_THAT(result.err, HasSubstr("--metrics.save_tb_folder"));
 }
 
+TEST_F(RunMetrics, ANewRunSetsAsideEveryFileOfTheEarlierOne) {
+    ASSERT_EQ(train({"--training.steps=1", "--eval.dataset="}).exit_code, 0);
+    for (const std::string_view name : config::kRunFiles) {
+        if (!std::filesystem::exists(run() / name)) {
+            write_text(run() / name, "of an earlier run");
+        }
+    }
+    ASSERT_EQ(train({"--job.restart", "--training.steps=1", "--eval.dataset="}).exit_code, 0);
+    for (const std::string_view name : config::kRunFiles) {
+        EXPECT_TRUE(std::filesystem::exists(run() / "earlier-1" / name)) << name;
+    }
+    EXPECT_FALSE(std::filesystem::exists(run() / "wandb"));
+}
+
 /// The JSON that a page's charts are drawn from.
 std::string charts_of(const std::filesystem::path& page) {
     const std::string text = read_text(page);
@@ -110,11 +85,15 @@ TEST_F(RunMetrics, ReportIsWrittenAnewFromTheFolder) {
     EXPECT_EQ(report.exit_code, 0) << report.err;
     EXPECT_EQ(charts_of(run() / "report.html"), charts);
     const std::string page = read_text(run() / "report.html");
-    for (const char* part : {">finished<", "<dt>Seed</dt><dd>1234</dd>", "Sample pictures"}) {
+    for (const char* part : {">finished<", "<dt>Seed</dt><dd>1234</dd>", "<dt>Device</dt>",
+                             "<dt>Compute</dt><dd>float32</dd>", "Sample pictures"}) {
         EXPECT_THAT(page, HasSubstr(part));
     }
-    std::filesystem::remove(run() / "config.toml");
-    EXPECT_EQ(run_flux_train({"report", run().string()}).exit_code, 0);
+    std::filesystem::remove(run() / "report.json");
+    const ProcessResult bare = run_flux_train({"report", run().string()});
+    EXPECT_EQ(bare.exit_code, 0);
+    EXPECT_THAT(bare.err, HasSubstr("report.json: is missing: the page shows the curves alone"));
+    EXPECT_EQ(json::parse(charts_of(run() / "report.html")).size(), json::parse(charts).size() - 1);
 }
 
 TEST_F(RunMetrics, ReportComparesRuns) {
@@ -131,6 +110,12 @@ TEST_F(RunMetrics, ReportComparesRuns) {
     EXPECT_EQ(json::parse(charts_of(page))[0]["series"].size(), 2U);
     EXPECT_THAT(read_text(page), HasSubstr("<th>optimizer.lr</th><td>0.001</td><td>0.0005</td>"));
     EXPECT_THAT(read_text(page), HasSubstr("half the rate"));
+    EXPECT_THAT(read_text(page), Not(HasSubstr("<th>job.")));
+    write_text(other / "config.toml", "[training]\nunheard_of = 1\n");
+    const ProcessResult stranger =
+        run_flux_train({"report", run().string(), other.string(), "--out", page.string()});
+    EXPECT_EQ(stranger.exit_code, 0) << stranger.err;
+    EXPECT_THAT(stranger.err, HasSubstr("the options of this run are left out"));
     const std::string a = run().string();
     const std::vector<std::pair<std::vector<std::string>, std::string>> mistakes{
         {{"report"}, "DIR is missing"},
@@ -271,107 +256,29 @@ TEST_F(RunMetrics, ServesTheRunWhileItGoesOn) {
     EXPECT_EQ(second.exit_code, 2) << second.err;
     EXPECT_THAT(second.err, HasSubstr("command line: metrics.http_port = " + std::to_string(port)));
     EXPECT_FALSE(std::filesystem::exists(folder_.path() / "second"));
+    const ProcessResult early = run_flux_train({"report", run().string()});
+    EXPECT_EQ(early.exit_code, 0) << early.err;
+    EXPECT_THAT(early.err, HasSubstr("keeps its report.html up to date"));
     ::kill(process, SIGTERM);
     EXPECT_EQ(wait_for(process), 75) << read_text(log);
     EXPECT_EQ(http_get(port, "/"), "");
 }
 
-class RunWandb : public RunMetrics {
-protected:
-    void SetUp() override { FLUX_SKIP_WITHOUT_PYTHON_MODULE("json"); }
-
-    std::filesystem::path calls_file() const { return folder_.path() / "calls"; }
-
-    int train_with(const std::vector<std::string>& options, const Environment& more) {
-        std::vector<std::string> all = words({"--metrics.enable_wandb"});
-        all.insert(all.end(), options.begin(), options.end());
-        Environment environment{{"PYTHONPATH", FLUX_SOURCE_DIR "/tests/support/fake_wandb"},
-                                {"FAKE_WANDB_LOG", calls_file().string()}};
-        environment.insert(environment.end(), more.begin(), more.end());
-        std::filesystem::remove(folder_.path() / "log");
-        const int code = wait_for(start_flux_train(all, folder_.path() / "log", environment));
-        said_ = read_text(folder_.path() / "log");
-        return code;
-    }
-
-    std::vector<json> calls(const std::string& name) const {
-        std::vector<json> found;
-        std::ifstream lines(calls_file());
-        for (std::string line; std::getline(lines, line);) {
-            const json call = json::parse(line);
-            if (call["call"] == name) {
-                found.push_back(call);
-            }
+TEST_F(RunMetrics, ReportKnowsHowARunEnded) {
+    const auto log = folder_.path() / "log";
+    for (const auto& [signal, status] :
+         {std::pair(SIGTERM, ">stopped<"), std::pair(SIGKILL, ">interrupted<")}) {
+        const pid_t process = start_flux_train(endless({"--eval.dataset="}), log);
+        for (int i = 0; i < 600 && metric(run(), "loss").empty(); ++i) {
+            ::usleep(100'000);
         }
-        return found;
+        ::kill(process, signal);
+        wait_for(process);
+        const ProcessResult report = run_flux_train({"report", run().string()});
+        EXPECT_EQ(report.exit_code, 0) << report.err;
+        EXPECT_THAT(read_text(run() / "report.html"), HasSubstr(status));
+        std::filesystem::remove_all(run());
     }
-
-    std::string said_;
-};
-
-TEST_F(RunWandb, GetsEachLineOnceAndGoesOnUnderOneName) {
-    ASSERT_EQ(train_with({}, {{"WANDB_PROJECT", "pictures"}}), 0) << said_;
-    const json start = calls("init").at(0);
-    EXPECT_EQ(start["project"], "pictures");
-    EXPECT_EQ(start["resume"], "allow");
-    std::vector<int64_t> trained, validated;
-    for (const json& call : calls("log")) {
-        const json& values = call["values"];
-        EXPECT_FALSE(values.contains("train/mfu"));  // null in the file
-        (values.contains("validation/val_loss_t7") ? validated : trained)
-            .push_back(values["step"].get<int64_t>());
-    }
-    EXPECT_THAT(trained, ElementsAre(1, 2, 3, 4, 5, 6));
-    EXPECT_THAT(validated, ElementsAre(0, 3, 6));
-    EXPECT_EQ(calls("finish").at(0)["exit_code"], 0);
-    std::filesystem::remove(calls_file());
-    ASSERT_EQ(train_with({"--checkpoint.load_step=4", "--training.steps=7"}, {}), 0) << said_;
-    EXPECT_EQ(calls("init").at(0)["id"], start["id"]);
-    EXPECT_EQ(calls("init").at(0)["project"], "flux_train");
-    EXPECT_EQ(calls("log").front()["values"]["step"], 5);
-    EXPECT_EQ(calls("finish").size(), 1U);
-}
-
-TEST_F(RunWandb, WarnsOnceWhenTheForwarderDies) {
-    ASSERT_EQ(train_with({}, {{"FAKE_WANDB_DIES", "3"}}), 0) << said_;
-    EXPECT_EQ(calls("log").size(), 2U);
-    const std::string warning = "the forwarder to Weights & Biases has ended (exit code 3";
-    const size_t first = said_.find(warning);
-    EXPECT_NE(first, said_.npos) << said_;
-    EXPECT_EQ(said_.find(warning, first + 1), said_.npos);
-    EXPECT_EQ(metric(run(), "loss").size(), 6U);
-}
-
-TEST_F(RunWandb, IsToldWhenTheRunFails) {
-    EXPECT_EQ(train_with({"--training.max_skipped_steps=0", "--optimizer.lr=1e30",
-                          "--lr_scheduler.warmup_steps=0", "--training.steps=100"},
-                         {}),
-              1);
-    for (int i = 0; i < 600 && calls("finish").empty(); ++i) {
-        ::usleep(100'000);
-    }
-    ASSERT_EQ(calls("finish").size(), 1U);
-    EXPECT_EQ(calls("finish")[0]["exit_code"], 1);
-}
-
-TEST_F(RunWandb, MissingPythonOrPackageIsAConfigurationError) {
-    const auto programs = folder_.path() / "bin";
-    std::filesystem::create_directory(programs);
-    EXPECT_EQ(train_with({}, {{"PATH", programs.string()}}), 2);
-    EXPECT_THAT(said_, HasSubstr("metrics.enable_wandb = true: python3 cannot be started"));
-    // Where a run left a folder wandb/ behind, Python finds that, empty, in place of the package.
-    const auto empty = folder_.path() / "empty";
-    std::filesystem::create_directories(empty / "wandb");
-    write_text(programs / "python3", fmt::format("#!/bin/sh\nPATH='{}' exec {} -S \"$@\"\n",
-                                                 std::getenv("PATH"), python()));
-    std::filesystem::permissions(programs / "python3", std::filesystem::perms::owner_all);
-    EXPECT_EQ(train_with({}, {{"PATH", programs.string() + ":/usr/bin:/bin"},
-                              {"PYTHONPATH", empty.string()}}),
-              2);
-    EXPECT_THAT(said_,
-                HasSubstr("command line: metrics.enable_wandb = true: the python3 on PATH has "
-                          "no package wandb"));
-    EXPECT_FALSE(std::filesystem::exists(run()));
 }
 
 }  // namespace

@@ -83,10 +83,18 @@ TEST_F(RunProgress, ShowsInTrainingAndInWhatFollows) {
 }
 
 TEST_F(RunProgress, RefusesAnIntervalThatIsNone) {
-    for (const std::string interval : {"often", "-1", "nan", "1e9", "5 "}) {
-        EXPECT_THAT(
-            lines_of({"data", "shapes", "--out", path(interval), "--samples", "2"}, 2, interval),
-            HasSubstr("PROGRESS_INTERVAL_S=" + interval + ": must be"));
+    const std::string script = FLUX_SOURCE_DIR "/scripts/download_coco.sh";
+    for (const std::string interval : {"often", "-1", "nan", "1e9", "5 ", "0.5", "007", "100000"}) {
+        const std::string complaint = "PROGRESS_INTERVAL_S=" + interval + ": must be";
+        EXPECT_THAT(lines_of(small_job() + Words{"--job.dump_folder=" + path("run")}, 2, interval),
+                    HasSubstr(complaint));
+        EXPECT_FALSE(std::filesystem::exists(path("run")));
+        const auto log = path("script.log");
+        EXPECT_NE(wait_for(start_program(script, {"--dry-run", "--local_dir=" + path("coco")}, log,
+                                         {{"PROGRESS_INTERVAL_S", interval}})),
+                  0);
+        EXPECT_THAT(read_text(log), HasSubstr(complaint));
+        std::filesystem::remove(log);
     }
 }
 

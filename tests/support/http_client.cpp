@@ -55,7 +55,7 @@ std::string http_exchange(int port, std::string_view request) {
 }
 
 std::string http_get(int port, const std::string& path) {
-    return http_exchange(port, "GET " + path + " HTTP/1.1\r\nHost: here\r\n\r\n");
+    return http_exchange(port, "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
 }
 
 }  // namespace flux::test

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
+#include <string>
 
 namespace flux {
 
@@ -18,5 +20,9 @@ public:
 private:
     int descriptor_ = -1;
 };
+
+/// The process that holds the lock of `folder`, as people call it; nothing if none does or none
+/// can.
+std::optional<std::string> lock_holder(const std::filesystem::path& folder);
 
 }  // namespace flux

@@ -24,11 +24,14 @@ struct ProgressSettings {
     int64_t total = 0;  // 0: not known, then neither a share nor the time left is shown
     int64_t done = 0;   // done before this start: counts for the share, not for the rate
     Style style = Style::kAuto;
-    /// Short work without a terminal prints nothing. Unset: PROGRESS_INTERVAL_S of the environment,
-    /// else a minute.
+    /// Short work without a terminal prints nothing. Unset: progress_interval_s().
     std::optional<double> line_interval_s{};
     int descriptor = STDERR_FILENO;
 };
+
+/// Seconds between plain lines: PROGRESS_INTERVAL_S of the environment, else a minute. Throws
+/// ConfigError unless it is a whole number of at most five digits, as scripts/ read it too.
+double progress_interval_s();
 
 /// Safe to update from several threads. On a terminal it clears itself before each log line. Of two
 /// bars at a time the terminal shows the one that was drawn last.

@@ -21,6 +21,8 @@ public:
     LiveView& operator=(const LiveView&) = delete;
 
     int port() const;
+    /// Of the page, for people: "http://127.0.0.1:8080/".
+    std::string address() const;
 
     /// The page to serve from now on; it may not be there yet.
     void show(const std::filesystem::path& page);

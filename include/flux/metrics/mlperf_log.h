@@ -50,8 +50,9 @@ struct MlperfFacts {
 class MlperfLog {
 public:
     /// A new run writes down `facts` and that initialisation has begun, with the process's start as
-    /// the time. One that goes on after `resume_samples` keeps the lines up to there: the clock
-    /// that began with them still runs.
+    /// the time. One that goes on after `resume_samples` keeps the lines up to there, without a
+    /// validation that has no end and a line that a kill tore: the clock that began with them still
+    /// runs.
     MlperfLog(const std::filesystem::path& folder, const MlperfFacts& facts,
               std::optional<int64_t> resume_samples);
     ~MlperfLog();
@@ -78,9 +79,5 @@ private:
     bool in_block_ = false;
     std::unique_ptr<AppendFile> file_;
 };
-
-/// What is left of a log's text when its run goes on after `samples`: the lines of later samples,
-/// a validation without its end, the end of the run and a line that a kill tore are gone.
-std::string kept_mlperf_lines(const std::string& text, int64_t samples);
 
 }  // namespace flux::metrics

@@ -1,5 +1,5 @@
-// The numbers of a run: one JSON line each in metrics.jsonl for machines, one log line for people,
-// on request TensorBoard's event files.
+// The numbers of a run and all who get them: a JSON line each in metrics.jsonl for machines, a log
+// line for people; on request TensorBoard's event files, Weights & Biases and the live view.
 // Only rank 0 has a Reporter.
 #pragma once
 
@@ -19,6 +19,8 @@ class AppendFile;
 namespace flux::metrics {
 
 class EventFile;
+class LiveView;
+class WandbForwarder;
 
 struct TrainLine {
     int64_t step = 0;
@@ -33,6 +35,7 @@ struct TrainLine {
     double memory_percent = 0;  // for the log line only
     double data_wait = 0;       // share of the step time, 0..1
     double time_s = 0;          // since process start
+    double run_time_s = 0;      // the same with the earlier processes of the run
     int64_t skipped = 0;        // steps skipped so far for non-finite gradients
 };
 
@@ -44,6 +47,7 @@ struct ValidationLine {
     double val_loss_t_mean = 0;
     int64_t val_samples = 0;
     double time_s = 0;
+    double run_time_s = 0;
 };
 
 struct ReporterSettings {
@@ -52,6 +56,8 @@ struct ReporterSettings {
     bool color = false;                          // highlight figures on a terminal
     std::filesystem::path tensorboard_folder{};  // empty: no event files
     std::string config_toml{};                   // shown in TensorBoard
+    bool wandb = false;                          // forward all lines to Weights & Biases
+    LiveView* view = nullptr;                    // shows the last lines; may be null
 };
 
 class Reporter {
@@ -61,21 +67,28 @@ public:
     Reporter(const Reporter&) = delete;
     Reporter& operator=(const Reporter&) = delete;
 
-    /// Each line is handed to the system before the call returns.
-    void train(const TrainLine& line);
-    void validation(const ValidationLine& line);
+    /// The line's run_time_s is filled in. Each is handed to the system before the call returns.
+    /// Throws Error if metrics.jsonl cannot take it; where TensorBoard's file cannot, that is a
+    /// warning and the end of that file.
+    void train(TrainLine line);
+    void validation(ValidationLine line);
     /// Those drawn at `step`, if `folder` holds any.
     void pictures(int64_t step, const std::filesystem::path& folder);
+    /// The run has ended well and no line comes after this. Without it, those who follow the lines
+    /// take the run for a failed one.
+    void finish();
 
 private:
-    bool color_;
-    std::unique_ptr<AppendFile> file_;
-    std::unique_ptr<EventFile> events_;  // none unless asked for
-};
+    template <class Write>
+    void to_events(const Write& write);
 
-/// Removes what follows step `last_step` from metrics.jsonl, in one step; also a line that a kill
-/// tore. A missing file is left missing.
-void drop_lines_after(const std::filesystem::path& metrics_file, int64_t last_step);
+    bool color_;
+    double earlier_s_ = 0;  // that the processes before this one took, up to their last kept lines
+    std::unique_ptr<AppendFile> file_;
+    std::unique_ptr<EventFile> events_;  // none unless asked for, like the next two
+    std::unique_ptr<WandbForwarder> forwarder_;
+    LiveView* view_;
+};
 
 /// The JSON of one line, without the line end. Numbers keep every bit; what is not finite is null.
 std::string to_json(const TrainLine& line);

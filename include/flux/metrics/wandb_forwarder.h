@@ -4,7 +4,6 @@
 
 #include <sys/types.h>
 
-#include <cstdint>
 #include <filesystem>
 
 namespace flux::metrics {
@@ -14,9 +13,9 @@ void check_wandb();
 
 class WandbForwarder {
 public:
-    /// Starts it for the lines of `folder`/metrics.jsonl that come after `last_step`; what it says
+    /// Starts it for the lines of `folder`/metrics.jsonl that it has not sent yet; what it says
     /// goes to `folder`/wandb_forward.log. Throws Error if it cannot be started.
-    WandbForwarder(const std::filesystem::path& folder, int64_t last_step);
+    explicit WandbForwarder(const std::filesystem::path& folder);
     /// Without finish() before, it ends by itself, and as that of a failed run.
     ~WandbForwarder();
     WandbForwarder(const WandbForwarder&) = delete;

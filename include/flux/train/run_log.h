@@ -1,5 +1,6 @@
-// Everything a run tells the world while it goes on: log lines, metrics.jsonl, report.html, the
-// MLPerf log, the progress bar.
+// Everything a run tells the world while it goes on: train.log, the lines of metrics.jsonl and all
+// who get them (metrics::Reporter: people, TensorBoard, W&B, the live view), report.html, the
+// MLPerf log and the progress bar.
 #pragma once
 
 #include <cstdint>
@@ -8,16 +9,14 @@
 #include <optional>
 #include <string>
 
-#include "flux/base/progress.h"
 #include "flux/eval/validator.h"
-#include "flux/flow/timesteps.h"
-#include "flux/metrics/html_report.h"
 #include "flux/metrics/live_view.h"
 #include "flux/metrics/meter.h"
-#include "flux/metrics/mlperf_log.h"
-#include "flux/metrics/reporter.h"
-#include "flux/metrics/wandb_forwarder.h"
 #include "flux/train/job.h"
+
+namespace flux::metrics {
+class MlperfLog;
+}
 
 namespace flux::train {
 
@@ -33,19 +32,21 @@ struct StepFigures {
 
 /// What the run's parts tell of their size.
 struct RunSizes {
-    int64_t parameters = 0;
     int64_t train_samples = 0;
     int64_t eval_samples = 0;     // 0: no validation
     bool caches_cleared = false;  // of files, on all machines
 };
 
+/// All processes have one and measure; only rank 0's says anything.
 class RunLog {
 public:
-    /// Only rank 0 writes; the others measure. Opens train.log and metrics.jsonl in the run's
-    /// folder, which exists, and writes config.toml. What an earlier run left there is set aside;
-    /// of a resumed run, what came after its checkpoint goes. `view` (may be null)
-    /// shows the report and the figures.
+    /// On rank 0: opens what the run writes in its folder, which exists, and writes config.toml and
+    /// report.json there. What an earlier run left is set aside; of a resumed run, what came after
+    /// its checkpoint goes. `view` (may be null) shows the report and the figures.
     RunLog(const ResolvedJob& job, const RunSizes& sizes, metrics::LiveView* view);
+    ~RunLog();
+    RunLog(const RunLog&) = delete;
+    RunLog& operator=(const RunLog&) = delete;
 
     metrics::ThroughputMeter& meter() { return meter_; }
 
@@ -56,7 +57,7 @@ public:
     void step_starts(int64_t samples);
     /// Moves the progress bar.
     void progress(const StepFigures& figures);
-    /// A log line and a line of metrics.jsonl.
+    /// A line of metrics.jsonl, to all who get them.
     void train(const StepFigures& figures);
     void validation_starts(int64_t samples);
     void validation(int64_t step, int64_t samples, const eval::ValidationResult& result);
@@ -71,23 +72,13 @@ public:
     void run_stops(int64_t samples, bool success);
 
 private:
-    void open(const RunSizes& sizes);
-    void open_mlperf(const RunSizes& sizes);
+    struct FirstRank;
+
+    metrics::MlperfLog* mlperf() const;
 
     const ResolvedJob& job_;
-    double flops_per_sample_;
-    std::optional<double> peak_tflops_;
     metrics::ThroughputMeter meter_;
-    std::optional<metrics::Reporter> reporter_;  // none but on rank 0, like the next three
-    std::optional<metrics::MlperfLog> mlperf_;   // none if it is switched off
-    std::optional<metrics::HtmlReport> html_;
-    std::optional<Progress> progress_;
-    std::optional<metrics::WandbForwarder> forwarder_;
-    metrics::LiveView* view_;
-    flow::TimestepHistogram histogram_;
-    int64_t histogram_samples_ = 0;
-    metrics::ReportInput page_;
-    double last_report_s_ = 0;
+    std::unique_ptr<FirstRank> first_;  // null but on rank 0
 };
 
 /// Listens where metrics.http_port says; none on other ranks than 0 and with port 0. Throws

@@ -9,8 +9,9 @@
 
 namespace flux::train {
 
-/// Title, facts and so on; `config` is a run's effective configuration.
-metrics::ReportInput report_input(const config::JobConfig& config);
+/// Title, facts and so on; `complete` is a run's effective configuration, of which the report shows
+/// what may be published.
+metrics::ReportInput report_input(const config::JobConfig& complete);
 
 /// Adds the timesteps drawn for the samples [first, end). The draws are keyed by the sample, so
 /// this needs no word from the device and no memory of the run.
