@@ -2,10 +2,10 @@
 // bodies on the current stream, which nothing here waits for.
 #pragma once
 
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <c10/util/Exception.h>
 
+#include "kernels/parallel.h"
 #include "kernels/row_kernels.h"
 
 #ifdef FLUX_WITH_CUDA

@@ -69,6 +69,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"debug", "debug.toml", {}}, Case{"mlperf", "flux_schnell_mlperf.toml", {}},
         Case{"mlperf_preprocessed", "flux_schnell_mlperf_preprocessed.toml", {}},
         Case{"cc12m", "flux_schnell_cc12m.toml", {}}, Case{"dev", "flux_dev.toml", {}},
+        Case{"bench_cpu", "bench_cpu.toml", {}}, Case{"bench_gpu", "bench_gpu.toml", {}},
+        Case{"twins", "debug.toml", {"--kernels.fused=false"}},
         Case{"validates", "debug.toml", {"--eval.dataset=shapes", "--eval.freq_steps=2"}},
         Case{"accumulates", "debug.toml", {"--training.global_batch_size=6"}},
         Case{"recomputes", "debug.toml", {"--activation_checkpoint.mode=full"}},
@@ -90,7 +92,7 @@ TEST(RunTableItself, NamesEveryShippedConfiguration) {
          std::filesystem::directory_iterator(std::string(FLUX_SOURCE_DIR) + "/configs")) {
         shipped += entry.path().extension() == ".toml" ? 1 : 0;
     }
-    EXPECT_EQ(shipped, 5u) << "add new configurations to the table above";
+    EXPECT_EQ(shipped, 7u) << "add new configurations to the table above";
 }
 
 // Recomputation and the slab ring change nothing but memory.
