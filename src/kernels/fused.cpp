@@ -1,6 +1,5 @@
 #include "flux/kernels/fused.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/Version.h>
 #include <ATen/ops/cat.h>
@@ -14,6 +13,7 @@
 #include <string>
 
 #include "kernels/fused_twin.h"
+#include "kernels/parallel.h"
 #include "kernels/row_kernels.h"
 
 namespace flux::kernels {

@@ -1,6 +1,5 @@
 #include "flux/kernels/keyed_draw.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
@@ -8,6 +7,7 @@
 #include <vector>
 
 #include "kernels/keyed_draw_kernel.h"
+#include "kernels/parallel.h"
 
 #ifdef FLUX_WITH_CUDA
 #include <c10/cuda/CUDAGuard.h>
