@@ -1,7 +1,6 @@
 #include "flux/kernels/fused.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/Version.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/stack.h>
@@ -10,10 +9,10 @@
 
 #include <algorithm>
 #include <array>
-#include <string>
 
 #include "kernels/fused_twin.h"
 #include "kernels/parallel.h"
+#include "kernels/row_kernel_choice.h"
 #include "kernels/row_kernels.h"
 
 namespace flux::kernels {
@@ -29,22 +28,7 @@ bool is_fused(Path path, const at::Tensor& x) {
            (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
 }
 
-/// The bodies for this processor and the dtype of `x`.
-const RowKernels& kernels_for(const at::Tensor& x) {
-    static const RowKernelSet& set = []() -> const RowKernelSet& {
-#if defined(__x86_64__)
-        const std::string found = at::get_cpu_capability();  // ATEN_CPU_CAPABILITY may lower it
-        if (found == "AVX512") {
-            return kRowKernelsAvx512;
-        }
-        if (found == "AVX2") {
-            return kRowKernelsAvx2;
-        }
-#endif
-        return kRowKernelsGeneric;
-    }();
-    return x.scalar_type() == at::kFloat ? set.fp32 : set.bf16;
-}
+const RowKernels& kernels_for(const at::Tensor& x) { return row_kernels(x.scalar_type()); }
 
 template <class Job>
 void run(RowKernel<Job> kernel, const Job& job) {
@@ -119,8 +103,7 @@ struct NormModulate : torch::autograd::Function<NormModulate> {
         job.sums = sums.data_ptr<float>();
         run(kernels_for(x).norm_modulate_backward, job);
         const at::Tensor total = sums.sum(1, /*keepdim=*/true).to(x.scalar_type());  // [B, 1, 2 C]
-        return {dx, total.narrow(2, 0, job.channels),
-                total.narrow(2, job.channels, job.channels)};
+        return {dx, total.narrow(2, 0, job.channels), total.narrow(2, job.channels, job.channels)};
     }
 };
 
@@ -228,7 +211,8 @@ struct HeadsPart {
 
 class SplitHeads : public torch::autograd::Function<SplitHeads> {
 public:
-    static variable_list forward(AutogradContext* context, at::TensorList tensors, int64_t heads, double eps) {
+    static variable_list forward(AutogradContext* context, at::TensorList tensors, int64_t heads,
+                                 double eps) {
         // cos, sin, then four of each part
         const auto parts = parts_of(tensors);
         const at::Tensor &cos = tensors[0], &sin = tensors[1];
@@ -298,8 +282,7 @@ private:
         std::vector<HeadsPart> parts;
         int64_t offset = 0;
         for (size_t i = 2; i < tensors.size(); i += 4) {
-            parts.push_back(
-                {tensors[i], tensors[i + 1], tensors[i + 2], tensors[i + 3], offset});
+            parts.push_back({tensors[i], tensors[i + 1], tensors[i + 2], tensors[i + 3], offset});
             offset += parts.back().tokens();
         }
         return parts;
@@ -356,8 +339,8 @@ private:
         GeluJob job = gelu_job(part, dy.size(2));
         at::Tensor sums = sums_for(job.rows, job.channels, dqkv);
         job.dy = dy.const_data_ptr();
-        job.du = static_cast<char*>(dqkv.data_ptr()) +
-                 (job.stride - job.channels) * dqkv.element_size();
+        job.du =
+            static_cast<char*>(dqkv.data_ptr()) + (job.stride - job.channels) * dqkv.element_size();
         job.sums = sums.data_ptr<float>();
         run(kernels_for(dqkv).gelu_backward, job);
         return sums.sum(at::IntArrayRef{0, 1});

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "kernels/attention_rows.h"
+
 namespace flux::kernels {
 
 inline constexpr int64_t kChunk = 32;
@@ -103,6 +105,13 @@ struct RowKernels {
     RowKernel<GeluJob> gelu_backward;
     RowKernel<HeadsJob> heads;
     RowKernel<HeadsJob> heads_backward;
+    AttentionKernel<PackJob> transpose;
+    AttentionKernel<PackJob> pack_rows;
+    AttentionKernel<PackJob> pack_columns;
+    AttentionKernel<SoftmaxJob> softmax;
+    AttentionKernel<SoftmaxBackwardJob> softmax_backward;
+    AttentionKernel<RowProductsJob> row_products;
+    AttentionKernel<PutRowsJob> put_rows;
 };
 
 /// One instruction set's.

@@ -2,47 +2,14 @@
 // includes this once, with FLUX_ROW_KERNELS the name of its table and the flags of its instruction
 // set. All else is private to that file, and nothing here may leave an inline function that the
 // linker could give to code for another processor: so no containers or algorithms of the library.
-#include <bit>
 #include <cstddef>
 
+#include "kernels/attention_rows_body.h"
 #include "kernels/row_kernels.h"
+#include "kernels/row_numbers.h"
 
 namespace flux::kernels {
 namespace {
-
-struct Bf16 {
-    uint16_t bits;
-};
-
-inline float value(float x) { return x; }
-inline float value(Bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
-
-inline void put(float& to, float x) { to = x; }
-inline void put(Bf16& to, float x) {  // to nearest, ties to even
-    const auto bits = std::bit_cast<uint32_t>(x);
-    const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    to.bits = static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
-}
-
-/// e^x within 2 ulp on [-87, 88], beyond it the value at the end: a power of two times a polynomial
-/// on [-ln 2 / 2, ln 2 / 2] (Taylor's, whose next term is below 1e-8).
-inline float exponential(float x) {
-    constexpr float kLog2e = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
-    constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-    x = x < -87.0f ? -87.0f : x;
-    x = x > 88.0f ? 88.0f : x;
-    const float n = (x * kLog2e + kRound) - kRound;
-    const float r = (x - n * kLn2High) - n * kLn2Low;
-    float p = 1.0f / 5040;
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
-}
 
 constexpr float kGeluSlope = 0.7978845608f;  // sqrt(2 / pi)
 constexpr float kGeluCube = 0.044715f;
@@ -60,15 +27,6 @@ struct ChunkRows {
           last(first + kChunk < rows.tokens ? first + kChunk : rows.tokens) {}
     int64_t picture, first, last;
 };
-
-template <class T>
-const T* at(const void* data, int64_t offset) {
-    return static_cast<const T*>(data) + offset;
-}
-template <class T>
-T* at(void* data, int64_t offset) {
-    return static_cast<T*>(data) + offset;
-}
 
 class Floats {
 public:
@@ -148,8 +106,8 @@ void norm_modulate(const NormModulateJob& job, int64_t begin, int64_t end) {
                 row[i] -= mean;
                 square += row[i] * row[i];
             }
-            const float rstd = inverse_root(square / static_cast<float>(channels) +
-                                                static_cast<float>(job.eps));
+            const float rstd =
+                inverse_root(square / static_cast<float>(channels) + static_cast<float>(job.eps));
 #pragma omp simd
             for (int64_t i = 0; i < channels; ++i) {
                 put(y[i], row[i] * rstd * scale[i] + shift[i]);
@@ -164,9 +122,10 @@ template <class T>
 void norm_modulate_backward(const NormModulateJob& job, int64_t begin, int64_t end) {
     const int64_t channels = job.channels;
     const Floats normal(channels), slope(channels);
-    float *const __restrict n = normal.data(), *const __restrict g = slope.data();
+    float* const __restrict n = normal.data(), * const __restrict g = slope.data();
     const ChunkSums sums(2 * channels);
-    float *const __restrict shift_sum = sums.few(), *const __restrict scale_sum = shift_sum + channels;
+    float* const __restrict shift_sum = sums.few(), * const __restrict scale_sum =
+                                                        shift_sum + channels;
     for (int64_t chunk = begin; chunk < end; ++chunk) {
         const ChunkRows rows(job.rows, chunk);
         const Floats scales(at<T>(job.scale, rows.picture * job.modulation_stride), channels, 1);
@@ -228,7 +187,7 @@ void gated_residual_backward(const GatedResidualJob& job, int64_t begin, int64_t
     const Floats biases(at<T>(job.bias, 0), channels);
     const float* const bias = biases.data();
     const ChunkSums sums(2 * channels);
-    float *const __restrict gate_sum = sums.few(), *const __restrict out_sum = gate_sum + channels;
+    float* const __restrict gate_sum = sums.few(), * const __restrict out_sum = gate_sum + channels;
     for (int64_t chunk = begin; chunk < end; ++chunk) {
         const ChunkRows rows(job.rows, chunk);
         const Floats gates(at<T>(job.gate, rows.picture * job.gate_stride), channels);
@@ -322,15 +281,15 @@ inline void swap_pairs(const float* __restrict from, int64_t size, float* __rest
 
 /// Room for one head's numbers.
 struct HeadBuffers {
-    explicit HeadBuffers(int64_t size)
-        : values(size), slopes(size), swapped(size) {}
+    explicit HeadBuffers(int64_t size) : values(size), slopes(size), swapped(size) {}
     Floats values, slopes, swapped;
 };
 
 template <class T>
 void normalise_head(const T* from, const float* bias, const float* scale, const float* cosine,
                     const float* sine, int64_t size, float eps, const HeadBuffers& buffers, T* to) {
-    float *const __restrict x = buffers.values.data(), *const __restrict s = buffers.swapped.data();
+    float* const __restrict x = buffers.values.data(), * const __restrict s =
+                                                           buffers.swapped.data();
     const float rstd = load_head(from, bias, size, eps, x);
 #pragma omp simd
     for (int64_t i = 0; i < size; ++i) {
@@ -347,10 +306,11 @@ void normalise_head(const T* from, const float* bias, const float* scale, const 
 template <class T>
 void normalise_head_backward(const T* from, const float* bias, const float* scale,
                              const float* cosine, const float* sine, int64_t size, float eps,
-                             const HeadBuffers& buffers, const T* gradient, float* __restrict scale_sum,
-                             float* __restrict bias_sum, T* to) {
+                             const HeadBuffers& buffers, const T* gradient,
+                             float* __restrict scale_sum, float* __restrict bias_sum, T* to) {
     float* const __restrict x = buffers.values.data();
-    float *const __restrict g = buffers.slopes.data(), *const __restrict s = buffers.swapped.data();
+    float* const __restrict g = buffers.slopes.data(), * const __restrict s =
+                                                           buffers.swapped.data();
     const float rstd = load_head(from, bias, size, eps, x);
 #pragma omp simd
     for (int64_t i = 0; i < size; ++i) {
@@ -387,8 +347,7 @@ void heads(const HeadsJob& job, int64_t begin, int64_t end) {
     for (int64_t chunk = begin; chunk < end; ++chunk) {
         const ChunkRows rows(job.rows, chunk);
         for (int64_t t = rows.first; t < rows.last; ++t) {
-            const T* const row =
-                at<T>(job.qkv, (rows.picture * job.rows.tokens + t) * job.stride);
+            const T* const row = at<T>(job.qkv, (rows.picture * job.rows.tokens + t) * job.stride);
             const int64_t turn = rows.picture * job.table_stride + (job.offset + t) * size;
             for (int64_t h = 0; h < job.heads; ++h) {
                 const int64_t to =
@@ -436,9 +395,9 @@ void heads_backward(const HeadsJob& job, int64_t begin, int64_t end) {
                 const int64_t in =
                     ((rows.picture * job.heads + h) * job.all_tokens + job.offset + t) * size;
                 const int64_t part = h * size;
-                normalise_head_backward(row + part, bias + part, query_scale.data(),
-                                        job.cos + turn, job.sin + turn, size, eps, buffers,
-                                        at<T>(job.dq, in), query_sum, bias_sum + part, out + part);
+                normalise_head_backward(row + part, bias + part, query_scale.data(), job.cos + turn,
+                                        job.sin + turn, size, eps, buffers, at<T>(job.dq, in),
+                                        query_sum, bias_sum + part, out + part);
                 const int64_t key = channels + part;
                 normalise_head_backward(row + key, bias + key, key_scale.data(), job.cos + turn,
                                         job.sin + turn, size, eps, buffers, at<T>(job.dk, in),
@@ -466,7 +425,14 @@ constexpr RowKernels table() {
             .gelu = gelu<T>,
             .gelu_backward = gelu_backward<T>,
             .heads = heads<T>,
-            .heads_backward = heads_backward<T>};
+            .heads_backward = heads_backward<T>,
+            .transpose = transpose<T>,
+            .pack_rows = pack_rows<T>,
+            .pack_columns = pack_columns<T>,
+            .softmax = softmax<T>,
+            .softmax_backward = softmax_backward<T>,
+            .row_products = row_products<T>,
+            .put_rows = put_rows<T>};
 }
 
 }  // namespace

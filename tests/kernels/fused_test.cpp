@@ -14,6 +14,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <string_view>
 #include <vector>
 
 namespace flux::kernels {
@@ -53,34 +54,48 @@ std::vector<Case> cases() {
     const at::Tensor one = angles(kTokens), two = angles(kTokens + kOthers);
     std::vector<Case> all;
     all.push_back({"norm_modulate", {x, vectors}, [](Path path, const Tensors& in) -> Tensors {
-                       return {norm_modulate(path, in[0], vector_of(in[1], 0),
-                                             vector_of(in[1], 1))};
+                       return {
+                           norm_modulate(path, in[0], vector_of(in[1], 0), vector_of(in[1], 1))};
                    }});
-    all.push_back({"gated_residual",
-                   {x, vectors, x, {kHidden}},
-                   [](Path path, const Tensors& in) -> Tensors {
-                       return {gated_residual(path, in[0], vector_of(in[1], 2), in[2], in[3])};
-                   }});
-    all.push_back({"bias_gelu", {{kBatch, kTokens, kInner}, {kInner}},
+    all.push_back(
+        {"gated_residual", {x, vectors, x, {kHidden}}, [](Path path, const Tensors& in) -> Tensors {
+             return {gated_residual(path, in[0], vector_of(in[1], 2), in[2], in[3])};
+         }});
+    all.push_back({"bias_gelu",
+                   {{kBatch, kTokens, kInner}, {kInner}},
                    [](Path path, const Tensors& in) -> Tensors {
                        return {bias_gelu(path, 3 * in[0], in[1])};
                    }});
     all.push_back({"heads_of_two_parts",
-                   {{kBatch, kOthers, 3 * kHidden}, {kSize}, {kSize},
-                    {kBatch, kTokens, 3 * kHidden}, {3 * kHidden}, {kSize}, {kSize}},
+                   {{kBatch, kOthers, 3 * kHidden},
+                    {kSize},
+                    {kSize},
+                    {kBatch, kTokens, 3 * kHidden},
+                    {3 * kHidden},
+                    {kSize},
+                    {kSize}},
                    [two](Path path, const Tensors& in) {
                        const std::array parts{PackedHeads{in[0], {}, in[1], in[2], kHeads},
                                               PackedHeads{in[3], in[4], in[5], in[6], kHeads}};
                        return outputs(split_heads(path, parts, two.cos(), two.sin(), 1e-6));
                    }});
-    all.push_back({"heads_and_mlp",
-                   {{kBatch, kTokens, 3 * kHidden + kInner}, {3 * kHidden + kInner}, {kSize},
-                    {kSize}},
-                   [one](Path path, const Tensors& in) {
-                       const std::array parts{PackedHeads{in[0], in[1], in[2], in[3], kHeads}};
-                       return outputs(split_heads(path, parts, one.cos(), one.sin(), 1e-6));
-                   }});
-    all.push_back({"linear_pair", {x, {kBatch, kTokens, kInner}, {20, kHidden + kInner}},
+    all.push_back(
+        {"heads_and_mlp",
+         {{kBatch, kTokens, 3 * kHidden + kInner}, {3 * kHidden + kInner}, {kSize}, {kSize}},
+         [one](Path path, const Tensors& in) {
+             const std::array parts{PackedHeads{in[0], in[1], in[2], in[3], kHeads}};
+             return outputs(split_heads(path, parts, one.cos(), one.sin(), 1e-6));
+         }});
+    // Tiles of 128 queries and 256 keys, panels of 64: less than one of each, and several.
+    for (const auto& heads : {std::vector<int64_t>{kBatch, kHeads, kTokens, kSize},
+                              std::vector<int64_t>{1, 2, 331, 70}}) {
+        all.push_back(
+            {"attention", {heads, heads, heads}, [](Path path, const Tensors& in) -> Tensors {
+                 return {attention(path, in[0], in[1], in[2])};
+             }});
+    }
+    all.push_back({"linear_pair",
+                   {x, {kBatch, kTokens, kInner}, {20, kHidden + kInner}},
                    [](Path path, const Tensors& in) -> Tensors {
                        return {linear_pair(path, in[0], in[1], in[2])};
                    }});
@@ -146,21 +161,25 @@ TEST_P(Fused, IsAsExactAsItsTwin) {
 INSTANTIATE_TEST_SUITE_P(Dtypes, Fused, testing::Values(at::kFloat, at::kBFloat16));
 
 TEST(FusedNumbers, DoNotDependOnTheThreads) {
-    const at::Tensor x = at::randn({2, 200, kHidden}).set_requires_grad(true);
-    const at::Tensor shift = at::randn({2, 1, kHidden}).set_requires_grad(true);
-    Tensors found;
-    for (const int threads : {1, 2}) {
-        at::set_num_threads(threads);
-        for (at::Tensor leaf : {x, shift}) {
-            leaf.mutable_grad().reset();
+    for (const Case& test_case : cases()) {
+        if (std::string_view(test_case.name).starts_with("linear")) {
+            continue;  // a product of the library's
         }
-        norm_modulate(Path::kFused, x, shift, shift).square().sum().backward();
-        found.push_back(x.grad());
-        found.push_back(shift.grad());
+        Tensors inputs;
+        for (const auto& shape : test_case.inputs) {
+            inputs.push_back(at::randn(shape, at::kDouble));
+        }
+        for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+            at::set_num_threads(1);
+            const Tensors one = results(test_case, Path::kFused, inputs, dtype);
+            at::set_num_threads(2);
+            const Tensors two = results(test_case, Path::kFused, inputs, dtype);
+            at::set_num_threads(1);
+            for (size_t i = 0; i < one.size(); ++i) {
+                EXPECT_TRUE(one[i].equal(two[i])) << test_case.name << ", tensor " << i;
+            }
+        }
     }
-    at::set_num_threads(1);
-    EXPECT_TRUE(found[0].equal(found[2]));
-    EXPECT_TRUE(found[1].equal(found[3]));
 }
 
 TEST(FusedNumbers, WhatIsNotFiniteStaysSo) {

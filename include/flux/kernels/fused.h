@@ -39,17 +39,22 @@ struct PackedHeads {
 
 /// What attention reads.
 struct Heads {
-    at::Tensor q;    // [B, H, all T, D], like the next two
+    at::Tensor q;  // [B, H, all T, D], like the next two
     at::Tensor k;
     at::Tensor v;
     at::Tensor mlp;  // GELU of the first part's MLP input, [B, T, M]; undefined without one
 };
 
 /// RMSNorm of queries and keys (statistics in fp32), rotation of their pairs of channels, and the
-/// layout attention reads, for one or two parts whose tokens follow each other; the MLP's input goes
-/// through bias_gelu(). cos, sin: fp32 [B or 1, 1, all T, D/2].
+/// layout attention reads, for one or two parts whose tokens follow each other; the MLP's input
+/// goes through bias_gelu(). cos, sin: fp32 [B or 1, 1, all T, D/2].
 Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tensor& cos,
                   const at::Tensor& sin, double eps);
+
+/// Each query's mean of the values, weighted by the softmax of its products with the keys over
+/// sqrt(D). Keeps the result and a number for each query, not the weights. q, k, v: [B, H, T, D];
+/// result: [B, T, H D].
+at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
 
 /// x weight^T + bias (which may be undefined), on the backend that is fastest where it runs.
 /// x: [..., in]; weight: [out, in].

@@ -1,0 +1,428 @@
+// Attention on CPUs: scores of a tile of queries against a tile of keys stay in the cache between
+// the products that make and use them. Forward keeps each query's largest score and sum of weights
+// up to date from tile to tile; backward makes the weights anew from the logarithm of that sum.
+// Tiles do not depend on the number of threads, and a head's gradients are summed by one.
+//
+// Legend: B batch, H heads, T tokens, D head size.
+#include <ATen/Context.h>
+#include <ATen/native/CPUBlas.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <c10/core/CPUAllocator.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "flux/kernels/fused.h"
+#include "kernels/fused_twin.h"
+#include "kernels/parallel.h"
+#include "kernels/row_kernel_choice.h"
+
+namespace flux::kernels {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kQueries = 128, kKeys = 256;  // of a tile; backward takes a panel of queries
+
+/// Left uninitialised.
+template <class T>
+class Buffer {
+public:
+    explicit Buffer(int64_t count)
+        : memory_(c10::GetCPUAllocator()->allocate(static_cast<size_t>(count) * sizeof(T))) {}
+    T* data() const { return static_cast<T*>(memory_.get()); }
+
+private:
+    c10::DataPtr memory_;
+};
+
+int64_t in_panels(int64_t count) { return (count + kPanel - 1) / kPanel * kPanel; }
+
+/// Columns of a panel that fill vectors.
+int64_t in_lanes(int64_t count) { return (count + 15) / 16 * 16; }
+
+/// How many a product sums up for `count`: bf16 is taken two at a time, zeros behind the last.
+template <class T>
+int64_t summed(int64_t count) {
+    return sizeof(T) == sizeof(float) ? count : count + count % 2;
+}
+
+/// What of c a panel gives: c = a panel, or c + a panel. a: [m, k]; panel: k rows; c: [m, n].
+struct Extent {
+    int64_t m, n, k;
+};
+void multiply(const Extent& extent, const float* a, int64_t a_stride, const float* panel, float* c,
+              int64_t c_stride, bool add) {
+    at::native::cpublas::brgemm(extent.m, extent.n, extent.k, a_stride, kPanel, c_stride, add, a,
+                                panel, c, /*is_vnni=*/false);
+}
+void multiply(const Extent& extent, const at::BFloat16* a, int64_t a_stride,
+              const at::BFloat16* panel, float* c, int64_t c_stride, bool add) {
+    at::native::cpublas::brgemm(extent.m, extent.n, extent.k, a_stride, kPanel, c_stride, add, a,
+                                panel, c, /*is_vnni=*/true);
+}
+
+/// The same for as many panels as c is wide, which follow each other.
+template <class T>
+void multiply_all(const Extent& extent, const T* a, int64_t a_stride, const T* panels, float* c,
+                  int64_t c_stride, bool add) {
+    for (int64_t first = 0; first < extent.n; first += kPanel) {
+        const Extent one{extent.m, std::min(kPanel, extent.n - first), extent.k};
+        multiply(one, a, a_stride, panels + first * extent.k, c + first, c_stride, add);
+    }
+}
+
+/// The tensors of one call. T is their dtype.
+template <class T>
+struct Tensors {
+    Tensors(const at::Tensor& q_of, const at::Tensor& k_of, const at::Tensor& v_of,
+            const at::Tensor& out_of, const at::Tensor& log_sum_of)
+        : per_picture(q_of.size(1)),
+          heads(q_of.size(0) * per_picture),
+          tokens(q_of.size(2)),
+          size(q_of.size(3)),
+          q(q_of.const_data_ptr<T>()),
+          k(k_of.const_data_ptr<T>()),
+          v(v_of.const_data_ptr<T>()),
+          out(out_of.data_ptr<T>()),
+          log_sum(log_sum_of.data_ptr<float>()) {}
+
+    float scale() const { return static_cast<float>(1 / std::sqrt(static_cast<double>(size))); }
+    int64_t width() const { return per_picture * size; }
+    /// Of a head in [B, H, T, D], and in [B, T, H D].
+    int64_t by_head(int64_t head) const { return head * tokens * size; }
+    int64_t by_token(int64_t head) const {
+        return head / per_picture * tokens * width() + head % per_picture * size;
+    }
+
+    int64_t per_picture, heads, tokens, size;
+    const T *q, *k, *v;  // [B, H, T, D]
+    T* out;              // [B, T, H D]
+    float* log_sum;      // [B, H, T]: log2 of the sum of e^score
+};
+
+/// One thread's work forward, and its room.
+template <class T>
+class Forward {
+public:
+    explicit Forward(const Tensors<T>& tensors)
+        : tensors_(tensors),
+          kernels_(row_kernels(c10::CppTypeToScalarType<T>::value)),
+          keys_(in_panels(tensors.tokens) * tensors.size),
+          values_((tensors.tokens + 1) * in_panels(tensors.size)),
+          scores_(kQueries * kKeys),
+          narrow_(sizeof(T) == sizeof(float) ? 0 : kQueries * kKeys),
+          result_(kQueries * tensors.size) {}
+
+    static int64_t tiles_of(int64_t tokens) { return (tokens + kQueries - 1) / kQueries; }
+
+    /// Tile: of all heads' queries.
+    void run(int64_t tile) {
+        const int64_t tiles = tiles_of(tensors_.tokens), head = tile / tiles;
+        if (head != packed_head_) {
+            pack(head);
+            packed_head_ = head;
+        }
+        const int64_t first = tile % tiles * kQueries;
+        const int64_t queries = std::min(kQueries, tensors_.tokens - first);
+        for (int64_t key = 0; key < tensors_.tokens; key += kKeys) {
+            add_keys(head, first, queries, key);
+        }
+        kernels_.put_rows({.from = result_.data(),
+                           .stride = tensors_.size,
+                           .divisors = sum_.data(),
+                           .rows = queries,
+                           .columns = tensors_.size,
+                           .to = tensors_.out + tensors_.by_token(head) + first * tensors_.width(),
+                           .to_stride = tensors_.width()});
+        float* const log_sum = tensors_.log_sum + head * tensors_.tokens + first;
+        for (int64_t i = 0; i < queries; ++i) {
+            const auto row = static_cast<size_t>(i);
+            log_sum[i] = largest_[row] + std::log2(sum_[row]);
+        }
+    }
+
+private:
+    void pack(int64_t head) const {
+        const int64_t size = tensors_.size, tokens = tensors_.tokens;
+        const int64_t offset = tensors_.by_head(head);
+        kernels_.pack_columns({tensors_.k + offset, size, tokens, size, keys_.data(), 0});
+        for (int64_t key = 0; key < tokens; key += kKeys) {
+            kernels_.pack_rows({tensors_.v + offset + key * size, size,
+                                std::min(kKeys, tokens - key), size,
+                                values_.data() + key * in_panels(size), 0});
+        }
+    }
+
+    void add_keys(int64_t head, int64_t first, int64_t queries, int64_t key) {
+        const int64_t size = tensors_.size, keys = std::min(kKeys, tensors_.tokens - key);
+        multiply_all({queries, keys, size}, tensors_.q + tensors_.by_head(head) + first * size,
+                     size, keys_.data() + key * size, scores_.data(), kKeys, false);
+        T* const weights = weights_of(scores_, narrow_);
+        kernels_.softmax({.queries = queries,
+                          .keys = keys,
+                          .scale = tensors_.scale(),
+                          .scores = scores_.data(),
+                          .weights = weights,
+                          .stride = kKeys,
+                          .largest = largest_.data(),
+                          .sum = sum_.data(),
+                          .result = result_.data(),
+                          .width = size,
+                          .result_stride = size,
+                          .first = key == 0});
+        multiply_all({queries, size, summed<T>(keys)}, weights, kKeys,
+                     values_.data() + key * in_panels(size), result_.data(), size, key > 0);
+    }
+
+    static float* weights_of(const Buffer<float>& wide, const Buffer<float>&) {
+        return wide.data();
+    }
+    static at::BFloat16* weights_of(const Buffer<float>&, const Buffer<at::BFloat16>& narrow) {
+        return narrow.data();
+    }
+
+    const Tensors<T>& tensors_;
+    const RowKernels& kernels_;
+    Buffer<T> keys_, values_;  // one head's, as panels; values tile by tile
+    Buffer<float> scores_;
+    Buffer<T> narrow_;  // bf16: weights
+    Buffer<float> result_;
+    std::array<float, kQueries> largest_{}, sum_{};
+    int64_t packed_head_ = -1;
+};
+
+/// [B, H, T, D], but dout, which is [B, T, H D].
+template <class T>
+struct Gradients {
+    const T* dout;
+    T *dq, *dk, *dv;
+};
+
+/// One thread's work backward, and its room. Scores stand with a row for each key, so that queries'
+/// numbers are vectors and the gradients of keys and values need no transposition.
+template <class T>
+class Backward {
+public:
+    Backward(const Tensors<T>& tensors, const Gradients<T>& gradients)
+        : tensors_(tensors),
+          gradients_(gradients),
+          kernels_(row_kernels(c10::CppTypeToScalarType<T>::value)),
+          wide_(row_kernels(at::kFloat)),
+          queries_(in_panels(tensors.tokens) * tensors.size),
+          douts_(in_panels(tensors.tokens) * tensors.size),
+          keys_((tensors.tokens + kKeys) * tensors.size),
+          query_rows_(kPanel * in_panels(tensors.size)),
+          dout_rows_(kPanel * in_panels(tensors.size)),
+          scores_(kKeys * kPanel),
+          dweights_(kKeys * kPanel),
+          narrow_(3 * kKeys * kPanel),
+          projection_(tensors.tokens),
+          dkey_(tensors.tokens * tensors.size),
+          dvalue_(tensors.tokens * tensors.size),
+          dquery_(2 * kPanel * tensors.size) {}
+
+    void run(int64_t head) {
+        pack(head);
+        for (int64_t query = 0; query < tensors_.tokens; query += kPanel) {
+            run_queries(head, query);
+        }
+        put(dkey_.data(), tensors_.tokens, gradients_.dk + tensors_.by_head(head));
+        put(dvalue_.data(), tensors_.tokens, gradients_.dv + tensors_.by_head(head));
+    }
+
+private:
+    void put(const float* from, int64_t rows, T* to) const {
+        const int64_t size = tensors_.size;
+        kernels_.put_rows({from, size, nullptr, rows, size, to, size});
+    }
+
+    void pack(int64_t head) const {
+        const int64_t size = tensors_.size, tokens = tensors_.tokens, width = tensors_.width();
+        const int64_t offset = tensors_.by_head(head), in_rows = tensors_.by_token(head);
+        kernels_.pack_columns({tensors_.q + offset, size, tokens, size, queries_.data(), 0});
+        kernels_.pack_columns({gradients_.dout + in_rows, width, tokens, size, douts_.data(), 0});
+        for (int64_t key = 0; key < tokens; key += kKeys) {
+            kernels_.transpose({tensors_.k + offset + key * size, size,
+                                std::min(kKeys, tokens - key), size, keys_.data() + key * size,
+                                kKeys});
+        }
+        kernels_.row_products({gradients_.dout + in_rows, tensors_.out + in_rows, width, tokens,
+                               size, projection_.data()});
+    }
+
+    void run_queries(int64_t head, int64_t query) {
+        const int64_t size = tensors_.size, width = tensors_.width();
+        const int64_t offset = tensors_.by_head(head) + query * size;
+        const int64_t queries = std::min(kPanel, tensors_.tokens - query);
+        kernels_.pack_rows({tensors_.q + offset, size, queries, size, query_rows_.data(), 0});
+        kernels_.pack_rows({gradients_.dout + tensors_.by_token(head) + query * width, width,
+                            queries, size, dout_rows_.data(), 0});
+        // Queries behind the last have scores of zero, and gradients of zero.
+        log_sums_.fill(0);
+        projections_.fill(0);
+        std::copy_n(tensors_.log_sum + head * tensors_.tokens + query, queries, log_sums_.data());
+        std::copy_n(projection_.data() + query, queries, projections_.data());
+        for (int64_t key = 0; key < tensors_.tokens; key += kKeys) {
+            add_keys(head, query, queries, key);
+        }
+        float *const across = dquery_.data(), *const along = across + kPanel * size;
+        wide_.transpose({across, kPanel, size, queries, along, size});
+        put(along, queries, gradients_.dq + offset);
+    }
+
+    void add_keys(int64_t head, int64_t query, int64_t queries, int64_t key) const {
+        const int64_t size = tensors_.size, keys = std::min(kKeys, tensors_.tokens - key);
+        const int64_t offset = tensors_.by_head(head) + key * size;
+        const int64_t columns = in_lanes(queries);
+        const Extent all{keys, columns, size};
+        multiply(all, tensors_.k + offset, size, queries_.data() + query * size, scores_.data(),
+                 kPanel, false);
+        multiply(all, tensors_.v + offset, size, douts_.data() + query * size, dweights_.data(),
+                 kPanel, false);
+        const Tile tile = tile_of(scores_.data(), dweights_.data(), narrow_.data());
+        kernels_.softmax_backward({.keys = keys,
+                                   .columns = columns,
+                                   .scale = tensors_.scale(),
+                                   .scores = scores_.data(),
+                                   .dweights = dweights_.data(),
+                                   .log_sum = log_sums_.data(),
+                                   .projection = projections_.data(),
+                                   .weights = tile.weights,
+                                   .dscores = tile.dscores,
+                                   .panel = tile.panel == tile.dscores ? nullptr : tile.panel});
+        const Extent rows{keys, size, summed<T>(queries)};
+        multiply_all(rows, tile.weights, kPanel, dout_rows_.data(), dvalue_.data() + key * size,
+                     size, query > 0);
+        multiply_all(rows, tile.dscores, kPanel, query_rows_.data(), dkey_.data() + key * size,
+                     size, query > 0);
+        multiply({size, columns, summed<T>(keys)}, keys_.data() + key * size, kKeys, tile.panel,
+                 dquery_.data(), kPanel, key > 0);
+    }
+
+    struct Tile {
+        T *weights, *dscores, *panel;
+    };
+    /// fp32 takes the place of what it is made from, and is a panel as it stands.
+    static Tile tile_of(float* scores, float* dweights, float*) {
+        return {scores, dweights, dweights};
+    }
+    static Tile tile_of(float*, float*, at::BFloat16* narrow) {
+        return {narrow, narrow + kKeys * kPanel, narrow + 2 * kKeys * kPanel};
+    }
+
+    const Tensors<T>& tensors_;
+    const Gradients<T>& gradients_;
+    const RowKernels &kernels_, &wide_;
+    Buffer<T> queries_, douts_;         // one head's, as panels of tokens
+    Buffer<T> keys_;                    // [D, kKeys] of each tile
+    Buffer<T> query_rows_, dout_rows_;  // of a panel's queries, as panels of D
+    Buffer<float> scores_, dweights_;   // [kKeys, kPanel]
+    Buffer<T> narrow_;                  // bf16: weights and both forms of the scores' gradients
+    Buffer<float> projection_;          // [T]
+    Buffer<float> dkey_, dvalue_;       // [T, D]
+    Buffer<float> dquery_;              // [D, kPanel], then [kPanel, D]
+    std::array<float, kPanel> log_sums_{}, projections_{};
+};
+
+/// The processor's state that bf16 products may have set.
+template <class T>
+void release() {
+    if (sizeof(T) != sizeof(float)) {
+        at::native::cpublas::brgemm_release(/*is_vnni=*/true);
+    }
+}
+
+template <class T>
+void attend(const Tensors<T>& tensors) {
+    const int64_t tiles = Forward<T>::tiles_of(tensors.tokens);
+    at::parallel_for(0, tensors.heads * tiles, 1, [&](int64_t begin, int64_t end) {
+        Forward<T> forward(tensors);
+        for (int64_t tile = begin; tile < end; ++tile) {
+            forward.run(tile);
+        }
+        release<T>();
+    });
+}
+
+template <class T>
+void attend_backward(const Tensors<T>& tensors, const Gradients<T>& gradients) {
+    at::parallel_for(0, tensors.heads, 1, [&](int64_t begin, int64_t end) {
+        Backward<T> backward(tensors, gradients);
+        for (int64_t head = begin; head < end; ++head) {
+            backward.run(head);
+        }
+        release<T>();
+    });
+}
+
+struct Attention : torch::autograd::Function<Attention> {
+    static at::Tensor forward(AutogradContext* context, const at::Tensor& queries,
+                              const at::Tensor& keys, const at::Tensor& values) {
+        const at::Tensor q = queries.contiguous(), k = keys.contiguous(), v = values.contiguous();
+        at::Tensor out = at::empty({q.size(0), q.size(2), q.size(1) * q.size(3)}, q.options());
+        const at::Tensor log_sum =
+            at::empty({q.size(0), q.size(1), q.size(2)}, q.options().dtype(at::kFloat));
+        if (q.scalar_type() == at::kFloat) {
+            attend(Tensors<float>(q, k, v, out, log_sum));
+        } else {
+            attend(Tensors<at::BFloat16>(q, k, v, out, log_sum));
+        }
+        context->save_for_backward({q, k, v, out, log_sum});
+        return out;
+    }
+
+    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+        const auto saved = context->get_saved_variables();
+        const at::Tensor dout = gradients[0].contiguous();
+        return saved[0].scalar_type() == at::kFloat ? run_backward<float>(saved, dout)
+                                                    : run_backward<at::BFloat16>(saved, dout);
+    }
+
+    template <class T>
+    static variable_list run_backward(const variable_list& saved, const at::Tensor& dout) {
+        variable_list found;
+        for (size_t i = 0; i < 3; ++i) {
+            found.push_back(at::empty_like(saved[i]));
+        }
+        attend_backward(Tensors<T>(saved[0], saved[1], saved[2], saved[3], saved[4]),
+                        Gradients<T>{dout.const_data_ptr<T>(), found[0].data_ptr<T>(),
+                                     found[1].data_ptr<T>(), found[2].data_ptr<T>()});
+        return found;
+    }
+};
+
+/// Whether products of this dtype run on tiles: elsewhere ATen's attention has better ones.
+bool has_tile_products(at::ScalarType dtype) {
+#if defined(__x86_64__)
+    if (!at::globalContext().userEnabledMkldnn()) {
+        return false;
+    }
+    if (dtype == at::kFloat) {
+        return instruction_set() != InstructionSet::kGeneric;
+    }
+    static const bool knows_bf16 = __builtin_cpu_supports("avx512bf16") != 0;
+    return dtype == at::kBFloat16 && instruction_set() == InstructionSet::kAvx512 && knows_bf16;
+#else
+    (void)dtype;
+    return false;
+#endif
+}
+
+bool is_fused(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+    return path == Path::kFused && q.is_cpu() && q.numel() > 0 && q.size(3) % 2 == 0 &&
+           k.sizes() == q.sizes() && v.sizes() == q.sizes() && k.scalar_type() == q.scalar_type() &&
+           v.scalar_type() == q.scalar_type() && has_tile_products(q.scalar_type());
+}
+
+}  // namespace
+
+at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+    return is_fused(path, q, k, v) ? Attention::apply(q, k, v) : twin::attention(q, k, v);
+}
+
+}  // namespace flux::kernels
