@@ -5,10 +5,8 @@
 //
 // Legend: B batch, H heads, T tokens, D head size.
 #include <ATen/Context.h>
-#include <ATen/native/CPUBlas.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <c10/core/CPUAllocator.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -16,6 +14,7 @@
 #include <cmath>
 
 #include "flux/kernels/fused.h"
+#include "kernels/attention_tiles.h"
 #include "kernels/fused_twin.h"
 #include "kernels/parallel.h"
 #include "kernels/row_kernel_choice.h"
@@ -28,88 +27,11 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kQueries = 128, kKeys = 256;  // of a tile; backward takes a panel of queries
 
-/// Left uninitialised.
-template <class T>
-class Buffer {
-public:
-    explicit Buffer(int64_t count)
-        : memory_(c10::GetCPUAllocator()->allocate(static_cast<size_t>(count) * sizeof(T))) {}
-    T* data() const { return static_cast<T*>(memory_.get()); }
-
-private:
-    c10::DataPtr memory_;
-};
-
-int64_t in_panels(int64_t count) { return (count + kPanel - 1) / kPanel * kPanel; }
-
-/// Columns of a panel that fill vectors.
-int64_t in_lanes(int64_t count) { return (count + 15) / 16 * 16; }
-
-/// How many a product sums up for `count`: bf16 is taken two at a time, zeros behind the last.
-template <class T>
-int64_t summed(int64_t count) {
-    return sizeof(T) == sizeof(float) ? count : count + count % 2;
-}
-
-/// What of c a panel gives: c = a panel, or c + a panel. a: [m, k]; panel: k rows; c: [m, n].
-struct Extent {
-    int64_t m, n, k;
-};
-void multiply(const Extent& extent, const float* a, int64_t a_stride, const float* panel, float* c,
-              int64_t c_stride, bool add) {
-    at::native::cpublas::brgemm(extent.m, extent.n, extent.k, a_stride, kPanel, c_stride, add, a,
-                                panel, c, /*is_vnni=*/false);
-}
-void multiply(const Extent& extent, const at::BFloat16* a, int64_t a_stride,
-              const at::BFloat16* panel, float* c, int64_t c_stride, bool add) {
-    at::native::cpublas::brgemm(extent.m, extent.n, extent.k, a_stride, kPanel, c_stride, add, a,
-                                panel, c, /*is_vnni=*/true);
-}
-
-/// The same for as many panels as c is wide, which follow each other.
-template <class T>
-void multiply_all(const Extent& extent, const T* a, int64_t a_stride, const T* panels, float* c,
-                  int64_t c_stride, bool add) {
-    for (int64_t first = 0; first < extent.n; first += kPanel) {
-        const Extent one{extent.m, std::min(kPanel, extent.n - first), extent.k};
-        multiply(one, a, a_stride, panels + first * extent.k, c + first, c_stride, add);
-    }
-}
-
-/// The tensors of one call. T is their dtype.
-template <class T>
-struct Tensors {
-    Tensors(const at::Tensor& q_of, const at::Tensor& k_of, const at::Tensor& v_of,
-            const at::Tensor& out_of, const at::Tensor& log_sum_of)
-        : per_picture(q_of.size(1)),
-          heads(q_of.size(0) * per_picture),
-          tokens(q_of.size(2)),
-          size(q_of.size(3)),
-          q(q_of.const_data_ptr<T>()),
-          k(k_of.const_data_ptr<T>()),
-          v(v_of.const_data_ptr<T>()),
-          out(out_of.data_ptr<T>()),
-          log_sum(log_sum_of.data_ptr<float>()) {}
-
-    float scale() const { return static_cast<float>(1 / std::sqrt(static_cast<double>(size))); }
-    int64_t width() const { return per_picture * size; }
-    /// Of a head in [B, H, T, D], and in [B, T, H D].
-    int64_t by_head(int64_t head) const { return head * tokens * size; }
-    int64_t by_token(int64_t head) const {
-        return head / per_picture * tokens * width() + head % per_picture * size;
-    }
-
-    int64_t per_picture, heads, tokens, size;
-    const T *q, *k, *v;  // [B, H, T, D]
-    T* out;              // [B, T, H D]
-    float* log_sum;      // [B, H, T]: log2 of the sum of e^score
-};
-
 /// One thread's work forward, and its room.
 template <class T>
 class Forward {
 public:
-    explicit Forward(const Tensors<T>& tensors)
+    explicit Forward(const AttentionTensors<T>& tensors)
         : tensors_(tensors),
           kernels_(row_kernels(c10::CppTypeToScalarType<T>::value)),
           keys_(in_panels(tensors.tokens) * tensors.size),
@@ -186,7 +108,7 @@ private:
         return narrow.data();
     }
 
-    const Tensors<T>& tensors_;
+    const AttentionTensors<T>& tensors_;
     const RowKernels& kernels_;
     Buffer<T> keys_, values_;  // one head's, as panels; values tile by tile
     Buffer<float> scores_;
@@ -208,7 +130,7 @@ struct Gradients {
 template <class T>
 class Backward {
 public:
-    Backward(const Tensors<T>& tensors, const Gradients<T>& gradients)
+    Backward(const AttentionTensors<T>& tensors, const Gradients<T>& gradients)
         : tensors_(tensors),
           gradients_(gradients),
           kernels_(row_kernels(c10::CppTypeToScalarType<T>::value)),
@@ -315,7 +237,7 @@ private:
         return {narrow, narrow + kKeys * kPanel, narrow + 2 * kKeys * kPanel};
     }
 
-    const Tensors<T>& tensors_;
+    const AttentionTensors<T>& tensors_;
     const Gradients<T>& gradients_;
     const RowKernels &kernels_, &wide_;
     Buffer<T> queries_, douts_;         // one head's, as panels of tokens
@@ -338,7 +260,7 @@ void release() {
 }
 
 template <class T>
-void attend(const Tensors<T>& tensors) {
+void attend(const AttentionTensors<T>& tensors) {
     const int64_t tiles = Forward<T>::tiles_of(tensors.tokens);
     at::parallel_for(0, tensors.heads * tiles, 1, [&](int64_t begin, int64_t end) {
         Forward<T> forward(tensors);
@@ -350,7 +272,7 @@ void attend(const Tensors<T>& tensors) {
 }
 
 template <class T>
-void attend_backward(const Tensors<T>& tensors, const Gradients<T>& gradients) {
+void attend_backward(const AttentionTensors<T>& tensors, const Gradients<T>& gradients) {
     at::parallel_for(0, tensors.heads, 1, [&](int64_t begin, int64_t end) {
         Backward<T> backward(tensors, gradients);
         for (int64_t head = begin; head < end; ++head) {
@@ -368,9 +290,9 @@ struct Attention : torch::autograd::Function<Attention> {
         const at::Tensor log_sum =
             at::empty({q.size(0), q.size(1), q.size(2)}, q.options().dtype(at::kFloat));
         if (q.scalar_type() == at::kFloat) {
-            attend(Tensors<float>(q, k, v, out, log_sum));
+            attend(AttentionTensors<float>(q, k, v, out, log_sum));
         } else {
-            attend(Tensors<at::BFloat16>(q, k, v, out, log_sum));
+            attend(AttentionTensors<at::BFloat16>(q, k, v, out, log_sum));
         }
         context->save_for_backward({q, k, v, out, log_sum});
         return out;
@@ -389,7 +311,7 @@ struct Attention : torch::autograd::Function<Attention> {
         for (size_t i = 0; i < 3; ++i) {
             found.push_back(at::empty_like(saved[i]));
         }
-        attend_backward(Tensors<T>(saved[0], saved[1], saved[2], saved[3], saved[4]),
+        attend_backward(AttentionTensors<T>(saved[0], saved[1], saved[2], saved[3], saved[4]),
                         Gradients<T>{dout.const_data_ptr<T>(), found[0].data_ptr<T>(),
                                      found[1].data_ptr<T>(), found[2].data_ptr<T>()});
         return found;
