@@ -126,7 +126,8 @@ struct Gradients {
 };
 
 /// One thread's work backward, and its room. Scores stand with a row for each key, so that queries'
-/// numbers are vectors and the gradients of keys and values need no transposition.
+/// numbers are vectors and the gradients of keys and values need no transposition. Keys are the
+/// outer loop: what belongs to a tile of them is more than what belongs to a panel of queries.
 template <class T>
 class Backward {
 public:
@@ -135,26 +136,41 @@ public:
           gradients_(gradients),
           kernels_(row_kernels(c10::CppTypeToScalarType<T>::value)),
           wide_(row_kernels(at::kFloat)),
-          queries_(in_panels(tensors.tokens) * tensors.size),
-          douts_(in_panels(tensors.tokens) * tensors.size),
-          keys_((tensors.tokens + kKeys) * tensors.size),
-          query_rows_(kPanel * in_panels(tensors.size)),
-          dout_rows_(kPanel * in_panels(tensors.size)),
+          tokens_(in_panels(tensors.tokens)),
+          queries_(tokens_ * tensors.size),
+          douts_(tokens_ * tensors.size),
+          query_rows_(tokens_ * in_panels(tensors.size)),
+          dout_rows_(tokens_ * in_panels(tensors.size)),
+          keys_(kKeys * tensors.size),
           scores_(kKeys * kPanel),
           dweights_(kKeys * kPanel),
-          narrow_(3 * kKeys * kPanel),
-          projection_(tensors.tokens),
-          dkey_(tensors.tokens * tensors.size),
-          dvalue_(tensors.tokens * tensors.size),
-          dquery_(2 * kPanel * tensors.size) {}
+          narrow_(sizeof(T) == sizeof(float) ? 0 : 3 * kKeys * kPanel),
+          log_sum_(tokens_),
+          projection_(tokens_),
+          dkey_(kKeys * tensors.size),
+          dvalue_(kKeys * tensors.size),
+          dquery_(tokens_ * tensors.size),
+          dquery_rows_(kPanel * tensors.size) {}
 
     void run(int64_t head) {
+        const int64_t tokens = tensors_.tokens, size = tensors_.size;
+        const int64_t offset = tensors_.by_head(head);
         pack(head);
-        for (int64_t query = 0; query < tensors_.tokens; query += kPanel) {
-            run_queries(head, query);
+        for (int64_t key = 0; key < tokens; key += kKeys) {
+            const int64_t keys = std::min(kKeys, tokens - key), from = offset + key * size;
+            kernels_.transpose({tensors_.k + from, size, keys, size, keys_.data(), kKeys});
+            for (int64_t query = 0; query < tokens; query += kPanel) {
+                run_tile(from, key, keys, query);
+            }
+            put(dkey_.data(), keys, gradients_.dk + from);
+            put(dvalue_.data(), keys, gradients_.dv + from);
         }
-        put(dkey_.data(), tensors_.tokens, gradients_.dk + tensors_.by_head(head));
-        put(dvalue_.data(), tensors_.tokens, gradients_.dv + tensors_.by_head(head));
+        for (int64_t query = 0; query < tokens; query += kPanel) {
+            const int64_t queries = std::min(kPanel, tokens - query);
+            wide_.transpose(
+                {dquery_.data() + query * size, kPanel, size, queries, dquery_rows_.data(), size});
+            put(dquery_rows_.data(), queries, gradients_.dq + offset + query * size);
+        }
     }
 
 private:
@@ -165,42 +181,29 @@ private:
 
     void pack(int64_t head) const {
         const int64_t size = tensors_.size, tokens = tensors_.tokens, width = tensors_.width();
-        const int64_t offset = tensors_.by_head(head), in_rows = tensors_.by_token(head);
-        kernels_.pack_columns({tensors_.q + offset, size, tokens, size, queries_.data(), 0});
-        kernels_.pack_columns({gradients_.dout + in_rows, width, tokens, size, douts_.data(), 0});
-        for (int64_t key = 0; key < tokens; key += kKeys) {
-            kernels_.transpose({tensors_.k + offset + key * size, size,
-                                std::min(kKeys, tokens - key), size, keys_.data() + key * size,
-                                kKeys});
+        const T* const q = tensors_.q + tensors_.by_head(head);
+        const T* const dout = gradients_.dout + tensors_.by_token(head);
+        kernels_.pack_columns({q, size, tokens, size, queries_.data(), 0});
+        kernels_.pack_columns({dout, width, tokens, size, douts_.data(), 0});
+        for (int64_t query = 0; query < tokens; query += kPanel) {
+            const int64_t queries = std::min(kPanel, tokens - query);
+            const int64_t to = query * in_panels(size);
+            kernels_.pack_rows({q + query * size, size, queries, size, query_rows_.data() + to, 0});
+            kernels_.pack_rows(
+                {dout + query * width, width, queries, size, dout_rows_.data() + to, 0});
         }
-        kernels_.row_products({gradients_.dout + in_rows, tensors_.out + in_rows, width, tokens,
-                               size, projection_.data()});
-    }
-
-    void run_queries(int64_t head, int64_t query) {
-        const int64_t size = tensors_.size, width = tensors_.width();
-        const int64_t offset = tensors_.by_head(head) + query * size;
-        const int64_t queries = std::min(kPanel, tensors_.tokens - query);
-        kernels_.pack_rows({tensors_.q + offset, size, queries, size, query_rows_.data(), 0});
-        kernels_.pack_rows({gradients_.dout + tensors_.by_token(head) + query * width, width,
-                            queries, size, dout_rows_.data(), 0});
+        kernels_.row_products({dout, tensors_.out + tensors_.by_token(head), width, tokens, size,
+                               projection_.data()});
+        std::copy_n(tensors_.log_sum + head * tokens, tokens, log_sum_.data());
         // Queries behind the last have scores of zero, and gradients of zero.
-        log_sums_.fill(0);
-        projections_.fill(0);
-        std::copy_n(tensors_.log_sum + head * tensors_.tokens + query, queries, log_sums_.data());
-        std::copy_n(projection_.data() + query, queries, projections_.data());
-        for (int64_t key = 0; key < tensors_.tokens; key += kKeys) {
-            add_keys(head, query, queries, key);
-        }
-        float *const across = dquery_.data(), *const along = across + kPanel * size;
-        wide_.transpose({across, kPanel, size, queries, along, size});
-        put(along, queries, gradients_.dq + offset);
+        std::fill(log_sum_.data() + tokens, log_sum_.data() + tokens_, 0.0F);
+        std::fill(projection_.data() + tokens, projection_.data() + tokens_, 0.0F);
     }
 
-    void add_keys(int64_t head, int64_t query, int64_t queries, int64_t key) const {
-        const int64_t size = tensors_.size, keys = std::min(kKeys, tensors_.tokens - key);
-        const int64_t offset = tensors_.by_head(head) + key * size;
-        const int64_t columns = in_lanes(queries);
+    /// `offset`: of the tile's first key in [B, H, T, D].
+    void run_tile(int64_t offset, int64_t key, int64_t keys, int64_t query) const {
+        const int64_t size = tensors_.size, queries = std::min(kPanel, tensors_.tokens - query);
+        const int64_t columns = in_lanes(queries), packed = query * in_panels(size);
         const Extent all{keys, columns, size};
         multiply(all, tensors_.k + offset, size, queries_.data() + query * size, scores_.data(),
                  kPanel, false);
@@ -212,18 +215,18 @@ private:
                                    .scale = tensors_.scale(),
                                    .scores = scores_.data(),
                                    .dweights = dweights_.data(),
-                                   .log_sum = log_sums_.data(),
-                                   .projection = projections_.data(),
+                                   .log_sum = log_sum_.data() + query,
+                                   .projection = projection_.data() + query,
                                    .weights = tile.weights,
                                    .dscores = tile.dscores,
                                    .panel = tile.panel == tile.dscores ? nullptr : tile.panel});
         const Extent rows{keys, size, summed<T>(queries)};
-        multiply_all(rows, tile.weights, kPanel, dout_rows_.data(), dvalue_.data() + key * size,
-                     size, query > 0);
-        multiply_all(rows, tile.dscores, kPanel, query_rows_.data(), dkey_.data() + key * size,
-                     size, query > 0);
-        multiply({size, columns, summed<T>(keys)}, keys_.data() + key * size, kKeys, tile.panel,
-                 dquery_.data(), kPanel, key > 0);
+        multiply_all(rows, tile.weights, kPanel, dout_rows_.data() + packed, dvalue_.data(), size,
+                     query > 0);
+        multiply_all(rows, tile.dscores, kPanel, query_rows_.data() + packed, dkey_.data(), size,
+                     query > 0);
+        multiply({size, columns, summed<T>(keys)}, keys_.data(), kKeys, tile.panel,
+                 dquery_.data() + query * size, kPanel, key > 0);
     }
 
     struct Tile {
@@ -240,15 +243,16 @@ private:
     const AttentionTensors<T>& tensors_;
     const Gradients<T>& gradients_;
     const RowKernels &kernels_, &wide_;
-    Buffer<T> queries_, douts_;         // one head's, as panels of tokens
-    Buffer<T> keys_;                    // [D, kKeys] of each tile
-    Buffer<T> query_rows_, dout_rows_;  // of a panel's queries, as panels of D
-    Buffer<float> scores_, dweights_;   // [kKeys, kPanel]
-    Buffer<T> narrow_;                  // bf16: weights and both forms of the scores' gradients
-    Buffer<float> projection_;          // [T]
-    Buffer<float> dkey_, dvalue_;       // [T, D]
-    Buffer<float> dquery_;              // [D, kPanel], then [kPanel, D]
-    std::array<float, kPanel> log_sums_{}, projections_{};
+    int64_t tokens_;                      // in whole panels
+    Buffer<T> queries_, douts_;           // one head's, as panels of tokens
+    Buffer<T> query_rows_, dout_rows_;    // as panels of D, for each panel of tokens
+    Buffer<T> keys_;                      // [D, kKeys], of a tile
+    Buffer<float> scores_, dweights_;     // [kKeys, kPanel]
+    Buffer<T> narrow_;                    // bf16: weights and both forms of the scores' gradients
+    Buffer<float> log_sum_, projection_;  // [tokens_]
+    Buffer<float> dkey_, dvalue_;         // [kKeys, D]
+    Buffer<float> dquery_;                // [D, kPanel] of each panel
+    Buffer<float> dquery_rows_;           // [kPanel, D]
 };
 
 /// The processor's state that bf16 products may have set.
