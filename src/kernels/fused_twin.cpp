@@ -6,6 +6,7 @@
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/rms_norm.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
 
 #include <array>
 #include <vector>
@@ -58,6 +59,10 @@ Heads split_heads(std::span<const PackedHeads> parts, const at::Tensor& cos, con
     heads.k = rotate(at::cat(found[1], 2), cos, sin);
     heads.v = at::cat(found[2], 2);
     return heads;
+}
+
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+    return at::scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2);
 }
 
 at::Tensor linear_pair(const at::Tensor& a, const at::Tensor& b, const at::Tensor& weight) {

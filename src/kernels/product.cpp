@@ -3,6 +3,8 @@
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
 
+#include "kernels/row_kernel_choice.h"
+
 namespace at::native {
 // Of LibTorch, exported and without a header: result = alpha mat1 mat2 + beta result, by oneDNN.
 void mkldnn_matmul(const Tensor& mat1, const Tensor& mat2, const Tensor& result, float beta,
@@ -24,7 +26,9 @@ bool mkl_knows_processor() {
 }  // namespace
 
 bool prefers_onednn(const at::Tensor& x) {
-    static const bool prefers = !mkl_knows_processor();
+    // mkldnn_matmul() refuses processors without AVX-512, in fp32 too.
+    static const bool prefers =
+        !mkl_knows_processor() && instruction_set() == InstructionSet::kAvx512;
     return prefers && x.is_cpu() && x.scalar_type() == at::kFloat && x.numel() > 0;
 }
 

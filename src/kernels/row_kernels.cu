@@ -21,6 +21,7 @@ int launch(void (*kernel)(Job), int64_t blocks, int threads, const Job& job, voi
 
 }  // namespace
 
-const RowKernelSet<CudaRowKernel> kRowKernelsCuda{cuda_row_table<float>(), cuda_row_table<Bf16>()};
+const KernelSet<RowKernels<CudaRowKernel>> kRowKernelsCuda{cuda_row_table<float>(),
+                                                           cuda_row_table<Bf16>()};
 
 }  // namespace flux::kernels

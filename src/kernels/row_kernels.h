@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "kernels/attention_rows.h"
+
 namespace flux::kernels {
 
 inline constexpr int64_t kChunk = 32;  // on CPUs, and the most on GPUs
@@ -112,20 +114,36 @@ struct RowKernels {
     Kernel<HeadsJob> heads_backward;
 };
 
-/// One instruction set's, or a GPU's.
-template <template <class> class Kernel>
-struct RowKernelSet {
-    RowKernels<Kernel> fp32;
-    RowKernels<Kernel> bf16;
+struct AttentionKernels {
+    AttentionKernel<PackJob> transpose;
+    AttentionKernel<PackJob> pack_rows;
+    AttentionKernel<PackJob> pack_columns;
+    AttentionKernel<SoftmaxJob> softmax;
+    AttentionKernel<SoftmaxBackwardJob> softmax_backward;
+    AttentionKernel<RowProductsJob> row_products;
+    AttentionKernel<PutRowsJob> put_rows;
 };
 
-extern const RowKernelSet<RowKernel> kRowKernelsGeneric;
+/// One dtype's on CPUs.
+struct CpuKernels {
+    RowKernels<RowKernel> rows;
+    AttentionKernels attention;
+};
+
+/// One instruction set's, or a GPU's.
+template <class Kernels>
+struct KernelSet {
+    Kernels fp32;
+    Kernels bf16;
+};
+
+extern const KernelSet<CpuKernels> kCpuKernelsGeneric;
 #if defined(__x86_64__)
-extern const RowKernelSet<RowKernel> kRowKernelsAvx2;
-extern const RowKernelSet<RowKernel> kRowKernelsAvx512;
+extern const KernelSet<CpuKernels> kCpuKernelsAvx2;
+extern const KernelSet<CpuKernels> kCpuKernelsAvx512;
 #endif
 #ifdef FLUX_WITH_CUDA
-extern const RowKernelSet<CudaRowKernel> kRowKernelsCuda;
+extern const KernelSet<RowKernels<CudaRowKernel>> kRowKernelsCuda;
 #endif
 
 /// What the CUDA bodies hold in registers: wider rows and larger heads are for the twins.

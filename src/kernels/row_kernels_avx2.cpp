@@ -1,2 +1,2 @@
-#define FLUX_ROW_KERNELS kRowKernelsAvx2
+#define FLUX_ROW_KERNELS kCpuKernelsAvx2
 #include "kernels/row_kernels_body.h"

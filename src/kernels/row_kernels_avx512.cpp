@@ -1,2 +1,2 @@
-#define FLUX_ROW_KERNELS kRowKernelsAvx512
+#define FLUX_ROW_KERNELS kCpuKernelsAvx512
 #include "kernels/row_kernels_body.h"

@@ -2,47 +2,14 @@
 // includes this once, with FLUX_ROW_KERNELS the name of its table and the flags of its instruction
 // set. All else is private to that file, and nothing here may leave an inline function that the
 // linker could give to code for another processor: so no containers or algorithms of the library.
-#include <bit>
 #include <cstddef>
 
+#include "kernels/attention_rows_body.h"
 #include "kernels/row_kernels.h"
+#include "kernels/row_numbers.h"
 
 namespace flux::kernels {
 namespace {
-
-struct Bf16 {
-    uint16_t bits;
-};
-
-inline float value(float x) { return x; }
-inline float value(Bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
-
-inline void put(float& to, float x) { to = x; }
-inline void put(Bf16& to, float x) {  // to nearest, ties to even
-    const auto bits = std::bit_cast<uint32_t>(x);
-    const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    to.bits = static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
-}
-
-/// e^x within 2 ulp on [-87, 88], beyond it the value at the end: a power of two times a polynomial
-/// on [-ln 2 / 2, ln 2 / 2] (Taylor's, whose next term is below 1e-8).
-inline float exponential(float x) {
-    constexpr float kLog2e = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
-    constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-    x = x < -87.0f ? -87.0f : x;
-    x = x > 88.0f ? 88.0f : x;
-    const float n = (x * kLog2e + kRound) - kRound;
-    const float r = (x - n * kLn2High) - n * kLn2Low;
-    float p = 1.0f / 5040;
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
-}
 
 constexpr float kGeluSlope = 0.7978845608f;  // sqrt(2 / pi)
 constexpr float kGeluCube = 0.044715f;
@@ -60,15 +27,6 @@ struct ChunkRows {
           last(first + rows.chunk < rows.tokens ? first + rows.chunk : rows.tokens) {}
     int64_t picture, first, last;
 };
-
-template <class T>
-const T* at(const void* data, int64_t offset) {
-    return static_cast<const T*>(data) + offset;
-}
-template <class T>
-T* at(void* data, int64_t offset) {
-    return static_cast<T*>(data) + offset;
-}
 
 class Floats {
 public:
@@ -459,19 +417,26 @@ void heads_backward(const HeadsJob& job, int64_t begin, int64_t end) {
 }
 
 template <class T>
-constexpr RowKernels<RowKernel> table() {
-    return {.norm_modulate = norm_modulate<T>,
-            .norm_modulate_backward = norm_modulate_backward<T>,
-            .gated_residual = gated_residual<T>,
-            .gated_residual_backward = gated_residual_backward<T>,
-            .gelu = gelu<T>,
-            .gelu_backward = gelu_backward<T>,
-            .heads = heads<T>,
-            .heads_backward = heads_backward<T>};
+constexpr CpuKernels table() {
+    return {.rows = {.norm_modulate = norm_modulate<T>,
+                     .norm_modulate_backward = norm_modulate_backward<T>,
+                     .gated_residual = gated_residual<T>,
+                     .gated_residual_backward = gated_residual_backward<T>,
+                     .gelu = gelu<T>,
+                     .gelu_backward = gelu_backward<T>,
+                     .heads = heads<T>,
+                     .heads_backward = heads_backward<T>},
+            .attention = {.transpose = transpose<T>,
+                          .pack_rows = pack_rows<T>,
+                          .pack_columns = pack_columns<T>,
+                          .softmax = softmax<T>,
+                          .softmax_backward = softmax_backward<T>,
+                          .row_products = row_products<T>,
+                          .put_rows = put_rows<T>}};
 }
 
 }  // namespace
 
-const RowKernelSet<RowKernel> FLUX_ROW_KERNELS{.fp32 = table<float>(), .bf16 = table<Bf16>()};
+const KernelSet<CpuKernels> FLUX_ROW_KERNELS{.fp32 = table<float>(), .bf16 = table<Bf16>()};
 
 }  // namespace flux::kernels

@@ -1,2 +1,2 @@
-#define FLUX_ROW_KERNELS kRowKernelsGeneric
+#define FLUX_ROW_KERNELS kCpuKernelsGeneric
 #include "kernels/row_kernels_body.h"

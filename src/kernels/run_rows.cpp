@@ -1,9 +1,5 @@
 #include "kernels/run_rows.h"
 
-#include <ATen/Version.h>
-
-#include <string>
-
 namespace flux::kernels {
 
 bool has_row_kernels(const at::Tensor& x) {
@@ -27,22 +23,6 @@ Rows rows_of(const at::Tensor& x) {
         }
     }
     return rows;
-}
-
-const RowKernels<RowKernel>& cpu_kernels_for(const at::Tensor& x) {
-    static const RowKernelSet<RowKernel>& set = []() -> const RowKernelSet<RowKernel>& {
-#if defined(__x86_64__)
-        const std::string found = at::get_cpu_capability();  // ATEN_CPU_CAPABILITY may lower it
-        if (found == "AVX512") {
-            return kRowKernelsAvx512;
-        }
-        if (found == "AVX2") {
-            return kRowKernelsAvx2;
-        }
-#endif
-        return kRowKernelsGeneric;
-    }();
-    return x.scalar_type() == at::kFloat ? set.fp32 : set.bf16;
 }
 
 }  // namespace flux::kernels

@@ -6,6 +6,7 @@
 #include <c10/util/Exception.h>
 
 #include "kernels/parallel.h"
+#include "kernels/row_kernel_choice.h"
 #include "kernels/row_kernels.h"
 
 #ifdef FLUX_WITH_CUDA
@@ -21,9 +22,6 @@ bool has_row_kernels(const at::Tensor& x);
 /// Of x: [B, T, any].
 Rows rows_of(const at::Tensor& x);
 
-/// The bodies for this processor and the dtype of `x`.
-const RowKernels<RowKernel>& cpu_kernels_for(const at::Tensor& x);
-
 /// Runs the body that `select` takes from a table, for tensors like `x`.
 template <class Job, class Select>
 void run_rows(const at::Tensor& x, const Job& job, const Select& select) {
@@ -38,7 +36,7 @@ void run_rows(const at::Tensor& x, const Job& job, const Select& select) {
         return;
     }
 #endif
-    const RowKernel<Job> kernel = select(cpu_kernels_for(x));
+    const RowKernel<Job> kernel = select(cpu_kernels(x.scalar_type()).rows);
     at::parallel_for(0, job.rows.chunks(), 1,
                      [&](int64_t begin, int64_t end) { kernel(job, begin, end); });
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "flux/kernels/fused.h"
 #include "flux/model/layers.h"
 #include "flux/model/mmdit.h"
 
@@ -38,26 +39,34 @@ struct Sizes {
         return pass.batch * ((count + kChunk - 1) / kChunk) * width * kFloatBytes;
     }
 
-    /// What flash attention needs in backward: the gradient of its result in order (CPU), or that
-    /// of q in fp32 (GPU).
+    /// Where it is not fused, attention leaves the gradient of its result in order (CPU) or that of
+    /// q in fp32 (GPU).
     int64_t attention_workspace(int64_t count) const {
-        return pass.on_gpu ? hidden(count) / element * kFloatBytes : hidden(count);
+        return pass.on_gpu ? hidden(count) / element * kFloatBytes
+                           : (attention_is_fused ? 0 : hidden(count));
+    }
+    /// Its result with heads side by side: a copy on CPUs.
+    int64_t joined_copy(int64_t count) const {
+        return pass.on_gpu || attention_is_fused ? 0 : hidden(count);
+    }
+    /// Gradients of q, k and v in order.
+    int64_t gradient_copies(int64_t count) const {
+        return attention_is_fused ? 0 : 3 * hidden(count);
     }
 
     const FluxConfig& config;
     const PassShape& pass;
     int64_t element;
     int64_t all = pass.image_tokens + pass.text_tokens;
+    bool attention_is_fused = !pass.on_gpu && kernels::fuses_attention_on_cpu(pass.dtype);
 };
-
-/// A part of the tokens is only one after the other where there is one picture.
-int64_t part_copy(const Sizes& s, int64_t count) { return s.pass.batch > 1 ? s.hidden(count) : 0; }
 
 /// Kept by Stream::finish(), besides statistics: its part of the attention in order, the
 /// projection, the residual, the second norm's result, the MLP before and after its activation, and
 /// its result.
 int64_t stream_finish(const Sizes& s, int64_t count) {
-    return 5 * s.hidden(count) + 2 * s.mlp(count);
+    const int64_t part = s.pass.batch > 1 ? s.hidden(count) : s.joined_copy(count);
+    return part + 4 * s.hidden(count) + 2 * s.mlp(count);
 }
 
 int64_t stream_graph(const Sizes& s, int64_t count) {
@@ -92,10 +101,10 @@ UnitActivations single_block(const Sizes& s, int64_t weights, bool joins) {
     const int64_t state = s.hidden(s.all), mlp = s.mlp(s.all);
     const int64_t wide = 3 * state + mlp;
     const int64_t modulation = s.vectors(1 + 3);  // silu, its three parts
-    // Norm, linear1; queries, keys, values; the attention's result, and with heads joined again;
-    // the MLP's inner values; linear2.
-    const int64_t graph = (joins ? state : 0) + s.norm(s.all) + state + wide + 3 * state +
-                          2 * state + s.per_head(s.all) + mlp + state + modulation;
+    // Norm, linear1; queries, keys, values, the attention's result; the MLP's inner values;
+    // linear2.
+    const int64_t graph = (joins ? state : 0) + s.norm(s.all) + state + wide + 4 * state +
+                          s.joined_copy(s.all) + s.per_head(s.all) + mlp + state + modulation;
     const int64_t begin = graph + 2 * state;  // result and its gradient
     const int64_t linear2 =
         s.weight(s.config.hidden_size + s.config.mlp_hidden(), s.config.hidden_size);
@@ -104,7 +113,8 @@ UnitActivations single_block(const Sizes& s, int64_t weights, bool joins) {
     // Without the MLP's inner values. Gradients of q, k, v from the attention's.
     const int64_t attention =
         begin - state - mlp + state + mlp + 3 * state + s.attention_workspace(s.all) + linear2;
-    const int64_t heads = begin - state - mlp - 4 * state + mlp + 3 * state + 3 * state + wide +
+    const int64_t heads = begin - state - mlp - 4 * state + mlp + 3 * state +
+                          s.gradient_copies(s.all) + wide +
                           s.chunk_sums(s.all, 3 * s.config.hidden_size) + linear2;
     const int64_t end = (joins ? 6 : 5) * state + wide + weights;
     return {.input = state, .graph = graph, .backward = std::max({pair, attention, heads, end})};
@@ -126,8 +136,10 @@ UnitActivations embedders(const Sizes& s, int64_t weights) {
 
 UnitActivations final_layer(const Sizes& s, int64_t weights) {
     const int64_t image = s.pass.image_tokens;
-    // The image's tokens, their norm; silu and both vectors of the modulation.
-    const int64_t graph = part_copy(s, image) + s.norm(image) + s.hidden(image) + s.vectors(1 + 2);
+    // The image's tokens, which lie one after the other only if there is one picture, their norm;
+    // silu and both vectors of the modulation.
+    const int64_t part = s.pass.batch > 1 ? s.hidden(image) : 0;
+    const int64_t graph = part + s.norm(image) + s.hidden(image) + s.vectors(1 + 2);
     const int64_t begin = graph + 2 * s.tokens(image, s.config.out_channels);
     const int64_t norm =
         begin + 2 * s.hidden(image) + s.weight(s.config.hidden_size, s.config.out_channels);

@@ -1,7 +1,5 @@
 #include "flux/model/attention.h"
 
-#include <ATen/ops/scaled_dot_product_attention.h>
-
 namespace flux::model {
 
 QkNorm::QkNorm(const units::ParameterScope& scope, const FluxConfig& config)
@@ -18,8 +16,8 @@ kernels::PackedHeads QkNorm::pack(const Linear& qkv, const at::Tensor& x) const 
             .heads = num_heads_};
 }
 
-at::Tensor attend(const kernels::Heads& heads) {
-    return at::scaled_dot_product_attention(heads.q, heads.k, heads.v).transpose(1, 2).flatten(2);
+at::Tensor attend(kernels::Path path, const kernels::Heads& heads) {
+    return kernels::attention(path, heads.q, heads.k, heads.v);
 }
 
 }  // namespace flux::model

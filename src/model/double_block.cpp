@@ -56,8 +56,8 @@ public:
     FluxState forward(const FluxState& in) const override {
         const auto img_mod = img_.mod(in.vec);
         const auto txt_mod = txt_.mod(in.vec);
-        const at::Tensor attention =
-            attend(kernels::split_heads(path_,
+        const at::Tensor attention = attend(
+            path_, kernels::split_heads(path_,
                                         std::array{txt_.heads(path_, in.txt, txt_mod[0]),
                                                    img_.heads(path_, in.img, img_mod[0])},
                                         in.positions.cos, in.positions.sin, img_.norm.eps()));

@@ -31,7 +31,7 @@ public:
             kernels::split_heads(path_, parts, in.positions.cos, in.positions.sin, norm_.eps());
         out.joint = kernels::gated_residual(
             path_, x, mod.gate,
-            kernels::linear_pair(path_, attend(heads), heads.mlp, linear2_.weight()),
+            kernels::linear_pair(path_, attend(path_, heads), heads.mlp, linear2_.weight()),
             linear2_.bias());
         out.img.reset();
         out.txt.reset();

@@ -52,8 +52,8 @@ protected:
 
     template <class Job, class Select>
     static void on_cpu(const Job& job, const Select& select) {
-        const auto& set = kRowKernelsGeneric;
-        select(GetParam() == at::kFloat ? set.fp32 : set.bf16)(job, 0, job.rows.chunks());
+        const auto& set = kCpuKernelsGeneric;
+        select((GetParam() == at::kFloat ? set.fp32 : set.bf16).rows)(job, 0, job.rows.chunks());
     }
     template <class Job, class Select>
     static void on_cuda(const Job& job, const Select& select) {

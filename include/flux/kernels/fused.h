@@ -52,6 +52,14 @@ struct Heads {
 Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tensor& cos,
                   const at::Tensor& sin, double eps);
 
+/// Each query's mean of the values, weighted by the softmax of its products with the keys over
+/// sqrt(D). Keeps the result and a number for each query, not the weights. q, k, v: [B, H, T, D];
+/// result: [B, T, H D].
+at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
+/// Whether that is fused on this machine's processor. It gives gradients in the order of its inputs
+/// and its result with heads side by side; elsewhere both are copied into that order.
+bool fuses_attention_on_cpu(at::ScalarType dtype);
+
 /// x weight^T + bias (which may be undefined), on the backend that is fastest where it runs.
 /// x: [..., in]; weight: [out, in].
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});

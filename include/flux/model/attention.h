@@ -30,6 +30,6 @@ private:
 };
 
 /// softmax(q k^T / sqrt(D)) v, heads joined again: [B, T, C].
-at::Tensor attend(const kernels::Heads& heads);
+at::Tensor attend(kernels::Path path, const kernels::Heads& heads);
 
 }  // namespace flux::model

@@ -1,0 +1,94 @@
+// What attention's two passes over tiles share: room, products and the tensors of one call.
+//
+// Legend: B batch, H heads, T tokens, D head size.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/native/CPUBlas.h>
+#include <c10/core/CPUAllocator.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/attention_rows.h"
+
+namespace flux::kernels {
+
+/// Left uninitialised.
+template <class T>
+class Buffer {
+public:
+    explicit Buffer(int64_t count)
+        : memory_(c10::GetCPUAllocator()->allocate(static_cast<size_t>(count) * sizeof(T))) {}
+    T* data() const { return static_cast<T*>(memory_.get()); }
+
+private:
+    c10::DataPtr memory_;
+};
+
+inline int64_t in_panels(int64_t count) { return (count + kPanel - 1) / kPanel * kPanel; }
+
+/// Columns of a panel that fill vectors.
+inline int64_t in_lanes(int64_t count) { return (count + 15) / 16 * 16; }
+
+/// How many a product sums up for `count`: bf16 is taken two at a time, zeros behind the last.
+template <class T>
+int64_t summed(int64_t count) {
+    return sizeof(T) == sizeof(float) ? count : count + count % 2;
+}
+
+/// What of c a panel gives: c = a panel, or c + a panel. a: [m, k]; panel: k rows; c: [m, n].
+struct Extent {
+    int64_t m, n, k;
+};
+inline void multiply(const Extent& extent, const float* a, int64_t a_stride, const float* panel,
+                     float* c, int64_t c_stride, bool add) {
+    at::native::cpublas::brgemm(extent.m, extent.n, extent.k, a_stride, kPanel, c_stride, add, a,
+                                panel, c, /*is_vnni=*/false);
+}
+inline void multiply(const Extent& extent, const at::BFloat16* a, int64_t a_stride,
+                     const at::BFloat16* panel, float* c, int64_t c_stride, bool add) {
+    at::native::cpublas::brgemm(extent.m, extent.n, extent.k, a_stride, kPanel, c_stride, add, a,
+                                panel, c, /*is_vnni=*/true);
+}
+
+/// The same for as many panels as c is wide, which follow each other.
+template <class T>
+void multiply_all(const Extent& extent, const T* a, int64_t a_stride, const T* panels, float* c,
+                  int64_t c_stride, bool add) {
+    for (int64_t first = 0; first < extent.n; first += kPanel) {
+        const Extent one{extent.m, std::min(kPanel, extent.n - first), extent.k};
+        multiply(one, a, a_stride, panels + first * extent.k, c + first, c_stride, add);
+    }
+}
+
+/// The tensors of one call. T is their dtype.
+template <class T>
+struct AttentionTensors {
+    AttentionTensors(const at::Tensor& q_of, const at::Tensor& k_of, const at::Tensor& v_of,
+                     const at::Tensor& out_of, const at::Tensor& log_sum_of)
+        : per_picture(q_of.size(1)),
+          heads(q_of.size(0) * per_picture),
+          tokens(q_of.size(2)),
+          size(q_of.size(3)),
+          q(q_of.const_data_ptr<T>()),
+          k(k_of.const_data_ptr<T>()),
+          v(v_of.const_data_ptr<T>()),
+          out(out_of.data_ptr<T>()),
+          log_sum(log_sum_of.data_ptr<float>()) {}
+
+    float scale() const { return static_cast<float>(1 / std::sqrt(static_cast<double>(size))); }
+    int64_t width() const { return per_picture * size; }
+    /// Of a head in [B, H, T, D], and in [B, T, H D].
+    int64_t by_head(int64_t head) const { return head * tokens * size; }
+    int64_t by_token(int64_t head) const {
+        return head / per_picture * tokens * width() + head % per_picture * size;
+    }
+
+    int64_t per_picture, heads, tokens, size;
+    const T *q, *k, *v;  // [B, H, T, D]
+    T* out;              // [B, T, H D]
+    float* log_sum;      // [B, H, T]: log2 of the sum of e^score
+};
+
+}  // namespace flux::kernels

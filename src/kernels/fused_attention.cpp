@@ -1,0 +1,354 @@
+// Attention on CPUs: scores of a tile of queries against a tile of keys stay in the cache between
+// the products that make and use them. Forward keeps each query's largest score and sum of weights
+// up to date from tile to tile; backward makes the weights anew from the logarithm of that sum.
+// Tiles do not depend on the number of threads, and a head's gradients are summed by one.
+//
+// Legend: B batch, H heads, T tokens, D head size.
+#include <ATen/Context.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "flux/kernels/fused.h"
+#include "kernels/attention_tiles.h"
+#include "kernels/fused_twin.h"
+#include "kernels/parallel.h"
+#include "kernels/row_kernel_choice.h"
+
+namespace flux::kernels {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kQueries = 128, kKeys = 256;  // of a tile; backward takes a panel of queries
+
+/// One thread's work forward, and its room.
+template <class T>
+class Forward {
+public:
+    explicit Forward(const AttentionTensors<T>& tensors)
+        : tensors_(tensors),
+          kernels_(cpu_kernels(c10::CppTypeToScalarType<T>::value).attention),
+          keys_(in_panels(tensors.tokens) * tensors.size),
+          values_((tensors.tokens + 1) * in_panels(tensors.size)),
+          scores_(kQueries * kKeys),
+          narrow_(sizeof(T) == sizeof(float) ? 0 : kQueries * kKeys),
+          result_(kQueries * tensors.size) {}
+
+    static int64_t tiles_of(int64_t tokens) { return (tokens + kQueries - 1) / kQueries; }
+
+    /// Tile: of all heads' queries.
+    void run(int64_t tile) {
+        const int64_t tiles = tiles_of(tensors_.tokens), head = tile / tiles;
+        if (head != packed_head_) {
+            pack(head);
+            packed_head_ = head;
+        }
+        const int64_t first = tile % tiles * kQueries;
+        const int64_t queries = std::min(kQueries, tensors_.tokens - first);
+        for (int64_t key = 0; key < tensors_.tokens; key += kKeys) {
+            add_keys(head, first, queries, key);
+        }
+        kernels_.put_rows({.from = result_.data(),
+                           .stride = tensors_.size,
+                           .divisors = sum_.data(),
+                           .rows = queries,
+                           .columns = tensors_.size,
+                           .to = tensors_.out + tensors_.by_token(head) + first * tensors_.width(),
+                           .to_stride = tensors_.width()});
+        float* const log_sum = tensors_.log_sum + head * tensors_.tokens + first;
+        for (int64_t i = 0; i < queries; ++i) {
+            const auto row = static_cast<size_t>(i);
+            log_sum[i] = largest_[row] + std::log2(sum_[row]);
+        }
+    }
+
+private:
+    void pack(int64_t head) const {
+        const int64_t size = tensors_.size, tokens = tensors_.tokens;
+        const int64_t offset = tensors_.by_head(head);
+        kernels_.pack_columns({tensors_.k + offset, size, tokens, size, keys_.data(), 0});
+        for (int64_t key = 0; key < tokens; key += kKeys) {
+            kernels_.pack_rows({tensors_.v + offset + key * size, size,
+                                std::min(kKeys, tokens - key), size,
+                                values_.data() + key * in_panels(size), 0});
+        }
+    }
+
+    void add_keys(int64_t head, int64_t first, int64_t queries, int64_t key) {
+        const int64_t size = tensors_.size, keys = std::min(kKeys, tensors_.tokens - key);
+        multiply_all({queries, keys, size}, tensors_.q + tensors_.by_head(head) + first * size,
+                     size, keys_.data() + key * size, scores_.data(), kKeys, false);
+        T* const weights = weights_of(scores_, narrow_);
+        kernels_.softmax({.queries = queries,
+                          .keys = keys,
+                          .scale = tensors_.scale(),
+                          .scores = scores_.data(),
+                          .weights = weights,
+                          .stride = kKeys,
+                          .largest = largest_.data(),
+                          .sum = sum_.data(),
+                          .result = result_.data(),
+                          .width = size,
+                          .result_stride = size,
+                          .first = key == 0});
+        multiply_all({queries, size, summed<T>(keys)}, weights, kKeys,
+                     values_.data() + key * in_panels(size), result_.data(), size, key > 0);
+    }
+
+    static float* weights_of(const Buffer<float>& wide, const Buffer<float>&) {
+        return wide.data();
+    }
+    static at::BFloat16* weights_of(const Buffer<float>&, const Buffer<at::BFloat16>& narrow) {
+        return narrow.data();
+    }
+
+    const AttentionTensors<T>& tensors_;
+    const AttentionKernels& kernels_;
+    Buffer<T> keys_, values_;  // one head's, as panels; values tile by tile
+    Buffer<float> scores_;
+    Buffer<T> narrow_;  // bf16: weights
+    Buffer<float> result_;
+    std::array<float, kQueries> largest_{}, sum_{};
+    int64_t packed_head_ = -1;
+};
+
+/// [B, H, T, D], but dout, which is [B, T, H D].
+template <class T>
+struct Gradients {
+    const T* dout;
+    T *dq, *dk, *dv;
+};
+
+/// One thread's work backward, and its room. Scores stand with a row for each key, so that queries'
+/// numbers are vectors and the gradients of keys and values need no transposition. Keys are the
+/// outer loop: what belongs to a tile of them is more than what belongs to a panel of queries.
+template <class T>
+class Backward {
+public:
+    Backward(const AttentionTensors<T>& tensors, const Gradients<T>& gradients)
+        : tensors_(tensors),
+          gradients_(gradients),
+          kernels_(cpu_kernels(c10::CppTypeToScalarType<T>::value).attention),
+          wide_(cpu_kernels(at::kFloat).attention),
+          tokens_(in_panels(tensors.tokens)),
+          queries_(tokens_ * tensors.size),
+          douts_(tokens_ * tensors.size),
+          query_rows_(tokens_ * in_panels(tensors.size)),
+          dout_rows_(tokens_ * in_panels(tensors.size)),
+          keys_(kKeys * tensors.size),
+          scores_(kKeys * kPanel),
+          dweights_(kKeys * kPanel),
+          narrow_(sizeof(T) == sizeof(float) ? 0 : 3 * kKeys * kPanel),
+          log_sum_(tokens_),
+          projection_(tokens_),
+          dkey_(kKeys * tensors.size),
+          dvalue_(kKeys * tensors.size),
+          dquery_(tokens_ * tensors.size),
+          dquery_rows_(kPanel * tensors.size) {}
+
+    void run(int64_t head) {
+        const int64_t tokens = tensors_.tokens, size = tensors_.size;
+        const int64_t offset = tensors_.by_head(head);
+        pack(head);
+        for (int64_t key = 0; key < tokens; key += kKeys) {
+            const int64_t keys = std::min(kKeys, tokens - key), from = offset + key * size;
+            kernels_.transpose({tensors_.k + from, size, keys, size, keys_.data(), kKeys});
+            for (int64_t query = 0; query < tokens; query += kPanel) {
+                run_tile(from, key, keys, query);
+            }
+            put(dkey_.data(), keys, gradients_.dk + from);
+            put(dvalue_.data(), keys, gradients_.dv + from);
+        }
+        for (int64_t query = 0; query < tokens; query += kPanel) {
+            const int64_t queries = std::min(kPanel, tokens - query);
+            wide_.transpose(
+                {dquery_.data() + query * size, kPanel, size, queries, dquery_rows_.data(), size});
+            put(dquery_rows_.data(), queries, gradients_.dq + offset + query * size);
+        }
+    }
+
+private:
+    void put(const float* from, int64_t rows, T* to) const {
+        const int64_t size = tensors_.size;
+        kernels_.put_rows({from, size, nullptr, rows, size, to, size});
+    }
+
+    void pack(int64_t head) const {
+        const int64_t size = tensors_.size, tokens = tensors_.tokens, width = tensors_.width();
+        const T* const q = tensors_.q + tensors_.by_head(head);
+        const T* const dout = gradients_.dout + tensors_.by_token(head);
+        kernels_.pack_columns({q, size, tokens, size, queries_.data(), 0});
+        kernels_.pack_columns({dout, width, tokens, size, douts_.data(), 0});
+        for (int64_t query = 0; query < tokens; query += kPanel) {
+            const int64_t queries = std::min(kPanel, tokens - query);
+            const int64_t to = query * in_panels(size);
+            kernels_.pack_rows({q + query * size, size, queries, size, query_rows_.data() + to, 0});
+            kernels_.pack_rows(
+                {dout + query * width, width, queries, size, dout_rows_.data() + to, 0});
+        }
+        kernels_.row_products({dout, tensors_.out + tensors_.by_token(head), width, tokens, size,
+                               projection_.data()});
+        std::copy_n(tensors_.log_sum + head * tokens, tokens, log_sum_.data());
+        // Queries behind the last have scores of zero, and gradients of zero.
+        std::fill(log_sum_.data() + tokens, log_sum_.data() + tokens_, 0.0F);
+        std::fill(projection_.data() + tokens, projection_.data() + tokens_, 0.0F);
+    }
+
+    /// `offset`: of the tile's first key in [B, H, T, D].
+    void run_tile(int64_t offset, int64_t key, int64_t keys, int64_t query) const {
+        const int64_t size = tensors_.size, queries = std::min(kPanel, tensors_.tokens - query);
+        const int64_t columns = in_lanes(queries), packed = query * in_panels(size);
+        const Extent all{keys, columns, size};
+        multiply(all, tensors_.k + offset, size, queries_.data() + query * size, scores_.data(),
+                 kPanel, false);
+        multiply(all, tensors_.v + offset, size, douts_.data() + query * size, dweights_.data(),
+                 kPanel, false);
+        const Tile tile = tile_of(scores_.data(), dweights_.data(), narrow_.data());
+        kernels_.softmax_backward({.keys = keys,
+                                   .columns = columns,
+                                   .scale = tensors_.scale(),
+                                   .scores = scores_.data(),
+                                   .dweights = dweights_.data(),
+                                   .log_sum = log_sum_.data() + query,
+                                   .projection = projection_.data() + query,
+                                   .weights = tile.weights,
+                                   .dscores = tile.dscores,
+                                   .panel = tile.panel == tile.dscores ? nullptr : tile.panel});
+        const Extent rows{keys, size, summed<T>(queries)};
+        multiply_all(rows, tile.weights, kPanel, dout_rows_.data() + packed, dvalue_.data(), size,
+                     query > 0);
+        multiply_all(rows, tile.dscores, kPanel, query_rows_.data() + packed, dkey_.data(), size,
+                     query > 0);
+        multiply({size, columns, summed<T>(keys)}, keys_.data(), kKeys, tile.panel,
+                 dquery_.data() + query * size, kPanel, key > 0);
+    }
+
+    struct Tile {
+        T *weights, *dscores, *panel;
+    };
+    /// fp32 takes the place of what it is made from, and is a panel as it stands.
+    static Tile tile_of(float* scores, float* dweights, float*) {
+        return {scores, dweights, dweights};
+    }
+    static Tile tile_of(float*, float*, at::BFloat16* narrow) {
+        return {narrow, narrow + kKeys * kPanel, narrow + 2 * kKeys * kPanel};
+    }
+
+    const AttentionTensors<T>& tensors_;
+    const Gradients<T>& gradients_;
+    const AttentionKernels &kernels_, &wide_;
+    int64_t tokens_;                      // in whole panels
+    Buffer<T> queries_, douts_;           // one head's, as panels of tokens
+    Buffer<T> query_rows_, dout_rows_;    // as panels of D, for each panel of tokens
+    Buffer<T> keys_;                      // [D, kKeys], of a tile
+    Buffer<float> scores_, dweights_;     // [kKeys, kPanel]
+    Buffer<T> narrow_;                    // bf16: weights and both forms of the scores' gradients
+    Buffer<float> log_sum_, projection_;  // [tokens_]
+    Buffer<float> dkey_, dvalue_;         // [kKeys, D]
+    Buffer<float> dquery_;                // [D, kPanel] of each panel
+    Buffer<float> dquery_rows_;           // [kPanel, D]
+};
+
+/// The processor's state that bf16 products may have set.
+template <class T>
+void release() {
+    if (sizeof(T) != sizeof(float)) {
+        at::native::cpublas::brgemm_release(/*is_vnni=*/true);
+    }
+}
+
+template <class T>
+void attend(const AttentionTensors<T>& tensors) {
+    const int64_t tiles = Forward<T>::tiles_of(tensors.tokens);
+    at::parallel_for(0, tensors.heads * tiles, 1, [&](int64_t begin, int64_t end) {
+        Forward<T> forward(tensors);
+        for (int64_t tile = begin; tile < end; ++tile) {
+            forward.run(tile);
+        }
+        release<T>();
+    });
+}
+
+template <class T>
+void attend_backward(const AttentionTensors<T>& tensors, const Gradients<T>& gradients) {
+    at::parallel_for(0, tensors.heads, 1, [&](int64_t begin, int64_t end) {
+        Backward<T> backward(tensors, gradients);
+        for (int64_t head = begin; head < end; ++head) {
+            backward.run(head);
+        }
+        release<T>();
+    });
+}
+
+struct Attention : torch::autograd::Function<Attention> {
+    static at::Tensor forward(AutogradContext* context, const at::Tensor& queries,
+                              const at::Tensor& keys, const at::Tensor& values) {
+        const at::Tensor q = queries.contiguous(), k = keys.contiguous(), v = values.contiguous();
+        at::Tensor out = at::empty({q.size(0), q.size(2), q.size(1) * q.size(3)}, q.options());
+        const at::Tensor log_sum =
+            at::empty({q.size(0), q.size(1), q.size(2)}, q.options().dtype(at::kFloat));
+        if (q.scalar_type() == at::kFloat) {
+            attend(AttentionTensors<float>(q, k, v, out, log_sum));
+        } else {
+            attend(AttentionTensors<at::BFloat16>(q, k, v, out, log_sum));
+        }
+        context->save_for_backward({q, k, v, out, log_sum});
+        return out;
+    }
+
+    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+        const auto saved = context->get_saved_variables();
+        const at::Tensor dout = gradients[0].contiguous();
+        return saved[0].scalar_type() == at::kFloat ? run_backward<float>(saved, dout)
+                                                    : run_backward<at::BFloat16>(saved, dout);
+    }
+
+    template <class T>
+    static variable_list run_backward(const variable_list& saved, const at::Tensor& dout) {
+        variable_list found;
+        for (size_t i = 0; i < 3; ++i) {
+            found.push_back(at::empty_like(saved[i]));
+        }
+        attend_backward(AttentionTensors<T>(saved[0], saved[1], saved[2], saved[3], saved[4]),
+                        Gradients<T>{dout.const_data_ptr<T>(), found[0].data_ptr<T>(),
+                                     found[1].data_ptr<T>(), found[2].data_ptr<T>()});
+        return found;
+    }
+};
+
+bool is_fused(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+    return path == Path::kFused && q.is_cpu() && q.numel() > 0 && q.size(3) % 2 == 0 &&
+           k.sizes() == q.sizes() && v.sizes() == q.sizes() && k.scalar_type() == q.scalar_type() &&
+           v.scalar_type() == q.scalar_type() && fuses_attention_on_cpu(q.scalar_type());
+}
+
+}  // namespace
+
+// Elsewhere ATen's attention has better products than tiles.
+bool fuses_attention_on_cpu(at::ScalarType dtype) {
+#if defined(__x86_64__)
+    if (!at::globalContext().userEnabledMkldnn()) {
+        return false;
+    }
+    if (dtype == at::kFloat) {
+        return instruction_set() != InstructionSet::kGeneric;
+    }
+    static const bool knows_bf16 = __builtin_cpu_supports("avx512bf16") != 0;
+    return dtype == at::kBFloat16 && instruction_set() == InstructionSet::kAvx512 && knows_bf16;
+#else
+    (void)dtype;
+    return false;
+#endif
+}
+
+at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+    return is_fused(path, q, k, v) ? Attention::apply(q, k, v) : twin::attention(q, k, v);
+}
+
+}  // namespace flux::kernels
