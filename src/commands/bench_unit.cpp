@@ -23,7 +23,6 @@
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/config/validate.h"
-#include "flux/model/attention.h"
 #include "flux/model/blocks.h"
 #include "flux/model/latents.h"
 #include "flux/train/device.h"
@@ -126,8 +125,8 @@ Operation attention(const Shape& shape) {
             .flops = 14 * pictures * tokens * tokens,  // two products forward, five backward
             .bytes = 12 * pictures * tokens * static_cast<double>(shape.element()),
             .inputs = {head(), head(), head()},
-            .forward = [](const Tensors& t) -> Tensors {
-                return {model::attend({.q = t[0], .k = t[1], .v = t[2], .mlp = {}})};
+            .forward = [path = shape.path](const Tensors& t) -> Tensors {
+                return {kernels::attention(path, t[0], t[1], t[2])};
             }};
 }
 
