@@ -347,6 +347,17 @@ bool fuses_attention_on_cpu(at::ScalarType dtype) {
 #endif
 }
 
+int64_t attention_scratch_bytes(int64_t tokens, int64_t head_size, at::ScalarType dtype) {
+    // The members of Backward.
+    const int64_t all = in_panels(tokens);
+    const int64_t narrow = 2 * all * (head_size + in_panels(head_size)) + kKeys * head_size +
+                           (dtype == at::kFloat ? 0 : 3 * kKeys * kPanel);
+    const int64_t wide =
+        2 * kKeys * kPanel + 2 * all + 2 * kKeys * head_size + all * head_size + kPanel * head_size;
+    return narrow * static_cast<int64_t>(c10::elementSize(dtype)) +
+           wide * static_cast<int64_t>(sizeof(float));
+}
+
 at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
     return is_fused(path, q, k, v) ? Attention::apply(q, k, v) : twin::attention(q, k, v);
 }

@@ -3,6 +3,8 @@
 // counting allocator. Whoever changes a block changes them here.
 #include "flux/model/activations.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 
 #include "flux/kernels/fused.h"
@@ -39,11 +41,15 @@ struct Sizes {
         return pass.batch * ((count + kChunk - 1) / kChunk) * width * kFloatBytes;
     }
 
-    /// Where it is not fused, attention leaves the gradient of its result in order (CPU) or that of
-    /// q in fp32 (GPU).
+    /// What attention needs in backward: tiles of each thread or, where it is not fused, the
+    /// gradient of its result in order (CPU) or that of q in fp32 (GPU).
     int64_t attention_workspace(int64_t count) const {
-        return pass.on_gpu ? hidden(count) / element * kFloatBytes
-                           : (attention_is_fused ? 0 : hidden(count));
+        if (attention_is_fused) {
+            const int64_t threads =
+                std::min<int64_t>(at::get_num_threads(), pass.batch * config.num_heads);
+            return threads * kernels::attention_scratch_bytes(count, config.head_dim(), pass.dtype);
+        }
+        return pass.on_gpu ? hidden(count) / element * kFloatBytes : hidden(count);
     }
     /// Its result with heads side by side: a copy on CPUs.
     int64_t joined_copy(int64_t count) const {

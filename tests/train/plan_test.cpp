@@ -139,7 +139,7 @@ TEST_P(DistPlan, AgreesWithTheCountersOfAStep) {
     expect_near("sent in a step", sent.total(), planned.total(), 0.0);
     const MemoryPlan memory = plan_memory(settings);  // on a CPU the device's is the host's
     expect_near("memory", kernels::host_memory().peak - before, memory.device() + memory.host(),
-                0.02);
+                0.03);
     mesh.barrier();
 }
 

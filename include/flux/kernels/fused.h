@@ -59,6 +59,8 @@ at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const 
 /// Whether that is fused on this machine's processor. It gives gradients in the order of its inputs
 /// and its result with heads side by side; elsewhere both are copied into that order.
 bool fuses_attention_on_cpu(at::ScalarType dtype);
+/// What each thread of that takes besides in backward.
+int64_t attention_scratch_bytes(int64_t tokens, int64_t head_size, at::ScalarType dtype);
 
 /// x weight^T + bias (which may be undefined), on the backend that is fastest where it runs.
 /// x: [..., in]; weight: [out, in].
