@@ -236,6 +236,19 @@ TEST_F(RunResume, OlderStepLeavesTheNewerBranchAside) {
     EXPECT_NE(run_flux_train(job(run)).err.find("already finished"), std::string::npos);
 }
 
+TEST_F(RunResume, AStopAfterAnOlderStepSaysThatItIsNotToBeGivenAgain) {
+    const auto run = folder_.path() / "back";
+    EXPECT_EQ(run_until(run, 10, SIGTERM), 75);
+    EXPECT_EQ(read_text(run.string() + ".log").find("--checkpoint.load_step"), std::string::npos);
+    const std::vector<std::string> back{"--checkpoint.load_step=7"};
+    EXPECT_EQ(run_until(run, 40, SIGTERM, back), 75);
+    EXPECT_NE(read_text(run.string() + ".log")
+                  .find("(without --job.restart and --checkpoint.load_step) goes on from there"),
+              std::string::npos);
+    ASSERT_EQ(run_flux_train(job(run)).exit_code, 0);
+    expect_same(run);
+}
+
 TEST_F(RunResume, ReachedTargetIsTheEnd) {
     const auto run = folder_.path() / "target";
     const std::vector<std::string> easy{"--eval.target_eval_loss=100",
