@@ -161,6 +161,18 @@ expect signalled "going on from"
 compare signalled
 echo "test_slurm: a run that got SIGUSR1 was queued again and went on"
 
+job=$(submit back 1 2 --checkpoint.interval=50 --checkpoint.keep_latest_k=0)
+until_true 120 "the run to go back in" state_is "$job" COMPLETED
+: >"$folder/back.out"
+job=$(submit back 1 2 --checkpoint.interval=50 --checkpoint.keep_latest_k=0 --checkpoint.load_step=50)
+until_true 60 "step 100 anew" grep -q "step 100 " "$folder/back.out"
+scancel --batch --signal=USR1 "$job"
+until_true 120 "the run that went back" state_is "$job" COMPLETED
+expect back "start 2: 1 x 2 processes"
+[ "$(grep -c 'going on from .*/step-50$' "$folder/back.out")" = 1 ] || fail "back: went back to step 50 twice"
+compare back
+echo "test_slurm: a run that went back to an older step was queued again and went on"
+
 job=$(submit preempted 2 1)
 until_true 60 "50 steps" has_steps preempted 50
 urgent=$(cd "$folder" && sbatch --parsable --partition=high -N 2 --exclusive --output=/dev/null --wrap 'sleep 1')

@@ -85,6 +85,12 @@ int data_coco(const Words& words) {
                           .allow_duplicate_images = options.duplicates == "yes"});
     log::info("{} of {} pictures in {} shards in {}; captions in {}", result.written,
               result.samples, result.shards, options.out, options.tsv);
+    if (result.written < result.samples) {
+        log::warning(
+            "{} pictures are left out, as named above: the timesteps no longer have equally many, "
+            "and a validation gives another mean: repair the pictures, and write the set again",
+            result.samples - result.written);
+    }
     return 0;
 }
 

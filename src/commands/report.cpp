@@ -126,8 +126,7 @@ int report(const Words& words) {
     std::string out;
     const std::vector<config::Flag> flags{
         {"out", "FILE.html", "the page that compares the runs; one is written over", &out}};
-    const config::CommandLine command_line =
-        config::parse_command_line(words, flags, metrics::kMostComparedRuns);
+    const config::CommandLine command_line = config::parse_command_line(words, flags, words.size());
     if (command_line.help) {
         fmt::print(
             "Usage: flux_train report DIR                       writes DIR/report.html anew\n"
@@ -140,6 +139,10 @@ int report(const Words& words) {
     const size_t count = command_line.words.size();
     if (count == 0) {
         fail_config("command line: report: DIR is missing: name the folder of a run, or several");
+    }
+    if (count > metrics::kMostComparedRuns) {
+        fail_config("command line: report: {} runs: one page compares up to {}", count,
+                    metrics::kMostComparedRuns);
     }
     if (out.empty() && count > 1) {
         fail_config(

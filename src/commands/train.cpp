@@ -45,6 +45,7 @@ int train_job(const config::LoadedConfig& loaded, dist::World& world) {
         log::info("effective configuration:\n{}", config::to_toml(job.config));
     }
     if (job.finished()) {
+        const train::StopSignal leaving;  // one that comes now changes nothing
         log::info("{}: the run has already finished{}; --job.restart begins anew",
                   job.resume->folder.string(),
                   job.resume->run.target_reached
@@ -62,6 +63,7 @@ int train_job(const config::LoadedConfig& loaded, dist::World& world) {
 }  // namespace
 
 int train(const Words& words) {
+    train::end_at_stop_signals();
     const config::CommandLine command_line = config::parse_command_line(words);
     if (command_line.help) {
         return show_help(command_line);
@@ -83,7 +85,6 @@ int train(const Words& words) {
         config::validate(loaded);
         return 0;
     }
-    const train::StopBeforeTraining stop;
     dist::World world(place, loaded.config.comm);
     int exit_code = 0;
     world.run(

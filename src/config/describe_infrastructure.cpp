@@ -15,7 +15,10 @@ void describe_checkpoint(std::vector<Option>& table) {
     s.row(&Checkpoint::keep_latest_k, "keep_latest_k",
           {.help = "Checkpoints that stay on disk, at least 2; 0 keeps all", .range = at_least(0)});
     s.row(&Checkpoint::load_step, "load_step",
-          {.help = "Step to go on from; -1 is the newest", .unit = "steps", .range = at_least(-1)});
+          {.help = "Step to go on from, for one start: given again, it goes back again; -1 is the "
+                   "newest",
+           .unit = "steps",
+           .range = at_least(-1)});
     s.row(&Checkpoint::exclude_from_loading, "exclude_from_loading",
           {.help = "Parts of a checkpoint that are not loaded but begin anew: optimizer (moments), "
                    "lr_scheduler (the learning rate's course), dataloader (the order of "

@@ -129,11 +129,13 @@ std::vector<CocoSample> select_coco(const CocoSettings& settings) {
     }
     std::stable_sort(chosen.begin(), chosen.end(),
                      [](const CocoSample& a, const CocoSample& b) { return a.id < b.id; });
-    if (chosen.empty() || chosen.size() % flow::kValidationTimesteps != 0) {
+    if (std::ssize(chosen) < settings.num_samples ||
+        chosen.size() % flow::kValidationTimesteps != 0) {
         fail(
-            "{}: {} of its {} captions are chosen; each of the {} timesteps must get as many: let "
-            "--num-samples be a multiple of {}, not above the number of images",
-            settings.input_captions_file.string(), chosen.size(), all.size(),
+            "{}: of its {} captions {} can be chosen, where --num-samples is {}: each of the {} "
+            "timesteps must get as many: let it be a multiple of {}, not above the number of "
+            "images",
+            settings.input_captions_file.string(), all.size(), chosen.size(), settings.num_samples,
             flow::kValidationTimesteps, flow::kValidationTimesteps);
     }
     for (size_t i = 0; i < chosen.size(); ++i) {

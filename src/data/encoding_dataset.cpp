@@ -81,6 +81,9 @@ EncodingDataset::EncodingDataset(const EncodingDatasetSettings& settings)
              table_->contents().size());
     }
     find_shape();
+    if (settings_.needs_timesteps) {
+        check_timesteps();
+    }
     log::info("{}: {} encoded samples in {} files: {} text tokens of width {}, latents {} x {}",
               settings_.path, size_, table_->contents().size(), shape_.text_tokens,
               shape_.text_width, shape_.height, shape_.width);
@@ -102,6 +105,17 @@ void EncodingDataset::find_shape() {
     }
     fail("{}: none of the {} rows can be used; the first one, {}", settings_.path, size_,
          first_error);
+}
+
+/// Of all rows at once: a validation would come upon a wrong one after hours of training.
+void EncodingDataset::check_timesteps() const {
+    for (int64_t row = 0; row < size_; ++row) {
+        try {
+            require_timestep(table_->integer(row, kTimestep));
+        } catch (const Error& error) {
+            fail_at(describe(row), error);
+        }
+    }
 }
 
 /// Checks against `expected` if given; `found` becomes the row's sizes.

@@ -70,6 +70,9 @@ PictureTable::PictureTable(const PictureTableSettings& settings)
     : settings_(settings), table_(open_table(settings.path, columns())) {
     check_columns();
     find_rows();
+    if (settings_.needs_timesteps) {
+        check_timesteps();
+    }
 }
 
 PictureTable::~PictureTable() = default;
@@ -150,6 +153,17 @@ std::vector<std::optional<PictureSize>> PictureTable::look_at_rows(int64_t end) 
     return sizes;
 }
 
+/// Of all rows at once: a validation would come upon a wrong one after hours of training.
+void PictureTable::check_timesteps() const {
+    for (int64_t row = 0; row < size(); ++row) {
+        try {
+            require_timestep(timestep_at(rows_[static_cast<size_t>(row)]));
+        } catch (const Error& error) {
+            fail_at(describe(row), error);
+        }
+    }
+}
+
 std::string PictureTable::caption_at(int64_t table_row) const {
     const auto cell = first_cell(*table_, table_row, kFirstCaption, kKey);
     if (!cell) {
@@ -178,15 +192,17 @@ std::string PictureTable::key(int64_t row) const {
     return key_at(rows_.at(static_cast<size_t>(row)));
 }
 
+std::optional<int64_t> PictureTable::timestep_at(int64_t table_row) const {
+    const auto timestep = table_->integer(table_row, kTimestep);
+    return timestep ? timestep : table_->integer(table_row, kJsonTimestep);
+}
+
 StoredPicture PictureTable::stored_at(int64_t table_row) const {
     StoredPicture stored;
     stored.key = key_at(table_row);
     stored.caption = caption_at(table_row);
     if (settings_.read_timesteps) {
-        auto timestep = table_->integer(table_row, kTimestep);
-        if (!timestep) {
-            timestep = table_->integer(table_row, kJsonTimestep);
-        }
+        const auto timestep = timestep_at(table_row);
         stored.timestep = timestep ? check_timestep(*timestep) : -1;
     }
     const auto file = first_cell(*table_, table_row, kFirstPicture, kFirstCaption);

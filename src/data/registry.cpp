@@ -145,7 +145,9 @@ std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& set
                                      const std::string& path) {
     if (storage == Storage::kEncodings) {
         return std::make_unique<EncodingDataset>(
-            EncodingDatasetSettings{.path = path, .subset_size = settings.subset_size});
+            EncodingDatasetSettings{.path = path,
+                                    .subset_size = settings.subset_size,
+                                    .needs_timesteps = settings.needs_timesteps});
     }
     if (storage == Storage::kPictureTable) {
         return std::make_unique<PictureTable>(
@@ -156,6 +158,7 @@ std::unique_ptr<Dataset> open_stored(Storage storage, const DatasetSettings& set
                                  .skip_low_resolution = !settings.validation,
                                  .buckets = settings.buckets,
                                  .read_timesteps = settings.validation,
+                                 .needs_timesteps = settings.needs_timesteps,
                                  .max_image_pixels = settings.max_image_pixels});
     }
     if (storage == Storage::kImageFolder) {

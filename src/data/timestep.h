@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,15 @@ inline int64_t check_timestep(int64_t number) {
         fail_timestep(std::to_string(number));
     }
     return number;
+}
+
+/// Of a sample that is validated at its own timestep. Throws Error.
+inline void require_timestep(const std::optional<int64_t>& stored) {
+    if (!stored) {
+        fail("has no timestep, and needs one of 0 .. {}; with eval.all_timesteps none is needed",
+             flow::kValidationTimesteps - 1);
+    }
+    check_timestep(*stored);
 }
 
 }  // namespace flux::data

@@ -96,7 +96,7 @@ Validator::Validator(const data::Dataset& dataset, const encoders::Conditioning&
             sample = dataset_.read(row, 0);
         } catch (const Error& problem) {
             if (first_problem.empty()) {
-                first_problem = fmt::format("; {}: {}", dataset_.describe(row), problem.what());
+                first_problem = fmt::format("; the first: {}", problem.what());
             }
             continue;  // the loader counts and names it in every pass
         }
@@ -105,8 +105,7 @@ Validator::Validator(const data::Dataset& dataset, const encoders::Conditioning&
         }
         return;
     }
-    fail("eval.dataset: none of its {} samples can be read{}: give it samples, or leave it empty",
-         dataset_.size(), first_problem);
+    fail("eval.dataset: none of its {} samples can be used{}", dataset_.size(), first_problem);
 }
 
 data::LoaderSettings Validator::loading(dist::Mesh& mesh) const {
@@ -127,7 +126,12 @@ data::LoaderSettings Validator::loading(dist::Mesh& mesh) const {
 
 /// All of its timesteps can be used; nothing at the end.
 std::optional<data::Batch> Validator::next_batch(data::Loader& loader) const {
-    std::optional<data::Batch> batch = loader.next();
+    std::optional<data::Batch> batch;
+    try {
+        batch = loader.next();
+    } catch (const data::TooManyBadSamples& problem) {
+        fail("eval.dataset: {}", problem.what());
+    }
     if (batch && !settings_.all_timesteps) {
         for (size_t i = 0; i < batch->timesteps.size(); ++i) {
             check_timestep(batch->timesteps[i], batch->keys[i]);

@@ -98,20 +98,45 @@ bool is_for(std::string_view place, const std::string& host) {
            (port.front() == ':' && port.find_first_not_of("0123456789", 1) == port.npos);
 }
 
+bool is_for_any(std::string_view place, const std::vector<std::string>& hosts) {
+    return std::any_of(hosts.begin(), hosts.end(),
+                       [&](const std::string& host) { return is_for(place, host); });
+}
+
 /// A page of another site can have its own name lead here, but the browser still says that name.
-bool is_for_any(std::string_view headers, const std::vector<std::string>& hosts) {
+bool names_only(std::string_view headers, const std::vector<std::string>& hosts) {
     while (!headers.empty()) {
         const std::string_view line = take_line(headers);
         const size_t colon = std::min(line.find(':'), line.size());
         if (equal_but_for_case(line.substr(0, colon), "Host")) {
             const std::string_view place = trimmed(line.substr(std::min(colon + 1, line.size())));
-            if (std::none_of(hosts.begin(), hosts.end(),
-                             [&](const std::string& host) { return is_for(place, host); })) {
+            if (!is_for_any(place, hosts)) {
                 return false;
             }
         }
     }
     return true;
+}
+
+struct Target {
+    std::optional<std::string_view> place;  // of a whole URL, as one asks through a proxy
+    std::string_view path;
+};
+
+Target split_target(std::string_view target) {
+    constexpr std::string_view kScheme = "http://";
+    Target split{.place = {}, .path = target};
+    if (equal_but_for_case(target.substr(0, kScheme.size()), kScheme)) {
+        const std::string_view rest = target.substr(kScheme.size());
+        const size_t end = std::min(rest.find_first_of("/?"), rest.size());
+        split.place = rest.substr(0, end);
+        split.path = rest.substr(end);
+    }
+    split.path = split.path.substr(0, split.path.find('?'));
+    if (split.path.empty()) {
+        split.path = "/";
+    }
+    return split;
 }
 
 }  // namespace
@@ -130,10 +155,13 @@ std::string http_response(std::string_view request, const HttpSite& site,
     if (parsed->method != "GET" && parsed->method != "HEAD") {
         return http_refusal(405, request);
     }
-    if (!hosts.empty() && !is_for_any(headers, hosts)) {
+    const Target target = split_target(parsed->target);
+    const bool is_for_this =
+        names_only(headers, hosts) && (!target.place || is_for_any(*target.place, hosts));
+    if (!hosts.empty() && !is_for_this) {
         return http_refusal(421, request);
     }
-    const auto content = site(parsed->target.substr(0, parsed->target.find('?')));
+    const auto content = site(target.path);
     return content ? render(*content, wants_body(request)) : http_refusal(404, request);
 }
 

@@ -170,7 +170,8 @@ std::string to_text(const ValidationLine& line, bool color) {
                     highlight(fmt::format("validation loss {:.4f}", line.val_loss), kGreen, color),
                     line.val_loss_t_mean, line.val_samples);
     for (const double loss : line.val_loss_t) {
-        text += fmt::format(" {:.3f}", loss);
+        const bool has_no_samples = std::isnan(loss) && !std::isnan(line.val_loss);
+        text += has_no_samples ? " -" : fmt::format(" {:.3f}", loss);
     }
     return text;
 }

@@ -313,6 +313,7 @@ data::DatasetSettings dataset_settings(const config::JobConfig& config, uint64_t
     settings.subset_size = validation ? 0 : config.training.subset_size.value_or(0);
     settings.by_shards = !validation && config.training.shuffle == config::Shuffle::kShards;
     settings.validation = validation;
+    settings.needs_timesteps = validation && !config.eval.all_timesteps;
     settings.max_image_pixels = config.training.max_image_pixels;
     settings.index_folder = std::filesystem::path(config.job.dump_folder) / "index";
     if (!validation) {

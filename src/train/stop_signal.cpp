@@ -2,11 +2,14 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <string_view>
 
 namespace flux::train {
 namespace {
+
+constexpr std::array kStopSignals{SIGTERM, SIGUSR1, SIGINT, SIGHUP};
 
 volatile std::sig_atomic_t last_signal = 0;
 
@@ -26,30 +29,28 @@ void end_at_once(int) {
     ::_exit(kExitSavedUnfinished);
 }
 
-}  // namespace
-
-SignalHandlers::SignalHandlers(void (*handler)(int)) {
-    for (size_t i = 0; i < kStopSignals.size(); ++i) {
-        struct sigaction action {};
-        action.sa_handler = handler;
-        action.sa_flags = SA_RESTART;
-        sigaction(kStopSignals[i], nullptr, &before_[i]);
-        const bool ignored = before_[i].sa_handler == SIG_IGN;
-        if (!ignored || kStopSignals[i] != SIGHUP) {  // nohup means: go on without the terminal
-            sigaction(kStopSignals[i], &action, nullptr);
+/// SIGHUP stays ignored where it is: nohup means to go on without the terminal.
+void handle_stop_signals(void (*handler)(int)) {
+    struct sigaction action {};
+    action.sa_handler = handler;
+    action.sa_flags = SA_RESTART;
+    for (const int signal : kStopSignals) {
+        struct sigaction before {};
+        sigaction(signal, nullptr, &before);
+        if (signal != SIGHUP || before.sa_handler != SIG_IGN) {
+            sigaction(signal, &action, nullptr);
         }
     }
 }
 
-SignalHandlers::~SignalHandlers() {
-    for (size_t i = 0; i < kStopSignals.size(); ++i) {
-        sigaction(kStopSignals[i], &before_[i], nullptr);
-    }
+}  // namespace
+
+void end_at_stop_signals() { handle_stop_signals(end_at_once); }
+
+StopSignal::StopSignal() {
+    last_signal = 0;
+    handle_stop_signals(remember);
 }
-
-StopBeforeTraining::StopBeforeTraining() : handlers_(end_at_once) {}
-
-StopSignal::StopSignal() : handlers_(remember) { last_signal = 0; }
 
 const char* StopSignal::received() const {
     switch (last_signal) {

@@ -342,9 +342,9 @@ int Trainer::leave() {
         return kExitSavedUnfinished;
     }
     log::warning(
-        "{}: saved at step {}; the same command (without --job.restart) goes on from there",
+        "{}: saved at step {}; the same command (without --job.restart{}) goes on from there",
         stop_.received() != nullptr ? stop_.received() : "another process was asked to stop",
-        figures_.step);
+        figures_.step, job_.config.checkpoint.load_step < 0 ? "" : " and --checkpoint.load_step");
     world_.finish();
     return kExitSavedUnfinished;
 }

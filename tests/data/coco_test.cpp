@@ -96,6 +96,8 @@ TEST_F(Coco, KeepsExistingOutput) {
 TEST_F(Coco, RefusesWhatCannotBeEven) {
     settings_.num_samples = 7;
     EXPECT_THAT(error(), HasSubstr("multiple of 8"));
+    settings_.num_samples = 16;
+    EXPECT_THAT(error(), HasSubstr("of its 9 captions 9 can be chosen, where --num-samples is 16"));
     EXPECT_FALSE(fs::exists(settings_.output_dir));
 }
 

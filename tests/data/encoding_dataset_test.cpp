@@ -112,6 +112,24 @@ TEST_F(SavedFolderTest, RefusesOtherWorkAndOtherFolders) {
                 testing::ThrowsMessage<Error>(HasSubstr("holds thesis.txt")));
 }
 
+TEST(EncodingDataset, EveryTimestepIsLookedAtWhereAllNeedOne) {
+    for (const auto& [wrong, said] :
+         {std::pair(std::optional<int32_t>(8), "row 2 (2): timestep 8: must be 0 .. 7"),
+          std::pair(std::optional<int32_t>(), "row 2 (2): has no timestep, and needs one")}) {
+        const test::TemporaryFolder folder;
+        const SavedFolder saved(folder.path(), plan(3, 3));
+        const auto writer = saved.writer(0);
+        for (int64_t row = 0; row < 3; ++row) {
+            add_row(*writer, row, row == 2 ? wrong : std::optional<int32_t>(7));
+        }
+        writer->commit();
+        saved.finish();
+        EXPECT_EQ(EncodingDataset({.path = folder.path()}).size(), 3);
+        EXPECT_THAT([&] { EncodingDataset({.path = folder.path(), .needs_timesteps = true}); },
+                    testing::ThrowsMessage<Error>(HasSubstr(said)));
+    }
+}
+
 TEST(EncodingDataset, RowsLandInTheBatchAndBadOnesAreReplaced) {
     const test::TemporaryFolder folder;
     const SavedFolder saved(folder.path(), plan(40, 40));

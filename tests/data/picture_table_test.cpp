@@ -106,6 +106,14 @@ TEST(PictureTable, TimestepsAreCheckedWhereTheyAreRead) {
                 testing::ThrowsMessage<Error>(HasSubstr("row 1: timestep 8: must be 0 .. 7")));
     EXPECT_THAT([&] { table.read(2, 0); },
                 testing::ThrowsMessage<Error>(HasSubstr("timestep -1: must be 0 .. 7")));
+    EXPECT_THAT(
+        [&] {
+            PictureTable({.path = folder.path() / "data.arrow",
+                          .img_size = 16,
+                          .read_timesteps = true,
+                          .needs_timesteps = true});
+        },
+        testing::ThrowsMessage<Error>(HasSubstr("row 1: timestep 8: must be 0 .. 7")));
 }
 
 TEST(PictureTable, SortsIntoBucketsByTheHeads) {

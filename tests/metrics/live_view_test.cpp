@@ -125,6 +125,19 @@ TEST_F(LiveViewTest, RefusesOtherHostsOnALoopBackAddress) {
     EXPECT_THAT(asked_for(open.port(), "Host: node7"), StartsWith("HTTP/1.1 200 "));
 }
 
+TEST_F(LiveViewTest, AnswersWholeUrlsOfItsOwn) {
+    const auto asked_by = [&](const std::string& url) {
+        return http_exchange(port(), "GET " + url + " HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    };
+    const std::string own = "http://127.0.0.1:" + std::to_string(port());
+    EXPECT_EQ(asked_by(own + "/metrics?x"), asked_by("/metrics"));
+    EXPECT_THAT(asked_by("HTTP://localhost/metrics"), StartsWith("HTTP/1.1 200 "));
+    EXPECT_THAT(asked_by(own + "/none"), StartsWith("HTTP/1.1 404 "));
+    EXPECT_EQ(asked_by(own), asked_by("/"));
+    EXPECT_THAT(asked_by("http://evil.example/metrics"), StartsWith("HTTP/1.1 421 "));
+    EXPECT_THAT(asked_by("http:///metrics"), StartsWith("HTTP/1.1 421 "));
+}
+
 TEST_F(LiveViewTest, SendsNoBodyForHead) {
     std::filesystem::create_directory(page());  // cannot be read
     view_.show(page());

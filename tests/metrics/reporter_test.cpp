@@ -134,6 +134,12 @@ TEST(ValidationLine, TellsPeopleTheFigures) {
     EXPECT_EQ(to_text(validation_line(400), false),
               "step 400  validation loss 0.7500  mean over timesteps 4.5000  64 samples  per "
               "timestep 1.000 2.000 3.000 4.000 5.000 6.000 7.000 8.000");
+    ValidationLine line = validation_line(400);
+    line.val_loss_t = {std::nan(""), 2, 3, 4, 5, 6, 7, std::nan("")};  // without samples
+    EXPECT_THAT(to_text(line, false),
+                testing::EndsWith("per timestep - 2.000 3.000 4.000 5.000 6.000 7.000 -"));
+    line.val_loss = std::nan("");
+    EXPECT_THAT(to_text(line, false), testing::EndsWith(" 7.000 nan"));
 }
 
 TEST(Reporter, WritesEachLineAtOnceAndLogsIt) {

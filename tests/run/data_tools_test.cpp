@@ -164,6 +164,14 @@ TEST_F(RunDataTools, CocoWritesShardsThatCanBeInspected) {
     EXPECT_THAT(inspect(path("out")),
                 AllOf(HasSubstr("kind       tar shards\nfiles      3\nsamples    8\n"),
                       HasSubstr("timesteps  0 1, 1 1, 2 1, 3 1, 4 1, 5 1, 6 1, 7 1\n")));
+    EXPECT_THAT(written.err, Not(HasSubstr("left out")));
+    fs::remove(path("images/COCO_val2014_000000000003.jpg"));
+    fs::remove(path("images/COCO_val2014_000000000004.jpg"));
+    fs::remove(path("out.tsv"));
+    words[6] = path("less");
+    const ProcessResult less = tool(words);
+    EXPECT_EQ(less.exit_code, 0);
+    EXPECT_THAT(less.err, HasSubstr("the timesteps no longer have equally many"));
     words.insert(words.end(), {"--allow-duplicate-images", "maybe"});
     EXPECT_EQ(tool(words).exit_code, 2);
 }

@@ -71,6 +71,17 @@ TEST(DistRunFault, AKilledRankEndsTheJobAndIsNamed) {
     }
 }
 
+TEST(DistRunFault, ALauncherThatEndsTheSurvivorsChangesNothing) {
+    const test::TemporaryFolder folder;
+    const auto run = folder.path() / "run";
+    ProcessGroup group(2, small_job(run, 100000) + Words{"--training.batch_size=4"}, folder.path());
+    await_step(run, 3);
+    ::kill(group.pid(1), SIGKILL);
+    test::signal_until_over(group.pid(0), SIGTERM);
+    EXPECT_THAT(group.wait(), testing::ElementsAre(1, 128 + SIGKILL));
+    EXPECT_THAT(group.log(0), AllOf(HasSubstr("rank 1"), Not(HasSubstr("stopped before"))));
+}
+
 TEST(DistRunFault, AHangingRankEndsTheJob) {
     for (const int hanging : {0, 1}) {
         const test::TemporaryFolder folder;

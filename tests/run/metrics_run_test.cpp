@@ -117,9 +117,12 @@ TEST_F(RunMetrics, ReportComparesRuns) {
     EXPECT_EQ(stranger.exit_code, 0) << stranger.err;
     EXPECT_THAT(stranger.err, HasSubstr("the options of this run are left out"));
     const std::string a = run().string();
+    std::vector<std::string> many(26, a);
+    many.front() = "report";
     const std::vector<std::pair<std::vector<std::string>, std::string>> mistakes{
         {{"report"}, "DIR is missing"},
         {{"report", a, a}, "--out FILE.html"},
+        {many, "report: 25 runs: one page compares up to 24"},
         {{"report", a, "--out", a + "/metrics.jsonl"}, "must end with .html"},
         {{"report", a, "--training.steps=1"}, "reads no configuration"}};
     for (const auto& [words_given, message] : mistakes) {

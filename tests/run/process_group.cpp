@@ -4,10 +4,22 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <chrono>
+#include <thread>
+
 #include "flux/base/file.h"
 #include "support/group.h"
 
 namespace flux::test {
+
+void signal_until_over(pid_t process, int signal) {
+    siginfo_t ended{};
+    while (::waitid(P_PID, static_cast<id_t>(process), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           ended.si_pid == 0) {
+        ::kill(process, signal);
+        std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    }
+}
 
 ProcessGroup::ProcessGroup(int count, const std::vector<std::string>& arguments,
                            const std::filesystem::path& folder, const ExtraWords& extra)

@@ -19,6 +19,9 @@ struct ExtraWords {
     std::string master_address = "127.0.0.1";  // of all ranks
 };
 
+/// Sends it every few milliseconds until the process has ended, which is still to be waited for.
+void signal_until_over(pid_t process, int signal);
+
 class ProcessGroup {
 public:
     /// Starts `count` ranks; each writes to folder/rank-N.log. `extra` goes to one rank only.

@@ -1,12 +1,15 @@
 // A run that is killed and started again ends as if nothing had happened.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <chrono>
+#include <fstream>
 #include <random>
 #include <thread>
 
 #include "flux/base/file.h"
+#include "run/process_group.h"
 #include "support/process.h"
 #include "support/reference.h"
 
@@ -54,6 +57,16 @@ int run_until(const std::filesystem::path& folder, int step, int signal,
     }
     ::kill(process, signal);
     return wait_for(process);
+}
+
+bool await_word(const std::filesystem::path& log, const std::string& word) {
+    for (int tries = 0; tries < 4000; ++tries) {
+        if (std::filesystem::exists(log) && read_text(log).find(word) != std::string::npos) {
+            return true;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return false;
 }
 
 class RunResume : public testing::Test {
@@ -120,16 +133,32 @@ TEST_F(RunResume, AStopBeforeTheFirstStepEndsWithTheSameCode) {
             {"--training.dataset=webdataset", "--training.dataset_path=pipe:sleep 60",
              "--dataloader.cache_dir=" + (folder_.path() / "cache").string()}),
         log);
-    const auto fetching = [&] {
-        return std::filesystem::exists(log) &&
-               read_text(log).find("fetched first") != std::string::npos;
-    };
-    for (int tries = 0; tries < 4000 && !fetching(); ++tries) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
+    ASSERT_TRUE(await_word(log, "fetched first"));
     ::kill(process, SIGTERM);
     EXPECT_EQ(wait_for(process), 75);
     EXPECT_NE(read_text(log).find("stopped before the first step"), std::string::npos);
+}
+
+TEST_F(RunResume, AStopWhileTheConfigurationIsReadEndsWithTheSameCode) {
+    const auto log = folder_.path() / "log", fifo = folder_.path() / "job.toml";
+    ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+    const pid_t process = start_flux_train({"--job.config_file", fifo.string()}, log);
+    const std::ofstream opened(fifo);  // waits until the program opens it too
+    ::kill(process, SIGTERM);
+    EXPECT_EQ(wait_for(process), 75);
+    EXPECT_NE(read_text(log).find("stopped before the first step"), std::string::npos);
+}
+
+TEST_F(RunResume, AStopAfterTheLastStepChangesNothing) {
+    const auto log = folder_.path() / "log";
+    for (const char* const last_words : {"finished at step 3", "has already finished"}) {
+        std::filesystem::remove(log);
+        const pid_t process =
+            start_flux_train(job(folder_.path() / "late", {"--training.steps=3"}), log);
+        EXPECT_TRUE(await_word(log, last_words));
+        signal_until_over(process, SIGTERM);
+        EXPECT_EQ(wait_for(process), 0) << read_text(log);
+    }
 }
 
 TEST_F(RunResume, ACheckpointWithoutManifestIsSaidToBeLeftOut) {
@@ -205,6 +234,19 @@ TEST_F(RunResume, OlderStepLeavesTheNewerBranchAside) {
     EXPECT_TRUE(std::filesystem::exists(run / "checkpoint" / "step-56.abandoned"));
     expect_same(run);
     EXPECT_NE(run_flux_train(job(run)).err.find("already finished"), std::string::npos);
+}
+
+TEST_F(RunResume, AStopAfterAnOlderStepSaysThatItIsNotToBeGivenAgain) {
+    const auto run = folder_.path() / "back";
+    EXPECT_EQ(run_until(run, 10, SIGTERM), 75);
+    EXPECT_EQ(read_text(run.string() + ".log").find("--checkpoint.load_step"), std::string::npos);
+    const std::vector<std::string> back{"--checkpoint.load_step=7"};
+    EXPECT_EQ(run_until(run, 40, SIGTERM, back), 75);
+    EXPECT_NE(read_text(run.string() + ".log")
+                  .find("(without --job.restart and --checkpoint.load_step) goes on from there"),
+              std::string::npos);
+    ASSERT_EQ(run_flux_train(job(run)).exit_code, 0);
+    expect_same(run);
 }
 
 TEST_F(RunResume, ReachedTargetIsTheEnd) {

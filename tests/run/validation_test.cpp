@@ -9,6 +9,7 @@
 
 #include "flux/base/file.h"
 #include "flux/base/png.h"
+#include "flux/data/arrow_writer.h"
 #include "run/dist_job.h"
 #include "run/process_group.h"
 #include "support/reference.h"
@@ -212,6 +213,38 @@ TEST_F(RunValidation, SetsThatDoNotServeAreRefusedBeforeTheFirstStep) {
     fs::create_directory(path("one"));
     write_text(path("one/a.tar"), std::string(1024, '\0'));
     expect_refused(set_in(path("one")), {"is empty"});
+}
+
+TEST_F(RunValidation, ALaterRowWithoutItsTimestepIsRefusedBeforeTraining) {
+    const std::vector<uint8_t> rgb(32 * 32 * 3, 99);
+    const std::string png = encode_png(ImageView{rgb.data(), 32, 32});
+    const Words set{"--eval.dataset=picture_table", "--eval.dataset_path=" + path("set.arrow"),
+                    "--eval.save_img_folder=", "--eval.target_eval_loss=0"};
+    for (const auto& [wrong, said] :
+         {std::pair(data::SavedCell(8), "row 1: timestep 8: must be 0 .. 7"),
+          std::pair(data::SavedCell(), "row 1: has no timestep, and needs one of 0 .. 7")}) {
+        fs::remove(path("set.arrow"));
+        data::ArrowWriter writer(path("set.arrow"),
+                                 {{"png", data::SavedKind::kImage},
+                                  {"txt", data::SavedKind::kText},
+                                  {"timestep", data::SavedKind::kInt32}},
+                                 data::SavedCompression::kNone);
+        writer.add({std::string_view(png), std::string_view("x"), 7});
+        writer.add({std::string_view(png), std::string_view("x"), wrong});
+        writer.commit();
+        const ProcessResult result = train(set);
+        EXPECT_EQ(result.exit_code, 1) << result.err;
+        EXPECT_THAT(result.err, HasSubstr(said));
+        EXPECT_TRUE(metric(path("run"), "loss").empty());
+    }
+    EXPECT_EQ(train(set + Words{"--eval.all_timesteps"}).exit_code, 0);
+}
+
+TEST_F(RunValidation, ASetOfBadSamplesIsNamed) {
+    const ProcessResult result = train(pictures_with({"{\"timestep\": 1}", "{\"timestep\": 8}"}) +
+                                       Words{"--eval.at_start=true"});
+    EXPECT_EQ(result.exit_code, 1) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("eval.dataset: too many bad samples: 1 of 2"));
 }
 
 TEST_F(RunValidation, ASetWithoutTimestepsServesAtAllOfThem) {

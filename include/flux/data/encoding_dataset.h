@@ -16,12 +16,14 @@ class ArrowTable;
 struct EncodingDatasetSettings {
     std::string path{};       // see table_files.h
     int64_t subset_size = 0;  // > 0: only so many rows from the start
+    bool needs_timesteps = false;
 };
 
 class EncodingDataset : public Dataset {
 public:
     /// Opens all files and takes the sizes of the encodings from the first row that can be read.
-    /// Throws Error naming what is missing, damaged or of a wrong type.
+    /// Throws Error naming what is missing, damaged or of a wrong type, and the row without a
+    /// timestep where all need one.
     explicit EncodingDataset(const EncodingDatasetSettings& settings);
     ~EncodingDataset() override;
 
@@ -36,6 +38,7 @@ public:
 private:
     Sample read_checked(int64_t row, const EncodingShape* expected, EncodingShape& found) const;
     void find_shape();
+    void check_timesteps() const;
     std::string key(int64_t row) const;
 
     EncodingDatasetSettings settings_;

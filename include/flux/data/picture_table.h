@@ -23,13 +23,14 @@ struct PictureTableSettings {
     bool skip_low_resolution = true;  // leave out pictures with a side below img_size
     BucketSettings buckets{};         // where on, pictures that their bucket enlarges are left out
     bool read_timesteps = false;
+    bool needs_timesteps = false;  // each row must have one
     int64_t max_image_pixels = kMaxImagePixels;
 };
 
 class PictureTable : public Dataset {
 public:
     /// Looks at the head of every picture. Throws Error if a file is damaged, a picture or caption
-    /// column is missing, or no usable row remains.
+    /// column is missing, a timestep that is needed is missing or wrong, or no usable row remains.
     explicit PictureTable(const PictureTableSettings& settings);
     ~PictureTable() override;
 
@@ -47,9 +48,11 @@ public:
 private:
     void check_columns() const;
     void find_rows();
+    void check_timesteps() const;
     std::vector<std::optional<PictureSize>> look_at_rows(int64_t end);
     std::string key_at(int64_t table_row) const;
     std::string caption_at(int64_t table_row) const;
+    std::optional<int64_t> timestep_at(int64_t table_row) const;
     StoredPicture stored_at(int64_t table_row) const;
 
     PictureTableSettings settings_;

@@ -20,12 +20,13 @@ struct DatasetSettings {
     std::string path{};  // folder, file, glob, range in braces, URL or comma list of these; empty:
                          // the default of the name
     int img_size = 256;
-    uint64_t seed = 0;         // of the crops, and of the drawn shapes
-    int64_t subset_size = 0;   // > 0: only so many samples from the start of the data set
-    bool by_shards = false;    // training.shuffle = shards: for tar shards only
-    BucketSettings buckets{};  // for data sets that know the sizes of their pictures
-    bool validation = false;   // small pictures are enlarged, not left out; timesteps are read
-    RemoteSettings remote{};   // where shards that are not local are kept
+    uint64_t seed = 0;             // of the crops, and of the drawn shapes
+    int64_t subset_size = 0;       // > 0: only so many samples from the start of the data set
+    bool by_shards = false;        // training.shuffle = shards: for tar shards only
+    BucketSettings buckets{};      // for data sets that know the sizes of their pictures
+    bool validation = false;       // small pictures are enlarged, not left out; timesteps are read
+    bool needs_timesteps = false;  // tables without one in each row are refused
+    RemoteSettings remote{};       // where shards that are not local are kept
     std::filesystem::path index_folder{};  // see shard_index.h; empty: shards are always scanned
     int64_t max_image_pixels = kMaxImagePixels;  // larger ones are refused before memory is taken
 };
