@@ -1,14 +1,12 @@
-// Linear layers whose products go to the fastest backend, and the one with two inputs.
+// The linear layer with two inputs.
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
-
-#include <optional>
 
 #include "flux/kernels/fused.h"
 #include "kernels/fused_twin.h"
-#include "kernels/product.h"
 
 namespace flux::kernels {
 namespace {
@@ -25,39 +23,14 @@ at::Tensor empty_rows(const at::Tensor& like, int64_t width) {
     return at::empty(shape, like.options());
 }
 
-struct Linear : torch::autograd::Function<Linear> {
-    static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
-                              const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
-        const at::Tensor rows = rows_of(x);
-        context->save_for_backward({rows, weight});
-        context->saved_data["bias"] = bias.has_value();
-        context->saved_data["shape"] = x.sizes().vec();
-        at::Tensor y = empty_rows(x, weight.size(0));
-        if (bias) {
-            y.copy_(bias->expand_as(y));
-        }
-        product_(rows_of(y), rows, weight.t(), bias.has_value());
-        return y;
+/// out = a b, or out + a b. a: [m, k]; b: [k, n]; out: [m, n].
+void product_(at::Tensor out, const at::Tensor& a, const at::Tensor& b, bool add = false) {
+    if (add) {
+        at::addmm_out(out, out, a, b);
+    } else {
+        at::mm_out(out, a, b);
     }
-
-    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-        const auto saved = context->get_saved_variables();
-        const at::Tensor &x = saved[0], &weight = saved[1];
-        const at::Tensor dy = rows_of(gradients[0]).contiguous();
-        at::Tensor dx, dweight, dbias;
-        if (context->needs_input_grad(0)) {
-            dx = at::empty_like(x, at::MemoryFormat::Contiguous);
-            product_(dx, dy, weight);
-            dx = dx.view(context->saved_data["shape"].toIntVector());
-        }
-        dweight = at::empty_like(weight);
-        product_(dweight, dy.t(), x);
-        if (context->saved_data["bias"].toBool()) {
-            dbias = dy.sum(0);
-        }
-        return {dx, dweight, dbias};
-    }
-};
+}
 
 struct LinearPair : torch::autograd::Function<LinearPair> {
     static at::Tensor forward(AutogradContext* context, const at::Tensor& a, const at::Tensor& b,
@@ -92,13 +65,6 @@ struct LinearPair : torch::autograd::Function<LinearPair> {
 };
 
 }  // namespace
-
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-    if (prefers_onednn(x)) {
-        return Linear::apply(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
-    }
-    return at::linear(x, weight, bias);
-}
 
 at::Tensor linear_pair(Path path, const at::Tensor& a, const at::Tensor& b,
                        const at::Tensor& weight) {

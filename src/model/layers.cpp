@@ -3,12 +3,11 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/silu.h>
 
 #include <cmath>
-
-#include "flux/kernels/fused.h"
 
 namespace flux::model {
 
@@ -19,11 +18,9 @@ Linear::Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight
     }
 }
 
-at::Tensor Linear::operator()(const at::Tensor& x) const {
-    return kernels::linear(x, weight_, bias_);
-}
+at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight_, bias_); }
 
-at::Tensor Linear::product(const at::Tensor& x) const { return kernels::linear(x, weight_); }
+at::Tensor Linear::product(const at::Tensor& x) const { return at::linear(x, weight_); }
 
 MlpEmbedder::MlpEmbedder(const ParameterScope& scope, int64_t in, int64_t hidden)
     : in_layer_(scope / "in_layer", in, hidden, Init::normal(0.02)),

@@ -117,10 +117,6 @@ std::vector<Case> cases(const Sizes& sizes) {
                    [](Path path, const Tensors& in) -> Tensors {
                        return {linear_pair(path, in[0], in[1], in[2])};
                    }});
-    all.push_back({"linear", {x, {20, hidden}, {20}}, [](Path path, const Tensors& in) -> Tensors {
-                       return {path == Path::kFused ? linear(in[0], in[1], in[2])
-                                                    : (in[0].matmul(in[1].t()) + in[2])};
-                   }});
     return all;
 }
 

@@ -62,10 +62,6 @@ bool fuses_attention_on_cpu(at::ScalarType dtype);
 /// What each thread of that takes besides in backward.
 int64_t attention_scratch_bytes(int64_t tokens, int64_t head_size, at::ScalarType dtype);
 
-/// x weight^T + bias (which may be undefined), on the backend that is fastest where it runs.
-/// x: [..., in]; weight: [out, in].
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
-
 /// [a, b] weight^T without putting a and b side by side. a: [B, T, C]; b: [B, T, M]; weight: [out,
 /// C + M].
 at::Tensor linear_pair(Path path, const at::Tensor& a, const at::Tensor& b,
