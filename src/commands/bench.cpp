@@ -53,6 +53,26 @@ double median_of(std::vector<double> values) {
     return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
 }
 
+void check_between(std::string_view tool, std::string_view flag, int64_t value, int64_t low,
+                   int64_t high) {
+    if (value < low || value > high) {
+        fail_config("command line: {}: {} {}: must be {} to {}", tool, flag, value, low, high);
+    }
+}
+
+void check_free(const std::string& path) {
+    if (!path.empty() && std::filesystem::exists(path)) {
+        fail("{}: exists already: remove it, or choose another with --json", path);
+    }
+}
+
+void print_line(const nlohmann::ordered_json& line, const std::string& path) {
+    fmt::print("{}\n", line.dump());
+    if (!path.empty()) {
+        write_text(path, line.dump(2) + "\n");
+    }
+}
+
 double Figure::median() const { return median_of(per_second); }
 
 ScratchFolder::ScratchFolder(const std::filesystem::path& below) {

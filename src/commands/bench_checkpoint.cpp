@@ -17,7 +17,6 @@
 #include "commands/bench_tools.h"
 #include "commands/shared.h"
 #include "flux/base/error.h"
-#include "flux/base/file.h"
 #include "flux/checkpoint/load.h"
 #include "flux/checkpoint/save.h"
 #include "flux/config/validate.h"
@@ -145,10 +144,7 @@ void report(const Speeds& speeds, const Options& options) {
                                       {"save_gbs", save},           {"write_gbs", write},
                                       {"load_gbs", load},           {"read_gbs", read},
                                       {"save_share", save / write}, {"load_share", load / read}};
-    fmt::print("{}\n", line.dump());
-    if (!options.json.empty()) {
-        write_text(options.json, line.dump(2) + "\n");
-    }
+    print_line(line, options.json);
 }
 
 }  // namespace
@@ -169,10 +165,8 @@ int bench_checkpoint(const Words& words) {
             config::flags_help(flags));
         return 0;
     }
-    if (options.repeats < 1 || options.repeats > 1000) {
-        fail_config("command line: bench checkpoint: --repeats {}: must be 1 to 1000",
-                    options.repeats);
-    }
+    check_between("bench checkpoint", "--repeats", options.repeats, 1, 1000);
+    check_free(options.json);
     const config::LoadedConfig loaded = config::load_config(command_line);
     config::with_places(loaded, [&] {
         config::validate(loaded);

@@ -257,10 +257,7 @@ std::vector<Figure> bench_loader(const Options& options) {
 
 void check(const Options& options) {
     const auto between = [](const char* flag, int64_t value, int64_t low, int64_t high) {
-        if (value < low || value > high) {
-            fail_config("command line: bench data: {} {}: must be {} to {}", flag, value, low,
-                        high);
-        }
+        check_between("bench data", flag, value, low, high);
     };
     between("--repeats", options.repeats, 1, 1000);
     between("--samples", options.samples, 1, 100'000);
@@ -275,9 +272,7 @@ void check(const Options& options) {
     if (options.tar.empty() && !(options.clip.empty() && options.t5.empty())) {
         fail_config("command line: bench data: --clip and --t5 take the captions of --tar");
     }
-    if (!options.json.empty() && fs::exists(options.json)) {
-        fail("{}: exists already: remove it, or choose another with --json", options.json);
-    }
+    check_free(options.json);
 }
 
 void add(std::vector<Figure>& all, std::vector<Figure> more) {

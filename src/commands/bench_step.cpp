@@ -12,8 +12,6 @@
 #include "commands/bench_tools.h"
 #include "commands/shared.h"
 #include "flux/base/dtype.h"
-#include "flux/base/error.h"
-#include "flux/base/file.h"
 #include "flux/base/log.h"
 #include "flux/config/validate.h"
 #include "flux/dist/world.h"
@@ -104,7 +102,7 @@ void report(const train::ResolvedJob& job, const Measured& measured, const Optio
     const auto peak = job.config.metrics.peak_tflops
                           ? job.config.metrics.peak_tflops
                           : metrics::peak_tflops(train::device_name(job.device));
-    nlohmann::ordered_json line{
+    const nlohmann::ordered_json line{
         {"bench", "step"},
         {"config", job.config.job.config_file},
         {"device", train::device_name(job.device)},
@@ -125,21 +123,13 @@ void report(const train::ResolvedJob& job, const Measured& measured, const Optio
         {"peak_resident_gib", resident_peak_gib()},
         {"loss", measured.loss},
         {"step_s", measured.step_s}};
-    fmt::print("{}\n", line.dump());
-    if (!options.json.empty()) {
-        write_text(options.json, line.dump(2) + "\n");
-    }
+    print_line(line, options.json);
 }
 
 void check(const Options& options) {
-    const auto between = [](const char* flag, int64_t value, int64_t low, int64_t high) {
-        if (value < low || value > high) {
-            fail_config("command line: bench step: {} {}: must be {} to {}", flag, value, low,
-                        high);
-        }
-    };
-    between("--steps", options.steps, 1, 1'000'000);
-    between("--warmup", options.warmup, 0, 1'000'000);
+    check_between("bench step", "--steps", options.steps, 1, 1'000'000);
+    check_between("bench step", "--warmup", options.warmup, 0, 1'000'000);
+    check_free(options.json);
 }
 
 }  // namespace

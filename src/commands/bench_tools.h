@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "flux/commands/commands.h"
@@ -53,5 +55,15 @@ private:
 };
 
 double median_of(std::vector<double> values);
+
+/// Throws ConfigError naming tool ("bench step"), flag and range.
+void check_between(std::string_view tool, std::string_view flag, int64_t value, int64_t low,
+                   int64_t high);
+
+/// Throws Error if `path` is taken; empty is no file.
+void check_free(const std::string& path);
+
+/// One line of JSON on stdout, and in `path` if that is not empty.
+void print_line(const nlohmann::ordered_json& line, const std::string& path);
 
 }  // namespace flux::commands

@@ -21,7 +21,6 @@
 #include "commands/bench_tools.h"
 #include "commands/shared.h"
 #include "flux/base/dtype.h"
-#include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/config/validate.h"
 #include "flux/model/blocks.h"
@@ -377,9 +376,8 @@ int bench_unit(const Words& words) {
             config::flags_help(flags));
         return 0;
     }
-    if (options.repeats < 1 || options.repeats > 10'000) {
-        fail_config("command line: bench unit: --repeats {}: must be 1 to 10000", options.repeats);
-    }
+    check_between("bench unit", "--repeats", options.repeats, 1, 10'000);
+    check_free(options.json);
     const config::LoadedConfig loaded = config::load_config(command_line);
     config::with_places(loaded, [&] {
         config::validate(loaded);

@@ -112,6 +112,9 @@ TEST(RunBenchUnit, MeasuresBlocksAndTheirOperations) {
     const std::string json = (folder.path() / "units.json").string();
     const auto result = run_flux_train(bench("unit", {"--repeats", "1", "--json", json}));
     ASSERT_EQ(result.exit_code, 0) << result.err;
+    const auto again = run_flux_train(bench("unit", {"--repeats", "1", "--json", json}));
+    EXPECT_EQ(again.exit_code, 1);
+    EXPECT_THAT(again.err, HasSubstr("exists already"));
     const auto blocks = nlohmann::json::parse(read_text(json));
     ASSERT_EQ(blocks.size(), 2u);
     for (const auto& block : blocks) {
