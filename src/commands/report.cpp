@@ -27,6 +27,7 @@ fs::path run_folder(const std::string& word) {
     if (!fs::exists(folder / "metrics.jsonl")) {
         fail("{}: holds no metrics.jsonl: name the folder of a run (its job.dump_folder)", word);
     }
+    metrics::check_metrics(folder);
     return folder;
 }
 

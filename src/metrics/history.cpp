@@ -142,6 +142,8 @@ void History::refresh() {
     for (size_t end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
         if (const auto fields = parse_metrics_line(rest.substr(0, end))) {
             add(*fields);
+        } else {
+            ++unreadable_lines_;
         }
         rest.remove_prefix(end + 1);
         read_bytes_ += end + 1;

@@ -48,6 +48,10 @@ public:
     const Column& column(std::string_view key) const;
     Column column(std::string_view key, Axis axis) const;
 
+    /// Lines so far that gave figures, and those that are not JSON.
+    size_t lines() const { return seconds_.size(); }
+    size_t unreadable_lines() const { return unreadable_lines_; }
+
     /// The time of the run up to its last line, that of all its processes together.
     double seconds() const { return seconds_.empty() ? 0 : seconds_.back(); }
 
@@ -63,6 +67,7 @@ private:
     std::filesystem::path path_;
     ino_t inode_ = 0;
     uint64_t read_bytes_ = 0;
+    size_t unreadable_lines_ = 0;
     std::map<std::string, Stored, std::less<>> columns_;
     std::vector<double> samples_, seconds_;  // of each line
 };

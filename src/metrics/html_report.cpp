@@ -8,7 +8,9 @@
 #include <string_view>
 
 #include "curves.h"
+#include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "flux/base/log.h"
 #include "flux/base/progress.h"
 #include "history.h"
 #include "page.h"
@@ -157,6 +159,19 @@ HtmlReport::HtmlReport(std::filesystem::path folder)
     : state_(std::make_unique<State>(State{std::move(folder)})) {}
 
 HtmlReport::~HtmlReport() = default;
+
+void check_metrics(const std::filesystem::path& folder) {
+    const std::filesystem::path file = folder / "metrics.jsonl";
+    History history(file);
+    history.refresh();
+    if (history.lines() == 0 && std::filesystem::file_size(file) > 0) {
+        fail("{}: has no line with the figures of a step: name the folder of a run", file.string());
+    }
+    if (history.unreadable_lines() > 0) {
+        log::warning("{}: {} of its lines are not JSON and left out", file.string(),
+                     history.unreadable_lines());
+    }
+}
 
 void HtmlReport::write(const ReportInput& input) {
     state_->history.refresh();

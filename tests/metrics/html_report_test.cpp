@@ -354,23 +354,10 @@ TEST(HtmlReport, FollowsTheRunBetweenRewrites) {
     }
 }
 
-TEST(HtmlReport, IsSmallAndQuickForLongRuns) {
+TEST(HtmlReport, IsSmallForLongRuns) {
     FakeRun run;
     run.add_train_lines(10'000);
-    HtmlReport report(run.folder.path());
-    const auto milliseconds_of_write = [&] {
-        const auto start = std::chrono::steady_clock::now();
-        report.write({});
-        const std::chrono::duration<double, std::milli> time =
-            std::chrono::steady_clock::now() - start;
-        return time.count();
-    };
-    const double first = milliseconds_of_write();
-    const double again = milliseconds_of_write();
-    RecordProperty("first_ms", fmt::format("{:.1f}", first));
-    RecordProperty("again_ms", fmt::format("{:.1f}", again));
-    EXPECT_LT(first, 1000);  // 20 ms on an idle core; generous for a busy or sanitized one
-    EXPECT_LT(again, 500);
+    HtmlReport(run.folder.path()).write({});
     EXPECT_LT(std::filesystem::file_size(run.folder.path() / "report.html"), 200'000U);
 }
 

@@ -96,6 +96,24 @@ TEST_F(RunMetrics, ReportIsWrittenAnewFromTheFolder) {
     EXPECT_EQ(json::parse(charts_of(run() / "report.html")).size(), json::parse(charts).size() - 1);
 }
 
+TEST_F(RunMetrics, ReportRefusesAFileThatHoldsNoFigures) {
+    std::filesystem::create_directories(run());
+    const auto metrics = run() / "metrics.jsonl";
+    for (const char* text : {"other text\n", "{\"name\": 3}\n", "no end of line"}) {
+        write_text(metrics, text);
+        const ProcessResult report = run_flux_train({"report", run().string()});
+        EXPECT_EQ(report.exit_code, 1) << text;
+        EXPECT_THAT(report.err, HasSubstr("has no line with the figures of a step")) << text;
+        EXPECT_FALSE(std::filesystem::exists(run() / "report.html")) << text;
+    }
+    write_text(metrics, "{\"step\": 1, \"loss\": 2}\nother text\n");
+    const ProcessResult torn = run_flux_train({"report", run().string()});
+    EXPECT_EQ(torn.exit_code, 0);
+    EXPECT_THAT(torn.err, HasSubstr("1 of its lines are not JSON and left out"));
+    write_text(metrics, "");
+    EXPECT_EQ(run_flux_train({"report", run().string()}).exit_code, 0);
+}
+
 TEST_F(RunMetrics, ReportComparesRuns) {
     ASSERT_EQ(train({}).exit_code, 0);
     const auto other = folder_.path() / "other";

@@ -41,6 +41,10 @@ void save_report_input(const std::filesystem::path& folder, const ReportInput& i
 /// holds something else.
 std::optional<ReportInput> load_report_input(const std::filesystem::path& folder);
 
+/// Throws Error if `folder`/metrics.jsonl holds something, but no figures; warns of lines that
+/// cannot be read. An empty one is that of a run that has just begun.
+void check_metrics(const std::filesystem::path& folder);
+
 /// Writes the page again and again while a run goes on: keeps the numbers it has read and the
 /// pictures it has encoded, so that a rewrite costs milliseconds.
 class HtmlReport {
