@@ -123,9 +123,24 @@ parse_options() {
     [[ -n ${option[local_dir]} && ${option[local_dir]} != *[[:cntrl:]]* ]] || fail_usage "--local_dir must name a folder"
     option[local_dir]=${option[local_dir]%/}
     option[local_dir]=${option[local_dir]:-/}  # "/" itself
+    check_destination
     token=${option[hf_token]-}
     token=${token:-${HF_TOKEN:-}}
     [[ $token =~ ^[A-Za-z0-9_.=-]*$ ]] || fail_usage "the access token holds other signs than letters, digits, _ . = -"
+}
+
+# The deepest part of the path that is there: the rest is made when there is something to put into it.
+existing_part() {
+    local place=${option[local_dir]}
+    until [ -e "$place" ]; do place=$(dirname "$place"); done
+    echo "$place"
+}
+
+check_destination() {
+    local place
+    place=$(existing_part)
+    [[ -d $place && -w $place ]] ||
+        fail_usage "${option[local_dir]}: $place is no folder that can be written: name another with --local_dir"
 }
 
 check_number() {

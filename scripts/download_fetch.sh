@@ -65,9 +65,8 @@ print_plan() {
 }
 
 check_room() {
-    local place=${option[local_dir]} free need=$((bytes_in_all - bytes_there + extra_bytes))
-    until [ -e "$place" ]; do place=$(dirname "$place"); done
-    free=$(df --output=avail --block-size=1 "$place" | tail -n 1)
+    local free need=$((bytes_in_all - bytes_there + extra_bytes))
+    free=$(df --output=avail --block-size=1 "$(existing_part)" | tail -n 1)
     if ((need > free)); then
         fail_usage "${option[local_dir]}: needs $(human "$need") ($need bytes) and has $(human $((free))) free:" \
             "make room, or name another folder with --local_dir"

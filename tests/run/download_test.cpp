@@ -272,6 +272,10 @@ TEST_F(RunDownload, WrongUseEndsWithTwo) {
     EXPECT_EQ(run("preprocessed", "--uri=a.uri"), 2);
     EXPECT_EQ(run("autoencoder", "--hf_token='a\"b'"), 2);
     EXPECT_THAT(said(), Not(HasSubstr("a\"b")));
+    const size_t asked = server_->log().size();
+    EXPECT_EQ(run("encoders", "--local_dir=/proc/self/status/encoders"), 2);
+    EXPECT_THAT(said(), HasSubstr("/proc/self/status is no folder that can be written"));
+    EXPECT_EQ(server_->log().size(), asked) << "the folder is looked at before the network";
     EXPECT_FALSE(fs::exists(target_));
 }
 
