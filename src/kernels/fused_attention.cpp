@@ -15,6 +15,7 @@
 
 #include "flux/kernels/fused.h"
 #include "kernels/attention_tiles.h"
+#include "kernels/check_beside.h"
 #include "kernels/fused_twin.h"
 #include "kernels/parallel.h"
 #include "kernels/row_kernel_choice.h"
@@ -322,10 +323,9 @@ struct Attention : torch::autograd::Function<Attention> {
     }
 };
 
-bool is_fused(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-    return path == Path::kFused && q.is_cpu() && q.numel() > 0 && q.size(3) % 2 == 0 &&
-           k.sizes() == q.sizes() && v.sizes() == q.sizes() && k.scalar_type() == q.scalar_type() &&
-           v.scalar_type() == q.scalar_type() && fuses_attention_on_cpu(q.scalar_type());
+bool fits_tiles(const at::Tensor& q) {
+    return q.is_cpu() && q.numel() > 0 && q.size(3) % 2 == 0 &&
+           fuses_attention_on_cpu(q.scalar_type());
 }
 
 }  // namespace
@@ -359,7 +359,11 @@ int64_t attention_scratch_bytes(int64_t tokens, int64_t head_size, at::ScalarTyp
 }
 
 at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-    return is_fused(path, q, k, v) ? Attention::apply(q, k, v) : twin::attention(q, k, v);
+    check_shape(q, {-1, -1, -1, -1}, "q");
+    check_beside(q, k, q.sizes(), "k");
+    check_beside(q, v, q.sizes(), "v");
+    return path == Path::kFused && fits_tiles(q) ? Attention::apply(q, k, v)
+                                                 : twin::attention(q, k, v);
 }
 
 }  // namespace flux::kernels

@@ -56,6 +56,8 @@ FluxState Mmdit::first_state(const MmditInput& input) const {
     check_shape(input.img, {batch, -1, config_.in_channels}, "img");
     check_shape(input.txt, {batch, -1, config_.context_in_dim}, "txt");
     check_shape(input.pooled, {batch, config_.vec_in_dim}, "pooled");
+    check_shape(input.img_ids, {-1, input.img.size(1), -1}, "img_ids");
+    check_shape(input.txt_ids, {-1, input.txt.size(1), -1}, "txt_ids");
     TORCH_CHECK(input.guidance.defined() || !config_.guidance_embed,
                 "this model needs a guidance value");
     FluxState state;

@@ -103,6 +103,29 @@ std::vector<Case> cases(const Sizes& sizes) {
                        return outputs(split_heads(path, parts, one.first.to(in[0].device()),
                                                   one.second.to(in[0].device()), 1e-6));
                    }});
+    all.push_back({"heads_of_two_parts_and_mlp",
+                   {{kBatch, kTokens, 3 * hidden + inner},
+                    {3 * hidden + inner},
+                    {kBatch, kOthers, 3 * hidden},
+                    {size},
+                    {size}},
+                   [two, heads](Path path, const Tensors& in) {
+                       const std::array parts{PackedHeads{in[0], in[1], in[3], in[4], heads},
+                                              PackedHeads{in[2], {}, in[3], in[4], heads}};
+                       return outputs(split_heads(path, parts, two.first.to(in[0].device()),
+                                                  two.second.to(in[0].device()), 1e-6));
+                   }});
+    // Not dense: every second picture, channel or number of a vector.
+    all.push_back({"strided",
+                   {{2 * kBatch, kTokens, 2 * hidden}, {kBatch, 1, 2 * hidden}, {2 * hidden}},
+                   [](Path path, const Tensors& in) -> Tensors {
+                       const at::Tensor part = in[0].slice(0, 0, {}, 2).slice(2, 0, {}, 2);
+                       const at::Tensor vector = in[1].slice(2, 1, {}, 2);
+                       const at::Tensor bias = in[2].slice(0, 1, {}, 2);
+                       return {norm_modulate(path, part, vector, in[1].slice(2, 0, {}, 2)),
+                               gated_residual(path, part, vector, part, bias),
+                               bias_gelu(path, part, bias)};
+                   }});
     // Tiles of 128 queries and 256 keys, panels of 64: less than one of each, and several.
     for (const auto& heads_of : {std::vector<int64_t>{kBatch, heads, kTokens, size},
                                  std::vector<int64_t>{1, 2, 331, 70}}) {
@@ -197,6 +220,7 @@ INSTANTIATE_TEST_SUITE_P(Gpu, Fused,
                                          std::pair(at::kCUDA, at::kBFloat16)));
 
 TEST(FusedNumbers, DoNotDependOnTheThreads) {
+    const int threads = at::get_num_threads();
     for (const Case& test_case : cases(Sizes{3, 10, 45})) {
         if (std::string_view(test_case.name).starts_with("linear")) {
             continue;  // a product of the library's
@@ -210,7 +234,7 @@ TEST(FusedNumbers, DoNotDependOnTheThreads) {
             const Tensors one = results(test_case, Path::kFused, inputs, dtype);
             at::set_num_threads(2);
             const Tensors two = results(test_case, Path::kFused, inputs, dtype);
-            at::set_num_threads(1);
+            at::set_num_threads(threads);
             for (size_t i = 0; i < one.size(); ++i) {
                 EXPECT_TRUE(one[i].equal(two[i])) << test_case.name << ", tensor " << i;
             }
@@ -238,6 +262,37 @@ TEST(GpuFusedNumbers, AreTheSameInEveryRun) {
     }
     for (size_t i = 0; i < 3; ++i) {
         EXPECT_TRUE(found[i].equal(found[i + 3])) << i;
+    }
+}
+
+TEST(FusedChecks, RefuseWhatDoesNotFitOnBothPaths) {
+    const at::Tensor x = at::zeros({2, 5, 8}), vector = at::zeros({2, 1, 8});
+    const at::Tensor bias = at::zeros({8}), size = at::zeros({4});
+    const at::Tensor qkv = at::zeros({2, 5, 24}), wide = at::zeros({2, 5, 30});
+    const auto [cos, sin] = turns(5, 4);
+    const at::Tensor q = at::zeros({2, 2, 5, 4});
+    const auto heads = [&](Path path, std::vector<PackedHeads> parts, const at::Tensor& table) {
+        split_heads(path, parts, table, table, 1e-6);
+    };
+    for (const Path path : {Path::kTwin, Path::kFused}) {
+        EXPECT_ANY_THROW(norm_modulate(path, x, vector.narrow(0, 0, 1), vector));
+        EXPECT_ANY_THROW(norm_modulate(path, x, x, vector));
+        EXPECT_ANY_THROW(norm_modulate(path, x, vector.to(at::kBFloat16), vector));
+        EXPECT_ANY_THROW(gated_residual(path, x, vector, x.narrow(1, 0, 4), bias));
+        EXPECT_ANY_THROW(gated_residual(path, x, vector, x, bias.narrow(0, 0, 4)));
+        EXPECT_ANY_THROW(bias_gelu(path, x, bias.to(at::kDouble)));
+        EXPECT_ANY_THROW(heads(path, {}, cos));
+        EXPECT_ANY_THROW(heads(path, {{qkv, {}, size, size, 2}}, turns(6, 4).first));
+        EXPECT_ANY_THROW(heads(path, {{qkv, {}, size, size, 2}}, turns(4, 4).first));
+        EXPECT_ANY_THROW(heads(path, {{qkv, {}, size, size, 2}}, cos.to(at::kBFloat16)));
+        EXPECT_ANY_THROW(heads(path, {{qkv, bias, size, size, 2}}, cos));
+        EXPECT_ANY_THROW(heads(path, {{qkv, {}, size, size.to(at::kBFloat16), 2}}, cos));
+        const at::Tensor ten = turns(10, 4).first;
+        EXPECT_ANY_THROW(heads(path, {{qkv, {}, size, size, 2}, {wide, {}, size, size, 2}}, ten))
+            << "the MLP's input stands in the first part alone";
+        EXPECT_ANY_THROW(attention(path, q, q.narrow(2, 0, 4), q));
+        EXPECT_ANY_THROW(linear_pair(path, x, x, at::zeros({3, 15})));
+        EXPECT_ANY_THROW(linear_pair(path, x, x.narrow(1, 0, 4), at::zeros({3, 16})));
     }
 }
 

@@ -1,6 +1,7 @@
 // The operations of the transformer's blocks, each in two forms that mean the same: one pass over
 // memory with a backward pass of its own, and the twin in plain tensor operations that defines it.
-// All take part in autograd.
+// All take part in autograd, and throw c10::Error for tensors of another shape, dtype or device
+// than is said here.
 //
 // Legend: B batch, T tokens, C hidden size, H heads, D head size, M inner width of the MLP.
 #pragma once
@@ -11,8 +12,8 @@
 
 namespace flux::kernels {
 
-/// Fused where there is a body for the tensors' device and dtype (CPUs, and GPUs if built with a
-/// CUDA compiler; fp32 and bf16), else the twin.
+/// Fused where there is a body for the tensors' device and dtype, else the twin: in fp32 and bf16
+/// on CPUs, and on GPUs if built with a CUDA compiler; attention where fuses_attention_on_cpu().
 enum class Path { kTwin, kFused };
 
 /// LayerNorm over the last dimension without weights (epsilon 1e-6), then * (1 + scale) + shift.
@@ -62,8 +63,8 @@ bool fuses_attention_on_cpu(at::ScalarType dtype);
 /// What each thread of that takes besides in backward.
 int64_t attention_scratch_bytes(int64_t tokens, int64_t head_size, at::ScalarType dtype);
 
-/// [a, b] weight^T without putting a and b side by side. a: [B, T, C]; b: [B, T, M]; weight: [out,
-/// C + M].
+/// [a, b] weight^T without putting a and b side by side: the product of b is added to that of a,
+/// which has been rounded to the dtype. a: [B, T, C]; b: [B, T, M]; weight: [out, C + M].
 at::Tensor linear_pair(Path path, const at::Tensor& a, const at::Tensor& b,
                        const at::Tensor& weight);
 
