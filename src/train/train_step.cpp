@@ -41,8 +41,9 @@ StepResult train_step(model::Mmdit& model, optim::AdamW& optimizer, const StepSe
     if (settings.rehearsal) {
         skip = at::ones_like(skip);
     }
-    optimizer.step(parameters.shards(), at::full({}, lr, skip.options()), clipped.divisor, skip);
-    parameters.parameters_changed();
+    optimizer.step(parameters.shards(), at::full({}, lr, skip.options()), clipped.divisor, skip,
+                   parameters.copies());
+    parameters.parameters_changed(/*copied=*/true);
     return {
         .loss = loss, .grad_norm = clipped.norm, .skipped = skip, .stop = sums[1], .bad = sums[2]};
 }
