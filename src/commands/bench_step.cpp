@@ -65,7 +65,7 @@ Measured run_steps(const train::ResolvedJob& job, dist::World& world, const Opti
                        train::recompute_policy(job.config.activation_checkpoint),
                        train::kernel_path(job.config));
     fill_weights(model.parameters(), job.seed);
-    optim::AdamW optimizer(job.config.optimizer, model.parameters().shards());
+    optim::AdamW optimizer(job.config.optimizer, model.parameters().shards(), model.path());
     const encoders::MicroBatch batch = train::synthetic_batch(job);
     Measured measured;
     for (int64_t i = 0; i < options.warmup + options.steps; ++i) {

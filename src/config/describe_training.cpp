@@ -227,8 +227,9 @@ void describe_activation_checkpoint(std::vector<Option>& table) {
 void describe_kernels(std::vector<Option>& table) {
     Section<Kernels> s("kernels", &JobConfig::kernels);
     s.row(&Kernels::fused, "fused",
-          {.help = "Operations of the blocks in one pass over memory each; off: as plain tensor "
-                   "operations, which are slower, keep more activations and mean the same"});
+          {.help = "Operations of the blocks, the loss and the optimizer in one pass over memory "
+                   "each; off: as plain tensor operations, which are slower, keep more "
+                   "activations and mean the same"});
     s.append_to(table);
 }
 

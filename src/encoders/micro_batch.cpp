@@ -30,8 +30,9 @@ MicroBatch encode_batch(const Conditioning& conditioning, const data::Batch& bat
     return micro;
 }
 
-FlowProblem pose(const MicroBatch& batch) {
-    const flow::FlowMatch match = flow::flow_match(batch.latents, batch.noise, batch.timesteps);
+FlowProblem pose(kernels::Path path, const MicroBatch& batch) {
+    const flow::FlowMatch match =
+        flow::flow_match(path, batch.latents, batch.noise, batch.timesteps);
     return {model_input(match.noisy, batch.latents.size(2), batch.latents.size(3), batch.text,
                         batch.timesteps, batch.guidance),
             match.target};

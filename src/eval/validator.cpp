@@ -82,8 +82,8 @@ at::Tensor validation_losses(model::Mmdit& model, encoders::MicroBatch batch,
                              const at::Tensor& timesteps, config::TimestepGrid grid) {
     batch.timesteps = timesteps.to(at::kFloat) / static_cast<double>(kValidationTimesteps) +
                       flow::validation_time(0, grid);
-    const encoders::FlowProblem problem = encoders::pose(batch);
-    return flow::per_sample_loss(model.predict(problem.input), problem.target);
+    const encoders::FlowProblem problem = encoders::pose(model.path(), batch);
+    return flow::per_sample_loss(model.path(), model.predict(problem.input), problem.target);
 }
 
 Validator::Validator(const data::Dataset& dataset, const encoders::Conditioning& conditioning,

@@ -4,6 +4,7 @@
 #include "kernels/cuda_columns.h"
 #include "kernels/cuda_heads.h"
 #include "kernels/cuda_norm.h"
+#include "kernels/cuda_step.h"
 
 namespace flux::kernels {
 namespace {
@@ -19,6 +20,9 @@ constexpr RowKernels<CudaRowKernel> cuda_row_table() {
     table.gelu_backward = gelu_backward<T>;
     table.heads = heads<T>;
     table.heads_backward = heads_backward<T>;
+    table.adam = adam<T>;
+    table.mix_and_pack = mix_and_pack;
+    table.squared_error = squared_error<T>;
     return table;
 }
 

@@ -1,10 +1,13 @@
 #include "kernels/fused_twin.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/_fused_adam.h>
+#include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/pixel_unshuffle.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 
@@ -67,6 +70,53 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 
 at::Tensor linear_pair(const at::Tensor& a, const at::Tensor& b, const at::Tensor& weight) {
     return at::linear(at::cat({a, b}, -1), weight);
+}
+
+void adam_(const AdamSettings& settings, const AdamScalars& scalars,
+           std::span<const AdamRun> runs) {
+    std::vector<at::Tensor> values, gradients, means, squares;
+    for (const AdamRun& run : runs) {
+        values.push_back(run.value);
+        gradients.push_back(run.gradient);
+        means.push_back(run.mean);
+        squares.push_back(run.square);
+    }
+    const std::vector<at::Tensor> steps(runs.size(), scalars.steps);
+    const auto update = [&](auto&& fused) {
+        fused(values, gradients, means, squares, at::TensorList(), steps, scalars.lr,
+              settings.beta1, settings.beta2, settings.weight_decay, settings.eps,
+              /*amsgrad=*/false, /*maximize=*/false, scalars.divisor, scalars.skip);
+    };
+    if (settings.decoupled) {
+        update([](auto&&... arguments) { at::_fused_adamw_(arguments...); });
+    } else {
+        update([](auto&&... arguments) { at::_fused_adam_(arguments...); });
+    }
+    for (const AdamRun& run : runs) {
+        if (run.copy.defined()) {
+            run.copy.copy_(run.value);
+        }
+    }
+}
+
+PackedMix mix_and_pack(const at::Tensor& a, const at::Tensor& b, const at::Tensor& t) {
+    const auto pack = [](const at::Tensor& x) {
+        return at::pixel_unshuffle(x, 2).flatten(2).transpose(1, 2).contiguous();
+    };
+    const at::Tensor share = t.view({-1, 1, 1, 1});
+    return {pack(a * (-share + 1) + b * share), pack(b - a)};
+}
+
+at::Tensor mean_squared_error(const at::Tensor& prediction, const at::Tensor& target) {
+    return (prediction.to(target.scalar_type()) - target).square().flatten(1).mean(1);
+}
+
+SquaredError squared_error_with_gradient(const at::Tensor& prediction, const at::Tensor& target,
+                                         double share) {
+    const auto elements = static_cast<double>(prediction.numel() / prediction.size(0));
+    const at::Tensor difference = prediction.to(target.scalar_type()) - target;
+    return {mean_squared_error(prediction, target),
+            (difference * (2.0 * share / elements)).to(prediction.scalar_type())};
 }
 
 }  // namespace flux::kernels::twin

@@ -93,6 +93,49 @@ struct HeadsJob {
                   // 5 C], as each head has its own d query_scale and d key_scale
 };
 
+/// Adam on elements, each of which is a row of one picture. Scalars are read where they lie.
+struct AdamJob {
+    Rows rows;
+    float* value;
+    const float* gradient;
+    float* mean;
+    float* square;
+    void* copy;  // of the value, or null
+    const float* lr;
+    const float* steps;
+    const float* divisor;
+    const float* skip;
+    double mean_share;    // 1 - beta1: of a gradient in the mean
+    double square_share;  // 1 - beta2
+    double log_beta1;
+    double log_beta2;
+    double eps;
+    double weight_decay;
+    bool decoupled;
+};
+
+/// Patches of 2 x 2 of [B, C, H, W] become rows.
+struct MixJob {
+    Rows rows;
+    int64_t channels;
+    int64_t columns;  // of patches: W / 2
+    const float* a;   // [B, C, H, W]
+    const float* b;
+    const float* t;     // [B]
+    float* mixed;       // [B, T, 4 C]
+    float* difference;  // [B, T, 4 C]
+};
+
+struct SquaredErrorJob {
+    Rows rows;
+    int64_t channels;
+    const void* prediction;
+    const float* target;
+    void* gradient;  // or null
+    double factor;   // of the difference in the gradient
+    float* sums;     // [chunks]
+};
+
 /// For chunks [begin, end).
 template <class Job>
 using RowKernel = void (*)(const Job&, int64_t begin, int64_t end);
@@ -112,6 +155,9 @@ struct RowKernels {
     Kernel<GeluJob> gelu_backward;
     Kernel<HeadsJob> heads;
     Kernel<HeadsJob> heads_backward;
+    Kernel<AdamJob> adam;  // the dtype is the copy's
+    Kernel<MixJob> mix_and_pack;
+    Kernel<SquaredErrorJob> squared_error;  // the dtype is the prediction's
 };
 
 struct AttentionKernels {

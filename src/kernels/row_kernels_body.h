@@ -7,6 +7,7 @@
 #include "kernels/row_chunks.h"
 #include "kernels/row_kernels.h"
 #include "kernels/row_numbers.h"
+#include "kernels/step_rows_body.h"
 
 namespace flux::kernels {
 namespace {
@@ -206,7 +207,10 @@ constexpr CpuKernels table() {
                      .gelu = gelu<T>,
                      .gelu_backward = gelu_backward<T>,
                      .heads = heads<T>,
-                     .heads_backward = heads_backward<T>},
+                     .heads_backward = heads_backward<T>,
+                     .adam = adam<T>,
+                     .mix_and_pack = mix_and_pack,
+                     .squared_error = squared_error<T>},
             .attention = {.transpose = transpose<T>,
                           .pack_rows = pack_rows<T>,
                           .pack_columns = pack_columns<T>,

@@ -37,6 +37,7 @@ Mmdit::Mmdit(const FluxConfig& config, const units::StoreSettings& settings,
              units::RecomputePolicy policy, kernels::Path path)
     : config_(config),
       compute_dtype_(settings.compute_dtype),
+      path_(path),
       runner_(make_units(config, path), settings, policy) {}
 
 at::Tensor Mmdit::predict(const MmditInput& input) {

@@ -1,8 +1,6 @@
 #include "flux/optim/adamw.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/_fused_adam.h>
-#include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/logical_not.h>
 #include <ATen/ops/zeros.h>
@@ -10,8 +8,9 @@
 
 namespace flux::optim {
 
-AdamW::AdamW(const config::Optimizer& settings, std::span<const units::FlatShard> shards)
-    : settings_(settings) {
+AdamW::AdamW(const config::Optimizer& settings, std::span<const units::FlatShard> shards,
+             kernels::Path path)
+    : settings_(settings), path_(path) {
     for (const units::FlatShard& shard : shards) {
         add_runs(shard, exp_avg_.size());
         exp_avg_.push_back(at::zeros_like(shard.param));
@@ -40,31 +39,29 @@ void AdamW::add_runs(const units::FlatShard& shard, size_t index) {
     end_run(shard.param.numel());
 }
 
-void AdamW::step(std::span<units::FlatShard> shards, double lr, const at::Tensor& divisor,
-                 const at::Tensor& skip) {
+void AdamW::step(std::span<units::FlatShard> shards, const at::Tensor& lr,
+                 const at::Tensor& divisor, const at::Tensor& skip,
+                 std::span<const at::Tensor> copies) {
     steps_taken_.add_(-skip + 1);
-    const auto update = [&](const std::vector<Run>& runs, double weight_decay) {
-        std::vector<at::Tensor> values, gradients, means, squares;
-        for (const Run& run : runs) {
+    const auto update = [&](const std::vector<Run>& of, double weight_decay) {
+        std::vector<kernels::AdamRun> runs;
+        for (const Run& run : of) {
             const auto part = [&](const at::Tensor& flat) {
-                return flat.narrow(0, run.offset, run.numel);
+                return flat.defined() ? flat.narrow(0, run.offset, run.numel) : flat;
             };
-            values.push_back(part(shards[run.shard].param));
-            gradients.push_back(part(shards[run.shard].grad));
-            means.push_back(part(exp_avg_[run.shard]));
-            squares.push_back(part(exp_avg_sq_[run.shard]));
+            runs.push_back({.value = part(shards[run.shard].param),
+                            .gradient = part(shards[run.shard].grad),
+                            .mean = part(exp_avg_[run.shard]),
+                            .square = part(exp_avg_sq_[run.shard]),
+                            .copy = copies.empty() ? at::Tensor() : part(copies[run.shard])});
         }
-        const std::vector<at::Tensor> steps(runs.size(), steps_taken_);
-        const auto run_fused = [&](auto&& fused) {
-            fused(values, gradients, means, squares, at::TensorList(), steps, lr, settings_.beta1,
-                  settings_.beta2, weight_decay, settings_.eps, /*amsgrad=*/false,
-                  /*maximize=*/false, divisor, skip);
-        };
-        if (settings_.name == config::OptimizerName::kAdamW) {
-            run_fused([](auto&&... arguments) { at::_fused_adamw_(arguments...); });
-        } else {
-            run_fused([](auto&&... arguments) { at::_fused_adam_(arguments...); });
-        }
+        kernels::adam_(path_,
+                       {.beta1 = settings_.beta1,
+                        .beta2 = settings_.beta2,
+                        .eps = settings_.eps,
+                        .weight_decay = weight_decay,
+                        .decoupled = settings_.name == config::OptimizerName::kAdamW},
+                       {.lr = lr, .steps = steps_taken_, .divisor = divisor, .skip = skip}, runs);
     };
     // Each element is in one run, so both together read everything once.
     if (!decaying_.empty()) {

@@ -17,12 +17,14 @@ StepResult train_step(model::Mmdit& model, optim::AdamW& optimizer, const StepSe
     at::Tensor loss;
     parameters.begin_gradients(settings.micro_batches);
     for (int64_t i = 0; i < settings.micro_batches; ++i) {
-        const encoders::FlowProblem problem = encoders::pose(next());
+        const encoders::FlowProblem problem = encoders::pose(model.path(), next());
         const at::Tensor prediction = model.forward(problem.input);
-        const at::Tensor share = flow::per_sample_loss(prediction, problem.target).sum() /
-                                 static_cast<double>(settings.global_batch_size);
+        const flow::Loss found = flow::loss_with_gradient(model.path(), prediction, problem.target,
+                                                          settings.global_batch_size);
+        const at::Tensor share =
+            found.per_sample.sum() / static_cast<double>(settings.global_batch_size);
         loss = loss.defined() ? loss + share : share;
-        model.backward(flow::loss_gradient(prediction, problem.target, settings.global_batch_size));
+        model.backward(found.gradient);
     }
     parameters.finish_gradients();
     // Loss, stop request and bad samples share one message.
@@ -39,8 +41,9 @@ StepResult train_step(model::Mmdit& model, optim::AdamW& optimizer, const StepSe
     if (settings.rehearsal) {
         skip = at::ones_like(skip);
     }
-    optimizer.step(parameters.shards(), lr, clipped.divisor, skip);
-    parameters.parameters_changed();
+    optimizer.step(parameters.shards(), at::full({}, lr, skip.options()), clipped.divisor, skip,
+                   parameters.copies());
+    parameters.parameters_changed(/*copied=*/true);
     return {
         .loss = loss, .grad_norm = clipped.norm, .skipped = skip, .stop = sums[1], .bad = sums[2]};
 }

@@ -23,7 +23,7 @@ Trainer::Trainer(const ResolvedJob& job, dist::World& world)
       validation_set_(open_validation_set(job)),
       model_(job.model, job.store(&mesh_), recompute_policy(job.config.activation_checkpoint),
              kernel_path(job.config)),
-      optimizer_(job.config.optimizer, model_.parameters().shards()),
+      optimizer_(job.config.optimizer, model_.parameters().shards(), kernel_path(job.config)),
       lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps),
       profiler_(job.config.profiling, job.folder(), world.rank(), job.device.is_cuda()) {
     if (job.config.training.ema_decay > 0) {

@@ -177,14 +177,48 @@ void ParameterStore::start_gather(size_t unit) {
         return;
     }
     const TraceSpan span("gather", unit_name(unit));
-    slab.gathering.wait();  // gathered ahead and not used: a pass was given up
-    const FlatShard& shard = shards_[unit];
-    const at::Tensor own = bound_[unit].flat.narrow(0, shard.begin, shard.param.numel());
-    // From pinned memory the copy takes its turn on the stream of the unit's computation.
-    own.copy_(shard.param, /*non_blocking=*/true);
-    slab.gathering = mesh_->gather().all_gather(bound_[unit].flat, own);
+    slab.gathering = mesh_->gather().all_gather(bound_[unit].flat, current_part(unit));
     slab.unit = unit;
     slab.generation = generation_;
+}
+
+/// This process's part of the unit's slab, with its shard's values.
+at::Tensor ParameterStore::current_part(size_t unit) {
+    Slab& slab = slabs_[unit % slabs_.size()];
+    slab.gathering.wait();  // gathered ahead and not used: a pass was given up
+    const FlatShard& shard = shards_[unit];
+    at::Tensor part = bound_[unit].flat.narrow(0, shard.begin, shard.param.numel());
+    if (slab.part_unit != unit || slab.part_generation != generation_) {
+        // From pinned memory the copy takes its turn on the stream of the unit's computation.
+        part.copy_(shard.param, /*non_blocking=*/true);
+        slab.part_unit = unit;
+        slab.part_generation = generation_;
+    }
+    return part;
+}
+
+/// A ring's slabs hold other units' values by turns, and what lies in other memory than its shard
+/// is copied there.
+bool ParameterStore::keeps_copies() const {
+    return !slabs_.empty() && slabs_.size() == shards_.size() &&
+           slabs_.front().data.device() == shards_.front().param.device();
+}
+
+std::vector<at::Tensor> ParameterStore::copies() {
+    std::vector<at::Tensor> found(shards_.size());
+    for (size_t unit = 0; unit < found.size() && keeps_copies(); ++unit) {
+        found[unit] = current_part(unit);
+    }
+    return found;
+}
+
+void ParameterStore::parameters_changed(bool copied) {
+    for (Slab& slab : slabs_) {
+        if (copied && keeps_copies() && slab.part_generation == generation_) {
+            slab.part_generation = generation_ + 1;
+        }
+    }
+    ++generation_;
 }
 
 void ParameterStore::acquire(size_t unit) {

@@ -122,9 +122,9 @@ TEST_F(ValidatorTest, GridsMeasureAtTheirTimes) {
         const at::Tensor losses =
             validation_losses(model_, batch, at::full({2}, 3, at::kLong), grid);
         batch.timesteps = at::full({2}, time, at::kFloat);
-        const encoders::FlowProblem problem = encoders::pose(batch);
-        EXPECT_TRUE(
-            losses.equal(flow::per_sample_loss(model_.predict(problem.input), problem.target)));
+        const encoders::FlowProblem problem = encoders::pose(model_.path(), batch);
+        EXPECT_TRUE(losses.equal(
+            flow::per_sample_loss(model_.path(), model_.predict(problem.input), problem.target)));
     }
     const auto mean = [&](config::TimestepGrid grid) {
         return validate(set_, {.timestep_grid = grid, .seed = 3}).sample_mean();

@@ -15,7 +15,9 @@ namespace {
 // bf16 cases: the reference rounds after each operation, we mix in fp32.
 double tolerance(const nlohmann::json& item) { return item.at("dtype") == "float32" ? 1e-6 : 4e-2; }
 
-TEST(ParityFlowMatch, NoisyAndTarget) {
+class ParityFlowMatch : public testing::TestWithParam<kernels::Path> {};
+
+TEST_P(ParityFlowMatch, NoisyAndTarget) {
     const Fixture fixture("flow_match_step");
     ASSERT_FALSE(fixture.json().at("cases").empty());
     for (const auto& [name, item] : fixture.json().at("cases").items()) {
@@ -23,7 +25,7 @@ TEST(ParityFlowMatch, NoisyAndTarget) {
             return fixture.tensor(name + "." + tensor);
         };
         const flow::FlowMatch match =
-            flow::flow_match(get("labels"), get("noise"), get("timesteps"));
+            flow::flow_match(GetParam(), get("labels"), get("noise"), get("timesteps"));
         EXPECT_TRUE(max_abs_within(name + ".packed", match.noisy, get("packed").to(at::kFloat),
                                    tolerance(item)));
         EXPECT_TRUE(max_abs_within(name + ".target", match.target,
@@ -31,12 +33,13 @@ TEST(ParityFlowMatch, NoisyAndTarget) {
     }
 }
 
-TEST(ParityFlowMatch, LossAndItsGradient) {
+TEST_P(ParityFlowMatch, LossAndItsGradient) {
     const Fixture fixture("flow_match_step");
     for (const auto& [name, item] : fixture.json().at("cases").items()) {
-        const at::Tensor prediction = fixture.tensor(name + ".pred_packed");
+        // In fp32, as the model gives it.
+        const at::Tensor prediction = fixture.tensor(name + ".pred_packed").to(at::kFloat);
         const at::Tensor target = fixture.tensor(name + ".target_packed");
-        const at::Tensor losses = flow::per_sample_loss(prediction, target);
+        const at::Tensor losses = flow::per_sample_loss(GetParam(), prediction, target);
         const double expected = item.at("loss");
         EXPECT_NEAR(losses.mean().item<double>(), expected, 1e-6 * expected) << name;
         const auto each = item.at("per_sample_loss").get<std::vector<double>>();
@@ -45,13 +48,18 @@ TEST(ParityFlowMatch, LossAndItsGradient) {
             EXPECT_NEAR(losses[static_cast<int64_t>(i)].item<double>(), each[i], 2e-6 * each[i])
                 << name << i;
         }
-        EXPECT_TRUE(max_abs_within(name + ".grad",
-                                   flow::loss_gradient(prediction, target, prediction.size(0)),
+        const flow::Loss both =
+            flow::loss_with_gradient(GetParam(), prediction, target, prediction.size(0));
+        EXPECT_TRUE(both.per_sample.equal(losses));
+        EXPECT_TRUE(max_abs_within(name + ".grad", both.gradient,
                                    fixture.tensor(name + ".grad_pred_packed"), 1e-6));
     }
 }
 
-TEST(ParityFlowMatch, PackingAndPositionsExactly) {
+INSTANTIATE_TEST_SUITE_P(Paths, ParityFlowMatch,
+                         testing::Values(kernels::Path::kTwin, kernels::Path::kFused));
+
+TEST(ParityLatents, PackingAndPositionsExactly) {
     const Fixture fixture("flow_match_step");
     EXPECT_TRUE(same_bits("probe.packed",
                           model::pack_latents(fixture.tensor("probe.unpacked")).contiguous(),

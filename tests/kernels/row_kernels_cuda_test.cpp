@@ -6,6 +6,7 @@
 #include <ATen/ops/stack.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -253,6 +254,116 @@ TEST_P(CudaRows, Heads) {
             out[2] = out[2].narrow(1, out[2].size(1) - 3 * channels, 3 * channels);
         }
         expect_same(found[0], found[1]);
+    }
+}
+
+TEST_P(CudaRows, Adam) {
+    for (const auto& [elements, skipped] :
+         {std::pair<int64_t, int64_t>{1, 0}, {64, 0}, {64, 1}, {515, 0}, {515, 3}, {1500, 4}}) {
+        for (const bool decoupled : {true, false}) {
+            for (const bool copied : {true, false}) {
+                SCOPED_TRACE(std::to_string(elements) + " from " + std::to_string(skipped));
+                const at::Tensor first = at::randn({3, elements});
+                const at::Tensor gradient = place(at::randn({elements}), skipped);
+                for (const double steps : {1, 2000}) {
+                    const at::Tensor scalars = at::full({4}, 0.01);
+                    scalars[1].fill_(steps);
+                    scalars[2].fill_(2.5);  // the divisor
+                    scalars[3].fill_(0);    // skip
+                    const auto scalar = [&](int64_t i) { return scalars.data_ptr<float>() + i; };
+                    Tensors found[2];
+                    for (Tensors& out : found) {
+                        out = {place(first[0], skipped), place(first[1], skipped),
+                               place(first[2].square(), skipped), empty({elements}, skipped)};
+                        const AdamJob job{.rows = {.batch = 1, .tokens = elements, .chunk = 1024},
+                                          .value = out[0].data_ptr<float>(),
+                                          .gradient = gradient.data_ptr<float>(),
+                                          .mean = out[1].data_ptr<float>(),
+                                          .square = out[2].data_ptr<float>(),
+                                          .copy = copied ? out[3].data_ptr() : nullptr,
+                                          .lr = scalar(0),
+                                          .steps = scalar(1),
+                                          .divisor = scalar(2),
+                                          .skip = scalar(3),
+                                          .mean_share = 0.1,
+                                          .square_share = 0.001,
+                                          .log_beta1 = std::log(0.9),
+                                          .log_beta2 = std::log(0.999),
+                                          .eps = 1e-8,
+                                          .weight_decay = 0.1,
+                                          .decoupled = decoupled};
+                        const auto adam = [](const auto& of) { return of.adam; };
+                        if (&out == &found[0]) {
+                            on_cuda(job, adam);
+                            scalars[3].fill_(1);  // nothing more happens
+                            on_cuda(job, adam);
+                            scalars[3].fill_(0);
+                        } else {
+                            on_cpu(job, adam);
+                        }
+                    }
+                    expect_same(found[0], found[1]);
+                    EXPECT_EQ(found[0][3].equal(found[0][0].to(GetParam())), copied);
+                }
+            }
+        }
+    }
+}
+
+TEST_P(CudaRows, MixAndPack) {
+    for (const auto& [channels, columns] : {std::pair<int64_t, int64_t>{16, 7}, {5, 1}, {3, 11}}) {
+        const int64_t lines = 3, tokens = lines * columns;
+        const at::Tensor a = at::randn({kBatch, channels, 2 * lines, 2 * columns});
+        const at::Tensor b = at::randn(a.sizes()), t = at::randn({kBatch});
+        Tensors found[2];
+        for (Tensors& out : found) {
+            out = {empty_floats({kBatch, tokens, 4 * channels}),
+                   empty_floats({kBatch, tokens, 4 * channels})};
+            const MixJob job{.rows = {.batch = kBatch, .tokens = tokens, .chunk = 4},
+                             .channels = channels,
+                             .columns = columns,
+                             .a = a.data_ptr<float>(),
+                             .b = b.data_ptr<float>(),
+                             .t = t.data_ptr<float>(),
+                             .mixed = out[0].data_ptr<float>(),
+                             .difference = out[1].data_ptr<float>()};
+            const auto mix = [](const auto& of) { return of.mix_and_pack; };
+            if (&out == &found[0]) {
+                on_cuda(job, mix);
+            } else {
+                on_cpu(job, mix);
+            }
+        }
+        expect_same(found[0], found[1]);
+    }
+}
+
+TEST_P(CudaRows, SquaredError) {
+    for (const auto& [channels, skipped] :
+         {std::pair<int64_t, int64_t>{64, 0}, {64, 1}, {5, 0}, {1000, 0}}) {
+        SCOPED_TRACE(std::to_string(channels) + " from " + std::to_string(skipped));
+        const at::Tensor prediction = numbers({kBatch, kTokens, channels}, skipped);
+        const at::Tensor target = place(at::randn(prediction.sizes()), skipped);
+        for (const bool backward : {true, false}) {
+            Tensors found[2];
+            for (Tensors& out : found) {
+                out = {empty(prediction.sizes(), skipped), empty_floats({kRows.chunks()})};
+                const SquaredErrorJob job{.rows = kRows,
+                                          .channels = channels,
+                                          .prediction = prediction.data_ptr(),
+                                          .target = target.data_ptr<float>(),
+                                          .gradient = backward ? out[0].data_ptr() : nullptr,
+                                          .factor = 0.3,
+                                          .sums = out[1].data_ptr<float>()};
+                const auto squared = [](const auto& of) { return of.squared_error; };
+                if (&out == &found[0]) {
+                    on_cuda(job, squared);
+                } else {
+                    on_cpu(job, squared);
+                }
+            }
+            expect_same(found[0], found[1]);
+        }
     }
 }
 

@@ -100,10 +100,11 @@ TEST_P(ParityMmditGradients, MatchEveryParameter) {
     const at::Tensor prediction = model->forward(tiny_input(fixture));
     const at::Tensor target = fixture.tensor("target");
     const double expected_loss = fixture.json().at("loss");
-    EXPECT_NEAR(flow::per_sample_loss(prediction, target).mean().item<double>(), expected_loss,
-                1e-5 * expected_loss);
+    EXPECT_NEAR(flow::per_sample_loss(model->path(), prediction, target).mean().item<double>(),
+                expected_loss, 1e-5 * expected_loss);
     model->parameters().begin_gradients();
-    model->backward(flow::loss_gradient(prediction, target, prediction.size(0)));
+    model->backward(
+        flow::loss_with_gradient(model->path(), prediction, target, prediction.size(0)).gradient);
     const auto names = fixture.names_after("grad.");
     ASSERT_FALSE(names.empty());
     for (const std::string& name : names) {
@@ -213,7 +214,9 @@ TEST(ParityMmditInit, FreshModelPredictsZeroAndTrainsTheLastLayerFirst) {
     const at::Tensor prediction = model.forward(tiny_input(tiny));
     EXPECT_TRUE((prediction == 0).all().item<bool>());
     model.parameters().begin_gradients();
-    model.backward(flow::loss_gradient(prediction, tiny.tensor("target"), prediction.size(0)));
+    model.backward(flow::loss_with_gradient(model.path(), prediction, tiny.tensor("target"),
+                                            prediction.size(0))
+                       .gradient);
     std::vector<std::string> with_gradient;
     for (const auto& shard : model.parameters().shards()) {
         for (const auto& segment : shard.segments) {

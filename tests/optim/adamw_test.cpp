@@ -20,23 +20,29 @@ std::vector<units::FlatShard> one_shard(const at::Tensor& gradient) {
     return {shard};
 }
 
+/// Of both kinds of operations.
+class AdamWSteps : public testing::TestWithParam<kernels::Path> {};
+
+INSTANTIATE_TEST_SUITE_P(Paths, AdamWSteps,
+                         testing::Values(kernels::Path::kTwin, kernels::Path::kFused));
+
 at::Tensor scalar(double value) { return at::full({}, value, at::kFloat); }
 
-TEST(AdamW, FirstStepByHand) {
+TEST_P(AdamWSteps, FirstStepByHand) {
     auto shards = one_shard(at::full({3}, 2.0));
     config::Optimizer settings;
     settings.weight_decay = 0.1;
-    AdamW optimizer(settings, shards);
-    optimizer.step(shards, 0.01, scalar(1), scalar(0));
+    AdamW optimizer(settings, shards, GetParam());
+    optimizer.step(shards, scalar(0.01), scalar(1), scalar(0));
     // Bias correction makes the first update lr * sign(gradient).
     EXPECT_NEAR(shards[0].param[0].item<double>(), 0.5 * (1 - 0.01 * 0.1) - 0.01, 1e-6);
     EXPECT_EQ(optimizer.steps_taken(), 1);
 }
 
-TEST(AdamW, DivisorScalesTheGradient) {
+TEST_P(AdamWSteps, DivisorScalesTheGradient) {
     auto shards = one_shard(at::full({3}, 2.0));
-    AdamW optimizer({}, shards);
-    optimizer.step(shards, 0.01, scalar(4), scalar(0));
+    AdamW optimizer({}, shards, GetParam());
+    optimizer.step(shards, scalar(0.01), scalar(4), scalar(0));
     EXPECT_NEAR(optimizer.exp_avg()[0][0].item<double>(), 0.1 * 0.5, 1e-7);
 }
 
@@ -45,14 +51,16 @@ ClippedNorm clip_alone(const std::vector<units::FlatShard>& shards, double max_n
     return clip_by_global_norm(units::global_grad_norm(shards, *alone), max_norm);
 }
 
-TEST(AdamW, SkippedStepChangesNothing) {
+TEST_P(AdamWSteps, SkippedStepChangesNothing) {
     auto shards = one_shard(at::full({3}, std::numeric_limits<float>::quiet_NaN()));
-    AdamW optimizer({}, shards);
+    AdamW optimizer({}, shards, GetParam());
     const at::Tensor before = shards[0].param.clone();
+    const std::vector copies{before.to(at::kBFloat16)};
     const ClippedNorm clipped = clip_alone(shards, 1.0);
     EXPECT_EQ(clipped.skip.item<double>(), 1);
-    optimizer.step(shards, 0.01, clipped.divisor, clipped.skip);
+    optimizer.step(shards, scalar(0.01), clipped.divisor, clipped.skip, copies);
     EXPECT_TRUE(shards[0].param.equal(before));
+    EXPECT_TRUE(copies[0].equal(before.to(at::kBFloat16)));
     EXPECT_TRUE((optimizer.exp_avg()[0] == 0).all().item<bool>());
     EXPECT_EQ(optimizer.steps_taken(), 0);
 }
@@ -96,7 +104,7 @@ units::FlatShard three_parameters(int64_t begin, int64_t numel) {
     return shard;
 }
 
-TEST(AdamW, SegmentsWithoutDecayFollowThePlainSteps) {
+TEST_P(AdamWSteps, SegmentsWithoutDecayFollowThePlainSteps) {
     for (const auto name : {config::OptimizerName::kAdamW, config::OptimizerName::kAdam}) {
         // Whole, the half that ends in "b", the half that begins in it, and one beyond it.
         const std::pair<int64_t, int64_t> ranges[] = {{0, 256}, {0, 140}, {140, 116}, {192, 64}};
@@ -106,30 +114,32 @@ TEST(AdamW, SegmentsWithoutDecayFollowThePlainSteps) {
             settings.weight_decay = 0.5;
             std::vector<units::FlatShard> shards{three_parameters(begin, numel)};
             const units::FlatShard& shard = shards.front();
-            AdamW optimizer(settings, shards);
+            AdamW optimizer(settings, shards, GetParam());
             at::Tensor weight_decay = at::full({numel}, settings.weight_decay, at::kDouble);
             units::local_part(shard, shard.segments[1]).of(weight_decay).zero_();
             const at::Tensor first = shard.param.to(at::kDouble);
             std::vector<at::Tensor> gradients;
+            const std::vector copies{at::full({numel}, 7.0, at::kBFloat16)};
             for (int step = 0; step < 5; ++step) {
                 for (const units::Segment& segment : shard.segments) {
                     units::local_part(shard, segment).of(shard.grad).normal_();
                 }
                 gradients.push_back(shard.grad.clone());
-                optimizer.step(shards, 0.01, scalar(1), scalar(0));
+                optimizer.step(shards, scalar(0.01), scalar(1), scalar(0), copies);
             }
             const at::Tensor expected = plain_steps(settings, first, gradients, weight_decay);
             EXPECT_LT((shard.param - expected).abs().max().item<double>(), 1e-5) << begin;
+            EXPECT_TRUE(copies[0].equal(shard.param.to(at::kBFloat16))) << begin;
         }
     }
 }
 
-TEST(AdamW, AdamAddsTheDecayToTheGradient) {
+TEST_P(AdamWSteps, AdamAddsTheDecayToTheGradient) {
     auto shards = one_shard(at::zeros({3}));
     config::Optimizer settings;
     settings.name = config::OptimizerName::kAdam;
-    AdamW optimizer(settings, shards);
-    optimizer.step(shards, 0.01, scalar(1), scalar(0));
+    AdamW optimizer(settings, shards, GetParam());
+    optimizer.step(shards, scalar(0.01), scalar(1), scalar(0));
     EXPECT_NEAR(optimizer.exp_avg()[0][0].item<double>(), 0.1 * 0.1 * 0.5, 1e-7);
 }
 

@@ -35,7 +35,7 @@ encoders::MicroBatch micro_batch(const Fixture& fixture, int64_t step, int64_t f
 struct TinyRun {
     explicit TinyRun(at::ScalarType dtype = at::kFloat)
         : model(tiny_model(tiny, dtype)),
-          optimizer(optimizer_settings(), model->parameters().shards()) {}
+          optimizer(optimizer_settings(), model->parameters().shards(), model->path()) {}
 
     config::Optimizer optimizer_settings() const {
         const auto& json = fixture.json().at("optimizer");

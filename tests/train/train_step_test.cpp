@@ -10,6 +10,7 @@
 
 #include "flux/kernels/keyed_draw.h"
 #include "flux/model/mmdit.h"
+#include "flux/optim/ema.h"
 #include "support/group.h"
 
 namespace flux::train {
@@ -94,6 +95,87 @@ TEST(DistTrainStep, ANumberOfOneProcessThatIsNotFiniteSkipsTheStepOfAll) {
     EXPECT_EQ(next.skipped.item<double>(), 0);
     EXPECT_FALSE(same(state_of(model, optimizer), before));
     EXPECT_EQ(next.stop.item<double>(), 1);
+    mesh.barrier();
+}
+
+/// Whether units read the shards' values rounded, those of all processes of the mesh.
+bool reads_rounded_shards(units::ParameterStore& store) {
+    bool same = true;
+    for (size_t unit = 0; unit < store.shards().size(); ++unit) {
+        const units::FlatShard& shard = store.shards()[unit];
+        const at::Tensor own = shard.param.to(at::kBFloat16);
+        const at::Tensor all = at::zeros({shard.size}, own.options());
+        store.mesh().gather().all_gather(all, own).wait();
+        store.acquire(unit);
+        for (size_t i = 0; i < shard.segments.size(); ++i) {
+            const units::Segment& segment = shard.segments[i];
+            same = same && store.tensors(unit)[i].flatten().equal(
+                               all.narrow(0, segment.offset, segment.numel));
+        }
+    }
+    return same;
+}
+
+/// Steps, one of them skipped and one of a rehearsal; then values that others write.
+void expect_copies_to_follow(kernels::Path path, dist::Mesh* mesh) {
+    units::StoreSettings settings;
+    settings.compute_dtype = at::kBFloat16;
+    settings.mesh = mesh;
+    model::Mmdit model(dimensions(), settings, {0.0}, path);
+    units::ParameterStore& store = model.parameters();
+    store.initialize(3);
+    optim::AdamW optimizer({}, store.shards(), path);
+    const int rank = mesh == nullptr ? 0 : mesh->rank(), processes = mesh == nullptr ? 1 : 2;
+    const auto step = [&](int64_t number, bool broken, bool rehearsal) {
+        return train_step(model, optimizer,
+                          {.global_batch_size = 2 * processes, .rehearsal = rehearsal}, 1e-2, [&] {
+                              auto batch = micro_batch((number * processes + rank) * 2);
+                              if (broken) {
+                                  batch.latents.view(-1)[7] =
+                                      std::numeric_limits<float>::infinity();
+                              }
+                              return batch;
+                          });
+    };
+    optim::Ema ema(0.9, store.shards());
+    ema.begin(store.shards());
+    for (int64_t number = 0; number < 6; ++number) {
+        const bool broken = number == 2, rehearsal = number == 4;
+        const auto before = state_of(model, optimizer);
+        std::vector<at::Tensor> copies;
+        for (const at::Tensor& copy : store.copies()) {
+            copies.push_back(copy.clone());
+        }
+        const StepResult result = step(number, broken, rehearsal);
+        EXPECT_EQ(result.skipped.item<double>(), broken || rehearsal ? 1 : 0);
+        EXPECT_EQ(same(state_of(model, optimizer), before), broken || rehearsal);
+        EXPECT_EQ(same(store.copies(), copies), broken || rehearsal);
+        EXPECT_TRUE(reads_rounded_shards(store)) << number;
+        ema.update(store.shards(), result.skipped);
+        if (number == 3) {
+            EXPECT_TRUE(
+                optim::with_average(&ema, store, [&] { return reads_rounded_shards(store); }));
+            EXPECT_TRUE(reads_rounded_shards(store));
+        }
+    }
+    store.shards()[1].param.mul_(2);
+    store.parameters_changed();
+    step(6, true, false);  // with copies that are older than the values
+    EXPECT_TRUE(reads_rounded_shards(store));
+}
+
+TEST(TrainStep, CopiesInTheComputeDtypeFollowTheValues) {
+    expect_copies_to_follow(kernels::Path::kTwin, nullptr);
+    expect_copies_to_follow(kernels::Path::kFused, nullptr);
+}
+
+TEST(DistTrainStep, CopiesInTheComputeDtypeFollowTheValues) {
+    if (!test::in_group(2)) {
+        return;
+    }
+    dist::Store meeting(dist::process_place(), 30s);
+    dist::Mesh mesh(meeting, {.replicate = 1, .shard = 2}, at::kCPU, 30s);
+    expect_copies_to_follow(kernels::Path::kFused, &mesh);
     mesh.barrier();
 }
 

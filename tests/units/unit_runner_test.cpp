@@ -133,6 +133,55 @@ TEST(ParameterStore, SlabsFollowChangedValues) {
     EXPECT_TRUE(store.tensors(0)[0].equal(store.parameter("unit0.weight")));
 }
 
+TEST(ParameterStore, CopiesWrittenAlongAreNotMadeAgain) {
+    auto units = toy_units(2);
+    ParameterStore store({units[0]->parameters(), units[1]->parameters()},
+                         {.compute_dtype = at::kBFloat16});
+    store.initialize(3);
+    const auto expect_rounded = [&](size_t unit) {
+        store.acquire(unit);
+        const std::string name = "unit" + std::to_string(unit) + ".weight";
+        EXPECT_TRUE(store.tensors(unit)[0].equal(store.parameter(name).to(at::kBFloat16)));
+    };
+    expect_rounded(0);
+    const auto copies = store.copies();  // of the second too, which nobody has gathered
+    ASSERT_EQ(copies.size(), 2u);
+    for (size_t unit = 0; unit < 2; ++unit) {
+        EXPECT_TRUE(copies[unit].equal(store.shards()[unit].param.to(at::kBFloat16)));
+    }
+    for (const FlatShard& shard : store.shards()) {
+        shard.param.add_(1);
+    }
+    copies[0].fill_(5);
+    copies[1].fill_(6);
+    store.parameters_changed(/*copied=*/true);
+    store.acquire(0);
+    store.acquire(1);
+    EXPECT_TRUE((store.tensors(0)[0] == 5).all().item<bool>());
+    EXPECT_TRUE((store.tensors(1)[0] == 6).all().item<bool>());
+    store.parameters_changed();  // others do not write them
+    expect_rounded(0);
+    expect_rounded(1);
+}
+
+TEST(ParameterStore, HasNoCopiesWhereSlabsAreSharedOrNotNeeded) {
+    for (const StoreSettings& settings :
+         {StoreSettings{.compute_dtype = at::kBFloat16, .slabs = 1}, StoreSettings{}}) {
+        auto units = toy_units(2);
+        ParameterStore store({units[0]->parameters(), units[1]->parameters()}, settings);
+        store.initialize(3);
+        store.acquire(1);
+        for (const at::Tensor& copy : store.copies()) {
+            EXPECT_FALSE(copy.defined());
+        }
+        store.parameter("unit1.weight").add_(1);
+        store.parameters_changed(/*copied=*/true);
+        store.acquire(1);
+        EXPECT_TRUE(
+            store.tensors(1)[0].equal(store.parameter("unit1.weight").to(settings.compute_dtype)));
+    }
+}
+
 TEST(ParameterStore, PatternsSayWhatDoesNotDecay) {
     auto units = toy_units(2);
     const ParameterStore store({units[0]->parameters(), units[1]->parameters()},

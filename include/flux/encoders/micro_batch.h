@@ -38,7 +38,7 @@ struct FlowProblem {
     at::Tensor target;  // packed, fp32 [B, T, 64]
 };
 
-FlowProblem pose(const MicroBatch& batch);
+FlowProblem pose(kernels::Path path, const MicroBatch& batch);
 
 /// Input for packed latents of a picture of latent size `height` x `width`. `timesteps`: fp32 [B or
 /// 1].

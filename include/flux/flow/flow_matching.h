@@ -6,6 +6,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "flux/kernels/fused_step.h"
+
 namespace flux::flow {
 
 struct FlowMatch {
@@ -14,14 +16,21 @@ struct FlowMatch {
 };
 
 /// `latents`, `noise`: fp32 [B, C, H, W]; `timesteps`: fp32 [B].
-FlowMatch flow_match(const at::Tensor& latents, const at::Tensor& noise,
+FlowMatch flow_match(kernels::Path path, const at::Tensor& latents, const at::Tensor& noise,
                      const at::Tensor& timesteps);
 
 /// Mean squared error of each sample, fp32 [B].
-at::Tensor per_sample_loss(const at::Tensor& prediction, const at::Tensor& target);
+at::Tensor per_sample_loss(kernels::Path path, const at::Tensor& prediction,
+                           const at::Tensor& target);
 
-/// Gradient with respect to the prediction of: sum over this batch of per_sample_loss() /
-/// `samples`, where `samples` is the size of the global batch.
-at::Tensor loss_gradient(const at::Tensor& prediction, const at::Tensor& target, int64_t samples);
+struct Loss {
+    at::Tensor per_sample;  // as above
+    at::Tensor gradient;    // with respect to the prediction, in its dtype
+};
+
+/// The gradient is that of: sum over this batch of per_sample_loss() / `samples`, where `samples`
+/// is the size of the global batch.
+Loss loss_with_gradient(kernels::Path path, const at::Tensor& prediction, const at::Tensor& target,
+                        int64_t samples);
 
 }  // namespace flux::flow

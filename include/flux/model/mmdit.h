@@ -43,6 +43,8 @@ public:
     void backward(const at::Tensor& prediction_gradient);
 
     const FluxConfig& config() const { return config_; }
+    /// The kind of operations it is made of, and those around it take.
+    kernels::Path path() const { return path_; }
     units::ParameterStore& parameters() { return runner_.store(); }
 
 private:
@@ -50,6 +52,7 @@ private:
 
     FluxConfig config_;
     at::ScalarType compute_dtype_;
+    kernels::Path path_;
     units::UnitRunner<FluxState> runner_;
 };
 

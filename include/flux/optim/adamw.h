@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "flux/config/job_config.h"
+#include "flux/kernels/fused_step.h"
 #include "flux/units/parameter_store.h"
 
 namespace flux::optim {
@@ -15,13 +16,15 @@ class AdamW {
 public:
     /// Moments start at zero. Weight decay applies to the segments that decay: by default all, as
     /// in the reference.
-    AdamW(const config::Optimizer& settings, std::span<const units::FlatShard> shards);
+    AdamW(const config::Optimizer& settings, std::span<const units::FlatShard> shards,
+          kernels::Path path = kernels::Path::kFused);
 
-    /// One step with the shards' gradients divided by `divisor` (fp32 scalar tensor; the gradients
-    /// are changed). When `skip` (fp32 scalar tensor) is 1 nothing changes: neither values nor
-    /// moments nor the step count.
-    void step(std::span<units::FlatShard> shards, double lr, const at::Tensor& divisor,
-              const at::Tensor& skip);
+    /// One step with the learning rate `lr` and the shards' gradients divided by `divisor` (the
+    /// gradients may be changed). When `skip` is 1 nothing changes: neither values nor copies nor
+    /// moments nor the step count. All three are fp32 scalar tensors beside the shards. `copies`:
+    /// of the shards' values, written along (units::ParameterStore::copies()); may be empty.
+    void step(std::span<units::FlatShard> shards, const at::Tensor& lr, const at::Tensor& divisor,
+              const at::Tensor& skip, std::span<const at::Tensor> copies = {});
 
     /// fp32 moments, one flat tensor a shard.
     std::vector<at::Tensor>& exp_avg() { return exp_avg_; }
@@ -41,6 +44,7 @@ private:
     void add_runs(const units::FlatShard& shard, size_t index);
 
     config::Optimizer settings_;
+    kernels::Path path_;
     std::vector<Run> decaying_;   // of all shards, each as long as can be
     std::vector<Run> undecayed_;  // those without weight decay
     std::vector<at::Tensor> exp_avg_;

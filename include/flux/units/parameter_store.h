@@ -3,7 +3,7 @@
 //
 //   shard.param (fp32) --start_gather, acquire--> slab (compute dtype), its views are the weights
 //   autograd's gradients --add_gradients, finish_gradients--> shard.grad (fp32)
-//   optimizer: shard.grad -> shard.param, then parameters_changed()
+//   optimizer: shard.grad -> shard.param and copies(), then parameters_changed()
 //
 // A process holds an equal part of every unit's flat buffer (FSDP). Before a unit runs, its parts
 // are gathered from the processes of this copy of the model; its gradients go back summed, each
@@ -73,8 +73,12 @@ public:
     void acquire(size_t unit);
     int64_t prefetch() const { return prefetch_; }
 
-    /// Must follow every change of the shards' values.
-    void parameters_changed() { ++generation_; }
+    /// Each shard's values in the compute dtype, brought up to date, where its unit keeps a slab of
+    /// its own: who changes values may write them there too. Undefined for the other units.
+    std::vector<at::Tensor> copies();
+
+    /// Must follow every change of the shards' values. `copied`: copies() were written along.
+    void parameters_changed(bool copied = false);
 
     /// Number of changes so far. A graph built at one generation must run backward at the same.
     uint64_t generation() const { return generation_; }
@@ -126,6 +130,8 @@ private:
         at::Tensor data;
         size_t unit = SIZE_MAX;
         uint64_t generation = 0;
+        size_t part_unit = SIZE_MAX;  // the same of this process's part, which is filled first
+        uint64_t part_generation = 0;
         dist::Pending gathering;
     };
     /// A unit's gradients on their way to the processes that hold their parts.
@@ -139,6 +145,8 @@ private:
                      const StoreSettings& settings, const StoreLayout& layout);
     void make_slabs(const StoreSettings& settings, const StoreLayout& layout);
     void bind(size_t unit, std::span<const Parameter> parameters, bool trainable);
+    at::Tensor current_part(size_t unit);
+    bool keeps_copies() const;
     void scatter_gradients(size_t unit, std::span<const at::Tensor> gradients);
     void finish(GradientSlab& slab);
     void micro_batch_added(size_t unit);
