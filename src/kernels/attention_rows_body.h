@@ -1,4 +1,4 @@
-// The bodies of attention_rows.h; part of row_kernels_body.h.
+// The bodies of attention_rows.h; part of row_kernels_body.h for AVX2 and AVX-512.
 #pragma once
 
 #include <utility>
@@ -20,10 +20,8 @@ inline Bf16Pair pair_of(Bf16 first, Bf16 second) {
 
 #if defined(__AVX512F__)
 constexpr int kLanes = 16;
-#elif defined(__AVX__)
-constexpr int kLanes = 8;
 #else
-constexpr int kLanes = 4;
+constexpr int kLanes = 8;
 #endif
 using Lanes = uint32_t __attribute__((vector_size(4 * kLanes)));
 using LanesAnywhere = uint32_t __attribute__((vector_size(4 * kLanes), aligned(2), may_alias));
@@ -55,9 +53,7 @@ inline void transpose_square(const U* from, int64_t stride, U* to, int64_t to_st
     }
     exchange<1>(rows, kAll);
     exchange<2>(rows, kAll);
-    if constexpr (kLanes > 4) {
-        exchange<4>(rows, kAll);
-    }
+    exchange<4>(rows, kAll);
     if constexpr (kLanes > 8) {
         exchange<8>(rows, kAll);
     }
@@ -176,15 +172,17 @@ inline float power_of_two(float x) {
     p = p * r + 0.240226509f;
     p = p * r + 0.693147207f;
     p = p * r + 1.0f;
-    // The integer stands in the last bits of `shifted`: added to the exponent. NaN has none there.
-    return std::bit_cast<float>(std::bit_cast<uint32_t>(p) +
-                                (std::bit_cast<uint32_t>(shifted) << 23));
+    // The integer stands in the last bits of `shifted`. Its power is multiplied, which is exact,
+    // and not added to the exponent of p: NaN has to stay NaN whatever its bits are.
+    constexpr uint32_t kOne = 0x3f800000;
+    return p * std::bit_cast<float>((std::bit_cast<uint32_t>(shifted) << 23) + kOne);
 }
 
 /// To nearest, ties away from zero: a third of put()'s work, for numbers that only products read.
 inline void put_near(float& to, float x) { to = x; }
 inline void put_near(Bf16& to, float x) {
-    to.bits = static_cast<uint16_t>((std::bit_cast<uint32_t>(x) + 0x8000) >> 16);
+    const auto bits = std::bit_cast<uint32_t>(x);
+    to.bits = static_cast<uint16_t>(x != x ? 0x7fc0 : (bits + 0x8000) >> 16);
 }
 
 template <class T>

@@ -34,7 +34,7 @@ class Forward {
 public:
     explicit Forward(const AttentionTensors<T>& tensors)
         : tensors_(tensors),
-          kernels_(cpu_kernels(c10::CppTypeToScalarType<T>::value).attention),
+          kernels_(*cpu_kernels(c10::CppTypeToScalarType<T>::value).attention),
           keys_(in_panels(tensors.tokens) * tensors.size),
           values_((tensors.tokens + 1) * in_panels(tensors.size)),
           scores_(kQueries * kKeys),
@@ -135,8 +135,8 @@ public:
     Backward(const AttentionTensors<T>& tensors, const Gradients<T>& gradients)
         : tensors_(tensors),
           gradients_(gradients),
-          kernels_(cpu_kernels(c10::CppTypeToScalarType<T>::value).attention),
-          wide_(cpu_kernels(at::kFloat).attention),
+          kernels_(*cpu_kernels(c10::CppTypeToScalarType<T>::value).attention),
+          wide_(*cpu_kernels(at::kFloat).attention),
           tokens_(in_panels(tensors.tokens)),
           queries_(tokens_ * tensors.size),
           douts_(tokens_ * tensors.size),
@@ -328,23 +328,24 @@ bool fits_tiles(const at::Tensor& q) {
            fuses_attention_on_cpu(q.scalar_type());
 }
 
+/// bf16 products that add up in fp32.
+bool has_bf16_products() {
+#if defined(__x86_64__)
+    static const bool found = __builtin_cpu_supports("avx512bf16") != 0;
+    return found;
+#else
+    return false;
+#endif
+}
+
 }  // namespace
 
 // Elsewhere ATen's attention has better products than tiles.
 bool fuses_attention_on_cpu(at::ScalarType dtype) {
-#if defined(__x86_64__)
-    if (!at::globalContext().userEnabledMkldnn()) {
+    if (dtype != at::kFloat && (dtype != at::kBFloat16 || !has_bf16_products())) {
         return false;
     }
-    if (dtype == at::kFloat) {
-        return instruction_set() != InstructionSet::kGeneric;
-    }
-    static const bool knows_bf16 = __builtin_cpu_supports("avx512bf16") != 0;
-    return dtype == at::kBFloat16 && instruction_set() == InstructionSet::kAvx512 && knows_bf16;
-#else
-    (void)dtype;
-    return false;
-#endif
+    return at::globalContext().userEnabledMkldnn() && cpu_kernels(dtype).attention != nullptr;
 }
 
 int64_t attention_scratch_bytes(int64_t tokens, int64_t head_size, at::ScalarType dtype) {

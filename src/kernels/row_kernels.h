@@ -173,7 +173,7 @@ struct AttentionKernels {
 /// One dtype's on CPUs.
 struct CpuKernels {
     RowKernels<RowKernel> rows;
-    AttentionKernels attention;
+    const AttentionKernels* attention;  // null where it runs in no tiles
 };
 
 /// One instruction set's, or a GPU's.

@@ -2,7 +2,9 @@
 // includes this once, with FLUX_ROW_KERNELS the name of its table and the flags of its instruction
 // set. All else is private to that file, and nothing here may leave an inline function that the
 // linker could give to code for another processor: so no containers or algorithms of the library.
+#if defined(__AVX2__)
 #include "kernels/attention_rows_body.h"
+#endif
 #include "kernels/heads_rows_body.h"
 #include "kernels/row_chunks.h"
 #include "kernels/row_kernels.h"
@@ -198,6 +200,26 @@ void gelu_backward(const GeluJob& job, int64_t begin, int64_t end) {
     }
 }
 
+/// Attention runs in tiles where its products are fast: see fuses_attention_on_cpu().
+template <class T>
+constexpr const AttentionKernels* kAttention = nullptr;
+#if defined(__AVX2__)
+template <class T>
+constexpr AttentionKernels kAttentionTable{.transpose = transpose<T>,
+                                           .pack_rows = pack_rows<T>,
+                                           .pack_columns = pack_columns<T>,
+                                           .softmax = softmax<T>,
+                                           .softmax_backward = softmax_backward<T>,
+                                           .row_products = row_products<T>,
+                                           .put_rows = put_rows<T>};
+template <>
+constexpr const AttentionKernels* kAttention<float> = &kAttentionTable<float>;
+#endif
+#if defined(__AVX512F__)
+template <>
+constexpr const AttentionKernels* kAttention<Bf16> = &kAttentionTable<Bf16>;
+#endif
+
 template <class T>
 constexpr CpuKernels table() {
     return {.rows = {.norm_modulate = norm_modulate<T>,
@@ -211,13 +233,7 @@ constexpr CpuKernels table() {
                      .adam = adam<T>,
                      .mix_and_pack = mix_and_pack,
                      .squared_error = squared_error<T>},
-            .attention = {.transpose = transpose<T>,
-                          .pack_rows = pack_rows<T>,
-                          .pack_columns = pack_columns<T>,
-                          .softmax = softmax<T>,
-                          .softmax_backward = softmax_backward<T>,
-                          .row_products = row_products<T>,
-                          .put_rows = put_rows<T>}};
+            .attention = kAttention<T>};
 }
 
 }  // namespace
