@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/attention_rows.h"
+#include "kernels/row_common.h"
 #include "kernels/row_numbers.h"
 
 namespace flux::kernels {
@@ -175,13 +176,13 @@ inline float power_of_two(float x) {
     // The integer stands in the last bits of `shifted`. Its power is multiplied, which is exact,
     // and not added to the exponent of p: NaN has to stay NaN whatever its bits are.
     constexpr uint32_t kOne = 0x3f800000;
-    return p * std::bit_cast<float>((std::bit_cast<uint32_t>(shifted) << 23) + kOne);
+    return p * __builtin_bit_cast(float, (__builtin_bit_cast(uint32_t, shifted) << 23) + kOne);
 }
 
 /// To nearest, ties away from zero: a third of put()'s work, for numbers that only products read.
 inline void put_near(float& to, float x) { to = x; }
 inline void put_near(Bf16& to, float x) {
-    const auto bits = std::bit_cast<uint32_t>(x);
+    const auto bits = __builtin_bit_cast(uint32_t, x);
     to.bits = static_cast<uint16_t>(x != x ? 0x7fc0 : (bits + 0x8000) >> 16);
 }
 

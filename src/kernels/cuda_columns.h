@@ -114,10 +114,8 @@ __global__ void __launch_bounds__(kColumnThreads)
     store(sums + job.channels, out_sum);
 }
 
-/// x times this is the tanh form of GELU: sigmoid(2 w) with w = sqrt(2/pi) (x + 0.044715 x^3).
 __device__ inline float gelu_sigmoid(float x) {
-    constexpr float kSlope = 2.0f * 0.7978845608f, kCube = 0.044715f * kSlope;
-    return __fdividef(1.0f, 1.0f + __expf(-x * (kSlope + kCube * x * x)));
+    return __fdividef(1.0f, 1.0f + __expf(gelu_exponent(x)));
 }
 
 template <class T, int kVec>
@@ -145,7 +143,6 @@ __global__ void __launch_bounds__(kColumnThreads) gelu_kernel(GeluJob job) {
 
 template <class T, int kVec>
 __global__ void __launch_bounds__(kColumnThreads) gelu_backward_kernel(GeluJob job) {
-    constexpr float kSlope = 2.0f * 0.7978845608f, kCube = 3.0f * 0.044715f * kSlope;
     const ColumnPlace place(job.rows, job.channels, kVec);
     if (!place.inside) {
         return;
@@ -161,9 +158,7 @@ __global__ void __launch_bounds__(kColumnThreads) gelu_backward_kernel(GeluJob j
                           FLUX_UNROLL
                           for (int i = 0; i < kVec; ++i) {
                               const float x = u[i] + bias[i];
-                              const float s = gelu_sigmoid(x);
-                              const float inner = kSlope + kCube * x * x;
-                              u[i] = dy[i] * (s + x * s * (1.0f - s) * inner);
+                              u[i] = dy[i] * gelu_derivative(x, gelu_sigmoid(x));
                               sum[i] += u[i];
                           }
                           store(du + row * job.stride, u);

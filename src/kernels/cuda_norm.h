@@ -175,8 +175,6 @@ struct NormChoice {
     }
 };
 
-constexpr int kInvalidValue = 1;  // cudaErrorInvalidValue
-
 /// One block a row; some warps, whose lanes have several loads on their way.
 template <class T>
 int norm_modulate(const NormModulateJob& job, void* stream) {
@@ -192,7 +190,7 @@ int norm_modulate(const NormModulateJob& job, void* stream) {
                            norm_modulate_kernel<T, 1, 8>, norm_modulate_kernel<T, 1, 32>},
                           1};
     const NormLaunch chosen = choice.choose(job.channels, 256);
-    return chosen.kernel == nullptr ? kInvalidValue
+    return chosen.kernel == nullptr ? kNoKernel
                                     : launch(chosen.kernel, job.rows.batch * job.rows.tokens,
                                              static_cast<int>(chosen.threads), job, stream);
 }
@@ -215,7 +213,7 @@ int norm_modulate_backward(const NormModulateJob& job, void* stream) {
                                                 norm_modulate_backward_kernel<T, 1, 32>},
                                                1};
     const NormLaunch chosen = choice.choose(job.channels, kNormThreads);
-    return chosen.kernel == nullptr ? kInvalidValue
+    return chosen.kernel == nullptr ? kNoKernel
                                     : launch(chosen.kernel, job.rows.chunks(),
                                              static_cast<int>(chosen.threads), job, stream);
 }

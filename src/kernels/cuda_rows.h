@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "kernels/row_kernels.h"
+#include "kernels/row_common.h"
 
 #ifdef __CUDACC__
 #include <cuda_bf16.h>
@@ -27,10 +27,6 @@ template <class Job>
 int launch(void (*kernel)(Job), int64_t blocks, int threads, const Job& job, void* stream);
 
 constexpr int64_t round_up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
-
-struct Bf16 {
-    uint16_t bits;
-};
 
 /// A power of two of neighbouring numbers, which are read and written 16 bytes at a time.
 template <class T, int kCount>
@@ -156,25 +152,6 @@ __device__ void store_anywhere(T* to, const Pack<T, kCount>& pack) {
         to[i] = reinterpret_cast<const T*>(&pack)[i];
     }
 }
-
-template <class T>
-__device__ const T* at(const void* data, int64_t offset) {
-    return data == nullptr ? nullptr : static_cast<const T*>(data) + offset;
-}
-template <class T>
-__device__ T* at(void* data, int64_t offset) {
-    return static_cast<T*>(data) + offset;
-}
-
-struct ChunkRows {
-    __device__ ChunkRows(const Rows& rows, int64_t chunk) {
-        const int64_t chunks = (rows.tokens + rows.chunk - 1) / rows.chunk;
-        picture = chunk / chunks;
-        first = chunk % chunks * rows.chunk;
-        last = first + rows.chunk < rows.tokens ? first + rows.chunk : rows.tokens;
-    }
-    int64_t picture, first, last;
-};
 
 /// Sums over `lanes` neighbouring lanes, a power of two; all threads of the warp take part.
 template <int kCount>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/row_chunks.h"
+#include "kernels/row_common.h"
 #include "kernels/row_kernels.h"
 #include "kernels/row_numbers.h"
 

@@ -7,12 +7,7 @@
 #include <vector>
 
 #include "kernels/keyed_draw_kernel.h"
-#include "kernels/parallel.h"
-
-#ifdef FLUX_WITH_CUDA
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
-#endif
+#include "kernels/run_rows.h"
 
 namespace flux::kernels {
 namespace {
@@ -32,7 +27,7 @@ void draw_on_cuda(const DrawJob& job, const at::Tensor& out) {
     const c10::cuda::CUDAGuard guard(out.device());
     const int code =
         launch_draw_cuda(job, c10::cuda::getCurrentCUDAStream(out.device().index()).stream());
-    TORCH_CHECK(code == 0, "keyed_draw: CUDA error ", code, " at launch");
+    TORCH_CHECK(code == 0, launch_problem(code, "keyed_draw", out));
 }
 #endif
 

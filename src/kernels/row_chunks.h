@@ -1,24 +1,15 @@
-// Rows in chunks, and sums over them, for the bodies of row_kernels.h. Included by those bodies
+// Buffers, and sums over chunks, for the bodies of row_kernels.h on CPUs. Included by those bodies
 // alone, and private to the file that includes it.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/row_kernels.h"
+#include "kernels/row_common.h"
 #include "kernels/row_numbers.h"
 
 namespace flux::kernels {
 namespace {
-
-/// Rows of a chunk.
-struct ChunkRows {
-    ChunkRows(const Rows& rows, int64_t chunk)
-        : picture(chunk / rows.chunks_of_one()),
-          first(chunk % rows.chunks_of_one() * rows.chunk),
-          last(first + rows.chunk < rows.tokens ? first + rows.chunk : rows.tokens) {}
-    int64_t picture, first, last;
-};
 
 class Floats {
 public:

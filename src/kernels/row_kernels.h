@@ -1,5 +1,16 @@
 // The fused operations' work on rows, as raw pointers: what the bodies for the CPU's instruction
-// sets and for GPUs share.
+// sets and for GPUs are given.
+//
+//   row_kernels.h        jobs, and tables of the bodies that do them (attention_rows.h: its tiles')
+//   row_common.h         what all bodies share
+//   row_kernels_body.h   bodies for CPUs, once for each instruction set: row_kernels_<set>.cpp
+//     heads_rows_body.h, step_rows_body.h, attention_rows_body.h       parts of it
+//     row_numbers.h, row_chunks.h                                      numbers, buffers and sums for it
+//   row_kernel_choice.h  which of those this processor takes
+//   cuda_row_table.h     bodies for GPUs, which row_kernels.cu compiles and a test runs on the host
+//     cuda_columns.h, cuda_norm.h, cuda_heads.h, cuda_step.h           parts of it
+//     cuda_rows.h                                                      vectors, sums and launches for it
+//   run_rows.h           deals out rows and runs a job where its tensors live
 //
 // Legend: B batch, T tokens, C channels, H heads, D head size. A row is one token. Rows are dealt
 // out in chunks of some tokens of one picture, whatever the number of threads, and each chunk
@@ -8,6 +19,7 @@
 
 #include <cstdint>
 
+#include "flux/base/philox.h"
 #include "kernels/attention_rows.h"
 
 namespace flux::kernels {
@@ -19,13 +31,18 @@ struct Rows {
     int64_t tokens;  // of one picture
     int64_t chunk;   // tokens of a chunk; the last of a picture may have fewer
 
-    int64_t chunks_of_one() const { return (tokens + chunk - 1) / chunk; }
-    int64_t chunks() const { return batch * chunks_of_one(); }
+    [[gnu::always_inline]] FLUX_HOST_DEVICE int64_t chunks_of_one() const {
+        return (tokens + chunk - 1) / chunk;
+    }
+    [[gnu::always_inline]] FLUX_HOST_DEVICE int64_t chunks() const {
+        return batch * chunks_of_one();
+    }
 };
 
 /// Pointers are to fp32 or bf16 numbers unless they say float. [B, T, C] tensors have one row after
 /// the other; a vector of a picture lies `stride` elements after the one before.
 struct NormModulateJob {
+    static constexpr const char* kName = "norm_modulate";
     Rows rows;
     int64_t channels;
     const void* x;
@@ -42,6 +59,7 @@ struct NormModulateJob {
 };
 
 struct GatedResidualJob {
+    static constexpr const char* kName = "gated_residual";
     Rows rows;
     int64_t channels;
     const void* x;
@@ -56,6 +74,7 @@ struct GatedResidualJob {
 };
 
 struct GeluJob {
+    static constexpr const char* kName = "bias_gelu";
     Rows rows;
     int64_t channels;
     const void* u;  // rows `stride` elements apart
@@ -68,6 +87,7 @@ struct GeluJob {
 };
 
 struct HeadsJob {
+    static constexpr const char* kName = "split_heads";
     Rows rows;
     int64_t heads;
     int64_t head_size;
@@ -95,6 +115,7 @@ struct HeadsJob {
 
 /// Adam on elements, each of which is a row of one picture. Scalars are read where they lie.
 struct AdamJob {
+    static constexpr const char* kName = "adam";
     Rows rows;
     float* value;
     const float* gradient;
@@ -116,6 +137,7 @@ struct AdamJob {
 
 /// Patches of 2 x 2 of [B, C, H, W] become rows.
 struct MixJob {
+    static constexpr const char* kName = "mix_and_pack";
     Rows rows;
     int64_t channels;
     int64_t columns;  // of patches: W / 2
@@ -127,6 +149,7 @@ struct MixJob {
 };
 
 struct SquaredErrorJob {
+    static constexpr const char* kName = "squared_error";
     Rows rows;
     int64_t channels;
     const void* prediction;
@@ -140,9 +163,12 @@ struct SquaredErrorJob {
 template <class Job>
 using RowKernel = void (*)(const Job&, int64_t begin, int64_t end);
 
-/// Launches all chunks on `stream` (a cudaStream_t). Returns the CUDA error code, 0 for success.
+/// Launches all chunks on `stream` (a cudaStream_t). Returns the CUDA error code, 0 for success, or
+/// kNoKernel where none is for such widths.
 template <class Job>
 using CudaRowKernel = int (*)(const Job&, void* stream);
+
+inline constexpr int kNoKernel = -1;
 
 /// One dtype's.
 template <template <class> class Kernel>

@@ -1,12 +1,14 @@
 // The bodies of row_kernels.h in plain loops that the compiler vectorises. Each row_kernels_*.cpp
 // includes this once, with FLUX_ROW_KERNELS the name of its table and the flags of its instruction
 // set. All else is private to that file, and nothing here may leave an inline function that the
-// linker could give to code for another processor: so no containers or algorithms of the library.
+// linker could give to code for another processor: so no containers or algorithms of the library,
+// and what others see too is always inlined. The test RowKernelsArePrivate looks at the symbols.
 #if defined(__AVX2__)
 #include "kernels/attention_rows_body.h"
 #endif
 #include "kernels/heads_rows_body.h"
 #include "kernels/row_chunks.h"
+#include "kernels/row_common.h"
 #include "kernels/row_kernels.h"
 #include "kernels/row_numbers.h"
 #include "kernels/step_rows_body.h"
@@ -14,13 +16,7 @@
 namespace flux::kernels {
 namespace {
 
-constexpr float kGeluSlope = 0.7978845608f;  // sqrt(2 / pi)
-constexpr float kGeluCube = 0.044715f;
-
-/// x sigmoid(2 w) with w = sqrt(2/pi) (x + 0.044715 x^3), which is the tanh form of GELU.
-inline float gelu_sigmoid(float x) {
-    return 1.0f / (1.0f + exponential(-2.0f * kGeluSlope * (x + kGeluCube * x * x * x)));
-}
+inline float gelu_sigmoid(float x) { return 1.0f / (1.0f + exponential(gelu_exponent(x))); }
 
 template <class T>
 void norm_modulate(const NormModulateJob& job, int64_t begin, int64_t end) {
@@ -189,9 +185,7 @@ void gelu_backward(const GeluJob& job, int64_t begin, int64_t end) {
 #pragma omp simd
             for (int64_t i = 0; i < job.channels; ++i) {
                 const float x = value(u[i]) + bias[i];
-                const float s = gelu_sigmoid(x);
-                const float inner = 2.0f * kGeluSlope * (1.0f + 3.0f * kGeluCube * x * x);
-                const float d = value(dy[i]) * (s + x * s * (1.0f - s) * inner);
+                const float d = value(dy[i]) * gelu_derivative(x, gelu_sigmoid(x));
                 sum[i] += d;
                 put(du[i], d);
             }

@@ -1,23 +1,22 @@
-// Numbers as the bodies of row_kernels.h read and write them. Included by those bodies alone, and
-// so private to each of their files.
+// Numbers as the bodies of row_kernels.h read and write them on CPUs. Included by those bodies
+// alone, and so private to each of their files: std::bit_cast would be a function of the linker's.
 #pragma once
 
-#include <bit>
 #include <cstdint>
+
+#include "kernels/row_common.h"
 
 namespace flux::kernels {
 namespace {
 
-struct Bf16 {
-    uint16_t bits;
-};
-
 inline float value(float x) { return x; }
-inline float value(Bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
+inline float value(Bf16 x) {
+    return __builtin_bit_cast(float, static_cast<uint32_t>(x.bits) << 16);
+}
 
 inline void put(float& to, float x) { to = x; }
 inline void put(Bf16& to, float x) {  // to nearest, ties to even
-    const auto bits = std::bit_cast<uint32_t>(x);
+    const auto bits = __builtin_bit_cast(uint32_t, x);
     const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     to.bits = static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
 }
@@ -39,16 +38,7 @@ inline float exponential(float x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
-}
-
-template <class T>
-const T* at(const void* data, int64_t offset) {
-    return static_cast<const T*>(data) + offset;
-}
-template <class T>
-T* at(void* data, int64_t offset) {
-    return static_cast<T*>(data) + offset;
+    return p * __builtin_bit_cast(float, (static_cast<int32_t>(n) + 127) << 23);
 }
 
 }  // namespace

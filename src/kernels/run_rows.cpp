@@ -1,6 +1,25 @@
 #include "kernels/run_rows.h"
 
+#include <c10/util/StringUtil.h>
+
+#include "flux/kernels/chunk_count.h"
+
+#ifdef FLUX_WITH_CUDA
+#include <cuda_runtime_api.h>
+#endif
+
 namespace flux::kernels {
+namespace {
+
+std::string cuda_error_text(int code) {
+#ifdef FLUX_WITH_CUDA
+    return cudaGetErrorString(static_cast<cudaError_t>(code));
+#else
+    return "number " + std::to_string(code);
+#endif
+}
+
+}  // namespace
 
 bool has_row_kernels(const at::Tensor& x) {
 #ifdef FLUX_WITH_CUDA
@@ -11,9 +30,9 @@ bool has_row_kernels(const at::Tensor& x) {
     return here && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
 }
 
-Rows rows_of(const at::Tensor& x) {
-    Rows rows{.batch = x.size(0), .tokens = x.size(1), .chunk = kChunk};
-    if (x.is_cuda()) {
+Rows rows_in_chunks(int64_t batch, int64_t tokens, c10::DeviceType device) {
+    Rows rows{.batch = batch, .tokens = tokens, .chunk = kChunk};
+    if (device == c10::DeviceType::CUDA) {
         // Partial sums cost less in large chunks, but a chunk is the work of one block, and there
         // should be about two for each of a GPU's multiprocessors. It depends on the shape alone,
         // so that sums are the same on all GPUs.
@@ -23,6 +42,20 @@ Rows rows_of(const at::Tensor& x) {
         }
     }
     return rows;
+}
+
+Rows rows_of(const at::Tensor& x) {
+    return rows_in_chunks(x.size(0), x.size(1), x.device().type());
+}
+
+int64_t chunk_count(int64_t batch, int64_t tokens, c10::DeviceType device) {
+    return rows_in_chunks(batch, tokens, device).chunks();
+}
+
+std::string launch_problem(int code, const char* operation, const at::Tensor& x) {
+    const std::string what = c10::str(operation, " on ", x.scalar_type(), " ", x.sizes());
+    return code == kNoKernel ? what + ": no CUDA kernel is for such widths"
+                             : what + ": CUDA error at launch: " + cuda_error_text(code);
 }
 
 }  // namespace flux::kernels

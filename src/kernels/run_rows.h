@@ -5,6 +5,8 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/Exception.h>
 
+#include <string>
+
 #include "kernels/parallel.h"
 #include "kernels/row_kernel_choice.h"
 #include "kernels/row_kernels.h"
@@ -19,8 +21,13 @@ namespace flux::kernels {
 /// Whether there are bodies for the device and the dtype of `x`.
 bool has_row_kernels(const at::Tensor& x);
 
+/// Of [batch, tokens] rows on such a device, see chunk_count().
+Rows rows_in_chunks(int64_t batch, int64_t tokens, c10::DeviceType device);
 /// Of x: [B, T, any].
 Rows rows_of(const at::Tensor& x);
+
+/// Why `operation` on tensors like `x` was not launched. code: what its launcher returned.
+std::string launch_problem(int code, const char* operation, const at::Tensor& x);
 
 /// Runs the body that `select` takes from a table, for tensors like `x`.
 template <class Job, class Select>
@@ -32,7 +39,7 @@ void run_rows(const at::Tensor& x, const Job& job, const Select& select) {
             x.scalar_type() == at::kFloat ? kRowKernelsCuda.fp32 : kRowKernelsCuda.bf16;
         const int code =
             select(kernels)(job, c10::cuda::getCurrentCUDAStream(x.device().index()).stream());
-        TORCH_CHECK(code == 0, "CUDA error ", code, " at the launch of a fused operation");
+        TORCH_CHECK(code == 0, launch_problem(code, Job::kName, x));
         return;
     }
 #endif

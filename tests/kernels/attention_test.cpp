@@ -83,10 +83,9 @@ TEST_P(FusedAttention, IsAsExactAsItsTwin) {
 
 // Of a NaN's bits the arithmetic on exponents and the rounding to bf16 may make a number.
 TEST_P(FusedAttention, WhatIsNotFiniteStaysSo) {
-    const std::array values{std::bit_cast<float>(uint32_t{0x7fffffff}),
-                            std::bit_cast<float>(uint32_t{0xffffffff}),
-                            std::numeric_limits<float>::quiet_NaN(),
-                            std::numeric_limits<float>::infinity()};
+    const std::array values{
+        std::bit_cast<float>(uint32_t{0x7fffffff}), std::bit_cast<float>(uint32_t{0xffffffff}),
+        std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()};
     const at::Tensor dout = at::randn({1, 300, 2 * 16});
     for (size_t place = 0; place < 3; ++place) {
         for (const float value : values) {
