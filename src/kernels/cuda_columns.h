@@ -10,24 +10,41 @@ namespace {
 
 constexpr int kColumnThreads = 128;
 
-/// Blocks tile the columns of a chunk, then come the next chunk's.
+/// A thread's columns, and the rows of its chunk. Blocks tile the columns of a chunk, then come the
+/// next chunk's.
 struct ColumnPlace {
     __device__ ColumnPlace(const Rows& all, int64_t channels, int per_thread)
         : ColumnPlace(all, channels, per_thread,
                       (channels + int64_t{blockDim.x} * per_thread - 1) /
                           (int64_t{blockDim.x} * per_thread)) {}
 
+    /// Of the first row, in rows that are `stride` elements apart.
+    template <class T>
+    __device__ T* first_of(void* data, int64_t stride) const {
+        return at<T>(data, row * stride + column);
+    }
+    template <class T>
+    __device__ const T* first_of(const void* data, int64_t stride) const {
+        return at<T>(data, row * stride + column);
+    }
+
     int64_t chunk;
     int64_t column;
     bool inside;
-    ChunkRows rows;
+    int64_t picture;
+    int64_t row;  // the first, of all pictures'
+    int64_t count;
 
 private:
     __device__ ColumnPlace(const Rows& all, int64_t channels, int per_thread, int64_t tiles)
         : chunk(blockIdx.x / tiles),
           column((blockIdx.x % tiles * blockDim.x + threadIdx.x) * per_thread),
-          inside(column < channels),
-          rows(all, chunk) {}
+          inside(column < channels) {
+        const ChunkRows rows(all, chunk);
+        picture = rows.picture;
+        row = rows.picture * all.tokens + rows.first;
+        count = rows.last - rows.first;
+    }
 };
 
 /// body(row, numbers of a, numbers of b) for some rows; `b` is read only if kInputs is 2.
@@ -58,160 +75,158 @@ __device__ void for_rows(int64_t count, const T* a, int64_t a_stride, const T* b
     }
 }
 
-template <class T, int kVec>
-__global__ void __launch_bounds__(kColumnThreads) gated_residual_kernel(GatedResidualJob job) {
-    const ColumnPlace place(job.rows, job.channels, kVec);
-    if (!place.inside) {
-        return;
-    }
-    const ChunkRows& rows = place.rows;
-    float gate[kVec], bias[kVec];
-    unpack(load_anywhere<kVec>(at<T>(job.gate, rows.picture * job.gate_stride + place.column)),
-           gate);
-    unpack(load_anywhere<kVec>(at<T>(job.bias, place.column)), bias);
-    const int64_t begin =
-        (rows.picture * job.rows.tokens + rows.first) * job.channels + place.column;
-    T* const out = at<T>(job.out, begin);
-    for_rows<kVec, 2>(rows.last - rows.first, at<T>(job.x, begin), job.channels,
-                      at<T>(job.y, begin), job.channels,
-                      [&](int64_t row, float(&x)[kVec], const float(&y)[kVec]) {
-                          FLUX_UNROLL
-                          for (int i = 0; i < kVec; ++i) {
-                              x[i] += gate[i] * (y[i] + bias[i]);
-                          }
-                          store(out + row * job.channels, x);
-                      });
+template <int kVec, class T>
+__device__ void load_vector(const T* from, float (&to)[kVec]) {
+    unpack(load_anywhere<kVec>(from), to);
 }
 
+/// Operations: what a thread does for its columns. is_wide: whether all rows are whole vectors.
 template <class T, int kVec>
-__global__ void __launch_bounds__(kColumnThreads)
-    gated_residual_backward_kernel(GatedResidualJob job) {
-    const ColumnPlace place(job.rows, job.channels, kVec);
-    if (!place.inside) {
-        return;
+struct GatedResidual {
+    using Job = GatedResidualJob;
+
+    __device__ static void run(const Job& job, const ColumnPlace& place) {
+        float gate[kVec], bias[kVec];
+        load_vector(at<T>(job.gate, place.picture * job.gate_stride + place.column), gate);
+        load_vector(at<T>(job.bias, place.column), bias);
+        T* const out = place.first_of<T>(job.out, job.channels);
+        for_rows<kVec, 2>(place.count, place.first_of<T>(job.x, job.channels), job.channels,
+                          place.first_of<T>(job.y, job.channels), job.channels,
+                          [&](int64_t row, float(&x)[kVec], const float(&y)[kVec]) {
+                              FLUX_UNROLL
+                              for (int i = 0; i < kVec; ++i) {
+                                  x[i] += gate[i] * (y[i] + bias[i]);
+                              }
+                              store(out + row * job.channels, x);
+                          });
     }
-    const ChunkRows& rows = place.rows;
-    float gate[kVec], bias[kVec], gate_sum[kVec] = {}, out_sum[kVec] = {};
-    unpack(load_anywhere<kVec>(at<T>(job.gate, rows.picture * job.gate_stride + place.column)),
-           gate);
-    unpack(load_anywhere<kVec>(at<T>(job.bias, place.column)), bias);
-    const int64_t begin =
-        (rows.picture * job.rows.tokens + rows.first) * job.channels + place.column;
-    T* const dy = at<T>(job.dy, begin);
-    for_rows<kVec, 2>(rows.last - rows.first, at<T>(job.dout, begin), job.channels,
-                      at<T>(job.y, begin), job.channels,
-                      [&](int64_t row, float(&d)[kVec], const float(&y)[kVec]) {
-                          FLUX_UNROLL
-                          for (int i = 0; i < kVec; ++i) {
-                              gate_sum[i] += d[i] * (y[i] + bias[i]);
-                              out_sum[i] += d[i];
-                              d[i] *= gate[i];
-                          }
-                          store(dy + row * job.channels, d);
-                      });
-    float* const sums = job.sums + place.chunk * 2 * job.channels + place.column;
-    store(sums, gate_sum);
-    store(sums + job.channels, out_sum);
-}
+    static bool is_wide(const Job& job) {
+        return are_wide<T>(job.channels, {job.x, job.y, job.out});
+    }
+};
+
+template <class T, int kVec>
+struct GatedResidualBackward {
+    using Job = GatedResidualJob;
+
+    __device__ static void run(const Job& job, const ColumnPlace& place) {
+        float gate[kVec], bias[kVec], gate_sum[kVec] = {}, out_sum[kVec] = {};
+        load_vector(at<T>(job.gate, place.picture * job.gate_stride + place.column), gate);
+        load_vector(at<T>(job.bias, place.column), bias);
+        T* const dy = place.first_of<T>(job.dy, job.channels);
+        for_rows<kVec, 2>(place.count, place.first_of<T>(job.dout, job.channels), job.channels,
+                          place.first_of<T>(job.y, job.channels), job.channels,
+                          [&](int64_t row, float(&d)[kVec], const float(&y)[kVec]) {
+                              FLUX_UNROLL
+                              for (int i = 0; i < kVec; ++i) {
+                                  gate_sum[i] += d[i] * (y[i] + bias[i]);
+                                  out_sum[i] += d[i];
+                                  d[i] *= gate[i];
+                              }
+                              store(dy + row * job.channels, d);
+                          });
+        float* const sums = job.sums + place.chunk * 2 * job.channels + place.column;
+        store(sums, gate_sum);
+        store(sums + job.channels, out_sum);
+    }
+    static bool is_wide(const Job& job) {
+        return are_wide<T>(job.channels, {job.dout, job.y, job.dy});
+    }
+};
 
 __device__ inline float gelu_sigmoid(float x) {
     return __fdividef(1.0f, 1.0f + __expf(gelu_exponent(x)));
 }
 
 template <class T, int kVec>
-__global__ void __launch_bounds__(kColumnThreads) gelu_kernel(GeluJob job) {
-    const ColumnPlace place(job.rows, job.channels, kVec);
-    if (!place.inside) {
-        return;
+struct Gelu {
+    using Job = GeluJob;
+
+    __device__ static void run(const Job& job, const ColumnPlace& place) {
+        float bias[kVec];
+        load_vector(at<T>(job.bias, place.column), bias);
+        T* const y = place.first_of<T>(job.y, job.channels);
+        for_rows<kVec, 1, T>(place.count, place.first_of<T>(job.u, job.stride), job.stride, nullptr,
+                             0, [&](int64_t row, float(&u)[kVec], const float(&)[kVec]) {
+                                 FLUX_UNROLL
+                                 for (int i = 0; i < kVec; ++i) {
+                                     const float x = u[i] + bias[i];
+                                     u[i] = x * gelu_sigmoid(x);
+                                 }
+                                 store(y + row * job.channels, u);
+                             });
     }
-    const ChunkRows& rows = place.rows;
-    float bias[kVec];
-    unpack(load_anywhere<kVec>(at<T>(job.bias, place.column)), bias);
-    const int64_t first = rows.picture * job.rows.tokens + rows.first;
-    T* const y = at<T>(job.y, first * job.channels + place.column);
-    for_rows<kVec, 1, T>(rows.last - rows.first, at<T>(job.u, first * job.stride + place.column),
-                         job.stride, nullptr, 0,
-                         [&](int64_t row, float(&u)[kVec], const float(&)[kVec]) {
-                             FLUX_UNROLL
-                             for (int i = 0; i < kVec; ++i) {
-                                 const float x = u[i] + bias[i];
-                                 u[i] = x * gelu_sigmoid(x);
-                             }
-                             store(y + row * job.channels, u);
-                         });
-}
+    static bool is_wide(const Job& job) {
+        return job.stride % kWide<T> == 0 && are_wide<T>(job.channels, {job.u, job.y});
+    }
+};
 
 template <class T, int kVec>
-__global__ void __launch_bounds__(kColumnThreads) gelu_backward_kernel(GeluJob job) {
-    const ColumnPlace place(job.rows, job.channels, kVec);
-    if (!place.inside) {
-        return;
+struct GeluBackward {
+    using Job = GeluJob;
+
+    __device__ static void run(const Job& job, const ColumnPlace& place) {
+        float bias[kVec], sum[kVec] = {};
+        load_vector(at<T>(job.bias, place.column), bias);
+        T* const du = place.first_of<T>(job.du, job.stride);
+        for_rows<kVec, 2>(place.count, place.first_of<T>(job.u, job.stride), job.stride,
+                          place.first_of<T>(job.dy, job.channels), job.channels,
+                          [&](int64_t row, float(&u)[kVec], const float(&dy)[kVec]) {
+                              FLUX_UNROLL
+                              for (int i = 0; i < kVec; ++i) {
+                                  const float x = u[i] + bias[i];
+                                  u[i] = dy[i] * gelu_derivative(x, gelu_sigmoid(x));
+                                  sum[i] += u[i];
+                              }
+                              store(du + row * job.stride, u);
+                          });
+        store(job.sums + place.chunk * job.channels + place.column, sum);
     }
-    const ChunkRows& rows = place.rows;
-    float bias[kVec], sum[kVec] = {};
-    unpack(load_anywhere<kVec>(at<T>(job.bias, place.column)), bias);
-    const int64_t first = rows.picture * job.rows.tokens + rows.first;
-    T* const du = at<T>(job.du, first * job.stride + place.column);
-    for_rows<kVec, 2>(rows.last - rows.first, at<T>(job.u, first * job.stride + place.column),
-                      job.stride, at<T>(job.dy, first * job.channels + place.column), job.channels,
-                      [&](int64_t row, float(&u)[kVec], const float(&dy)[kVec]) {
-                          FLUX_UNROLL
-                          for (int i = 0; i < kVec; ++i) {
-                              const float x = u[i] + bias[i];
-                              u[i] = dy[i] * gelu_derivative(x, gelu_sigmoid(x));
-                              sum[i] += u[i];
-                          }
-                          store(du + row * job.stride, u);
-                      });
-    store(job.sums + place.chunk * job.channels + place.column, sum);
+    static bool is_wide(const Job& job) {
+        return job.stride % kWide<T> == 0 && are_wide<T>(job.channels, {job.u, job.du, job.dy});
+    }
+};
+
+template <template <class, int> class Operation, class T, int kVec>
+__global__ void __launch_bounds__(kColumnThreads)
+    column_kernel(typename Operation<T, kVec>::Job job) {
+    const ColumnPlace place(job.rows, job.channels, kVec);
+    if (place.inside) {
+        Operation<T, kVec>::run(job, place);
+    }
 }
 
-/// For channels in vectors of `per_thread`.
-template <class Job>
-int launch_columns(void (*kernel)(Job), int per_thread, const Job& job, void* stream) {
-    const int64_t threads =
-        round_up((job.channels + per_thread - 1) / per_thread, kWarp) < kColumnThreads
-            ? round_up((job.channels + per_thread - 1) / per_thread, kWarp)
-            : kColumnThreads;
-    const int64_t tiles = (job.channels + threads * per_thread - 1) / (threads * per_thread);
-    return launch(kernel, job.rows.chunks() * tiles, static_cast<int>(threads), job, stream);
+/// With vectors of kVec columns a thread.
+template <template <class, int> class Operation, class T, int kVec, class Job>
+int launch_tiles(const Job& job, void* stream) {
+    const int64_t vectors = round_up((job.channels + kVec - 1) / kVec, kWarp);
+    const int64_t threads = vectors < kColumnThreads ? vectors : kColumnThreads;
+    const int64_t tiles = (job.channels + threads * kVec - 1) / (threads * kVec);
+    return launch(column_kernel<Operation, T, kVec>, job.rows.chunks() * tiles,
+                  static_cast<int>(threads), job, stream);
+}
+
+template <template <class, int> class Operation, class T, class Job>
+int launch_columns(const Job& job, void* stream) {
+    return Operation<T, 1>::is_wide(job) ? launch_tiles<Operation, T, kWide<T>>(job, stream)
+                                         : launch_tiles<Operation, T, 1>(job, stream);
 }
 
 template <class T>
 int gated_residual(const GatedResidualJob& job, void* stream) {
-    const int64_t channels = job.channels;
-    const bool wide = is_wide<T>(job.x, channels, channels) &&
-                      is_wide<T>(job.y, channels, channels) &&
-                      is_wide<T>(job.out, channels, channels);
-    return wide ? launch_columns(gated_residual_kernel<T, kWide<T>>, kWide<T>, job, stream)
-                : launch_columns(gated_residual_kernel<T, 1>, 1, job, stream);
+    return launch_columns<GatedResidual, T>(job, stream);
 }
-
 template <class T>
 int gated_residual_backward(const GatedResidualJob& job, void* stream) {
-    const int64_t channels = job.channels;
-    const bool wide = is_wide<T>(job.dout, channels, channels) &&
-                      is_wide<T>(job.y, channels, channels) &&
-                      is_wide<T>(job.dy, channels, channels);
-    return wide ? launch_columns(gated_residual_backward_kernel<T, kWide<T>>, kWide<T>, job, stream)
-                : launch_columns(gated_residual_backward_kernel<T, 1>, 1, job, stream);
+    return launch_columns<GatedResidualBackward, T>(job, stream);
 }
-
 template <class T>
 int gelu(const GeluJob& job, void* stream) {
-    const bool wide = is_wide<T>(job.u, job.channels, job.stride) &&
-                      is_wide<T>(job.y, job.channels, job.channels);
-    return wide ? launch_columns(gelu_kernel<T, kWide<T>>, kWide<T>, job, stream)
-                : launch_columns(gelu_kernel<T, 1>, 1, job, stream);
+    return launch_columns<Gelu, T>(job, stream);
 }
-
 template <class T>
 int gelu_backward(const GeluJob& job, void* stream) {
-    const bool wide = is_wide<T>(job.u, job.channels, job.stride) &&
-                      is_wide<T>(job.du, job.channels, job.stride) &&
-                      is_wide<T>(job.dy, job.channels, job.channels);
-    return wide ? launch_columns(gelu_backward_kernel<T, kWide<T>>, kWide<T>, job, stream)
-                : launch_columns(gelu_backward_kernel<T, 1>, 1, job, stream);
+    return launch_columns<GeluBackward, T>(job, stream);
 }
 
 }  // namespace

@@ -41,6 +41,9 @@ struct HeadPlace {
     __device__ int64_t column(int group) const {
         return (static_cast<int64_t>(group) * lanes + lane) * kVec;
     }
+    __device__ bool has(const HeadsJob& job, int64_t column) const {
+        return inside && column < job.head_size;
+    }
 
     int lanes;
     int64_t chunk;
@@ -101,10 +104,11 @@ __device__ HeadToken<T, kVec, kGroups> load_token(const HeadsJob& job, const Hea
     const int64_t row = place_in_row(job, place, t), head = place_in_heads(job, place, t);
     const int64_t channels = job.heads * job.head_size;
     const int64_t turn = place.rows.picture * job.table_stride + (job.offset + t) * job.head_size;
+    const void* const gradients[3] = {job.dq, job.dk, job.dv};
     FLUX_UNROLL
     for (int g = 0; g < kGroups; ++g) {
         const int64_t column = place.column<kVec>(g);
-        if (!place.inside || column >= job.head_size) {
+        if (!place.has(job, column)) {
             continue;
         }
         FLUX_UNROLL
@@ -113,9 +117,11 @@ __device__ HeadToken<T, kVec, kGroups> load_token(const HeadsJob& job, const Hea
                 load_part<kWhole, kVec>(at<T>(job.qkv, row + part * channels + column));
         }
         if (backward) {
-            token.gradient.part[0][g] = load_part<kWhole, kVec>(at<T>(job.dq, head + column));
-            token.gradient.part[1][g] = load_part<kWhole, kVec>(at<T>(job.dk, head + column));
-            token.gradient.part[2][g] = load_part<kWhole, kVec>(at<T>(job.dv, head + column));
+            FLUX_UNROLL
+            for (int part = 0; part < 3; ++part) {
+                token.gradient.part[part][g] =
+                    load_part<kWhole, kVec>(at<T>(gradients[part], head + column));
+            }
         }
         const auto cos = load_part<kWhole, kVec>(job.cos + turn + column);
         const auto sin = load_part<kWhole, kVec>(job.sin + turn + column);
@@ -133,10 +139,11 @@ template <class T, int kVec, int kGroups>
 struct HeadWeights {
     __device__ HeadWeights(const HeadsJob& job, const HeadPlace& place) : bias{}, scale{} {
         const int64_t channels = job.heads * job.head_size;
+        const void* const scales[2] = {job.query_scale, job.key_scale};
         FLUX_UNROLL
         for (int g = 0; g < kGroups; ++g) {
             const int64_t column = place.column<kVec>(g);
-            if (!place.inside || column >= job.head_size) {
+            if (!place.has(job, column)) {
                 continue;
             }
             FLUX_UNROLL
@@ -144,8 +151,10 @@ struct HeadWeights {
                 bias.part[part][g] = load_anywhere<kVec>(
                     at<T>(job.bias, part * channels + place.head * job.head_size + column));
             }
-            scale.part[0][g] = load_anywhere<kVec>(at<T>(job.query_scale, column));
-            scale.part[1][g] = load_anywhere<kVec>(at<T>(job.key_scale, column));
+            FLUX_UNROLL
+            for (int part = 0; part < 2; ++part) {
+                scale.part[part][g] = load_anywhere<kVec>(at<T>(scales[part], column));
+            }
         }
     }
     HeadPacks<T, kVec, kGroups> bias;
@@ -193,9 +202,11 @@ __device__ void normalise_token(const HeadsJob& job, const HeadPlace& place,
             add_bias(token.qkv.part[part][g], weights.bias.part[part][g], x[part][g]);
         }
         FLUX_UNROLL
-        for (int i = 0; i < kVec; ++i) {
-            square[0] += x[0][g][i] * x[0][g][i];
-            square[1] += x[1][g][i] * x[1][g][i];
+        for (int part = 0; part < 2; ++part) {
+            FLUX_UNROLL
+            for (int i = 0; i < kVec; ++i) {
+                square[part] += x[part][g][i] * x[part][g][i];
+            }
         }
     }
     add_lanes(square, place.lanes);
@@ -204,7 +215,7 @@ __device__ void normalise_token(const HeadsJob& job, const HeadPlace& place,
     FLUX_UNROLL
     for (int g = 0; g < kGroups; ++g) {
         const int64_t column = place.column<kVec>(g);
-        if (!place.inside || column >= job.head_size) {
+        if (!place.has(job, column)) {
             continue;
         }
         FLUX_UNROLL
@@ -275,7 +286,7 @@ __device__ void normalise_token_backward(const HeadsJob& job, const HeadPlace& p
     FLUX_UNROLL
     for (int g = 0; g < kGroups; ++g) {
         const int64_t column = place.column<kVec>(g);
-        if (!place.inside || column >= job.head_size) {
+        if (!place.has(job, column)) {
             continue;
         }
         float d[kVec], scale[kVec];
@@ -320,7 +331,7 @@ __global__ void __launch_bounds__(kHeadThreads, 3) heads_backward_kernel(HeadsJo
     FLUX_UNROLL
     for (int g = 0; g < kGroups; ++g) {
         const int64_t column = place.column<kVec>(g);
-        if (!place.inside || column >= job.head_size) {
+        if (!place.has(job, column)) {
             continue;
         }
         FLUX_UNROLL
@@ -353,8 +364,7 @@ int launch_heads(void (*kernel)(HeadsJob), int per_lane, const HeadsJob& job, vo
 template <class T>
 int heads(const HeadsJob& job, void* stream) {
     constexpr int kVec = kWide<T>, kGroups = kMaxCudaHeadSize / (2 * kWarp);
-    const bool wide = is_wide_heads<T>(job) && is_wide<T>(job.q, kVec, kVec) &&
-                      is_wide<T>(job.k, kVec, kVec) && is_wide<T>(job.v, kVec, kVec);
+    const bool wide = is_wide_heads<T>(job) && are_wide<T>(kVec, {job.q, job.k, job.v});
     return wide ? launch_heads<T>(heads_kernel<T, kVec, 1>, kVec, job, stream)
                 : launch_heads<T>(heads_kernel<T, 2, kGroups>, 2, job, stream);
 }
@@ -362,9 +372,8 @@ int heads(const HeadsJob& job, void* stream) {
 template <class T>
 int heads_backward(const HeadsJob& job, void* stream) {
     constexpr int kVec = kWide<T>, kGroups = kMaxCudaHeadSize / (2 * kWarp);
-    const bool wide = is_wide_heads<T>(job) && is_wide<T>(job.dq, kVec, kVec) &&
-                      is_wide<T>(job.dk, kVec, kVec) && is_wide<T>(job.dv, kVec, kVec) &&
-                      is_wide<T>(job.dqkv, kVec, kVec);
+    const bool wide =
+        is_wide_heads<T>(job) && are_wide<T>(kVec, {job.dq, job.dk, job.dv, job.dqkv});
     return wide ? launch_heads<T>(heads_backward_kernel<T, kVec, 1>, kVec, job, stream)
                 : launch_heads<T>(heads_backward_kernel<T, 2, kGroups>, 2, job, stream);
 }

@@ -148,74 +148,68 @@ __global__ void __launch_bounds__(kNormThreads) norm_modulate_backward_kernel(No
     }
 }
 
-/// The kernel and its threads for a width.
-struct NormLaunch {
-    void (*kernel)(NormModulateJob);
-    int64_t threads;
+using NormKernel = void (*)(NormModulateJob);
+
+/// Kernels of `kGroups` vectors a thread, and the threads that are wanted at most.
+template <class T, int kVec, int kGroups>
+struct NormForward {
+    static constexpr int64_t kMost =
+        256;  // some warps, whose lanes have several loads on their way
+    static NormKernel kernel() { return norm_modulate_kernel<T, kVec, kGroups>; }
+};
+template <class T, int kVec, int kGroups>
+struct NormBackward {
+    static constexpr int64_t kMost = kNormThreads;  // as few columns a thread as can be: their sums
+    static NormKernel kernel() { return norm_modulate_backward_kernel<T, kVec, kGroups>; }
 };
 
-/// One of `kernels`, which hold 1, 2, 4, 8 and 32 vectors in a thread: the first with which
-/// `most` threads are enough, else with which kNormThreads are.
-struct NormChoice {
-    void (*kernels[5])(NormModulateJob);
-    int per_thread;
-
-    NormLaunch choose(int64_t channels, int64_t most) const {
-        constexpr int64_t kGroups[] = {1, 2, 4, 8, 32};
-        const int64_t vectors = (channels + per_thread - 1) / per_thread;
-        for (const int64_t threads : {most, int64_t{kNormThreads}}) {
-            for (int i = 0; i < 5; ++i) {
-                const int64_t needed = round_up((vectors + kGroups[i] - 1) / kGroups[i], kWarp);
-                if (kernels[i] != nullptr && needed <= threads) {
-                    return {kernels[i], needed};
-                }
-            }
-        }
-        return {nullptr, 0};
+/// Null where `kFewer` vectors a thread are enough for the widest row.
+template <template <class, int, int> class Norm, class T, int kVec, int kGroups, int kFewer>
+NormKernel norm_kernel() {
+    if constexpr (kFewer * kVec * Norm<T, kVec, kGroups>::kMost < kMaxCudaNormChannels) {
+        return Norm<T, kVec, kGroups>::kernel();
+    } else {
+        return nullptr;
     }
-};
-
-/// One block a row; some warps, whose lanes have several loads on their way.
-template <class T>
-int norm_modulate(const NormModulateJob& job, void* stream) {
-    constexpr int kVec = kWide<T>;
-    const bool wide = is_wide<T>(job.x, job.channels, job.channels) &&
-                      is_wide<T>(job.y, job.channels, job.channels);
-    const NormChoice choice =
-        wide ? NormChoice{{norm_modulate_kernel<T, kVec, 1>, norm_modulate_kernel<T, kVec, 2>,
-                           norm_modulate_kernel<T, kVec, 4>, norm_modulate_kernel<T, kVec, 8>,
-                           nullptr},
-                          kVec}
-             : NormChoice{{norm_modulate_kernel<T, 1, 1>, nullptr, nullptr,
-                           norm_modulate_kernel<T, 1, 8>, norm_modulate_kernel<T, 1, 32>},
-                          1};
-    const NormLaunch chosen = choice.choose(job.channels, 256);
-    return chosen.kernel == nullptr ? kNoKernel
-                                    : launch(chosen.kernel, job.rows.batch * job.rows.tokens,
-                                             static_cast<int>(chosen.threads), job, stream);
 }
 
-/// One block a chunk; as few columns a thread as can be, for their sums.
+/// The first kernel with which kMost threads are enough, else with which kNormThreads are.
+template <template <class, int, int> class Norm, class T>
+int launch_norm(const NormModulateJob& job, bool wide, int64_t blocks, void* stream) {
+    constexpr int kVec = kWide<T>;
+    constexpr int64_t kGroups[] = {1, 2, 4, 8, 32};
+    const NormKernel wide_kernels[] = {
+        norm_kernel<Norm, T, kVec, 1, 0>(), norm_kernel<Norm, T, kVec, 2, 1>(),
+        norm_kernel<Norm, T, kVec, 4, 2>(), norm_kernel<Norm, T, kVec, 8, 4>(), nullptr};
+    const NormKernel narrow_kernels[] = {norm_kernel<Norm, T, 1, 1, 0>(), nullptr, nullptr,
+                                         norm_kernel<Norm, T, 1, 8, 1>(),
+                                         norm_kernel<Norm, T, 1, 32, 8>()};
+    const int64_t per_vector = wide ? kVec : 1;
+    const int64_t vectors = (job.channels + per_vector - 1) / per_vector;
+    for (const int64_t most : {Norm<T, 1, 1>::kMost, int64_t{kNormThreads}}) {
+        for (int i = 0; i < 5; ++i) {
+            const NormKernel kernel = wide ? wide_kernels[i] : narrow_kernels[i];
+            const int64_t threads = round_up((vectors + kGroups[i] - 1) / kGroups[i], kWarp);
+            if (kernel != nullptr && threads <= most) {
+                return launch(kernel, blocks, static_cast<int>(threads), job, stream);
+            }
+        }
+    }
+    return kNoKernel;
+}
+
+/// One block a row.
+template <class T>
+int norm_modulate(const NormModulateJob& job, void* stream) {
+    const bool wide = are_wide<T>(job.channels, {job.x, job.y});
+    return launch_norm<NormForward, T>(job, wide, job.rows.batch * job.rows.tokens, stream);
+}
+
+/// One block a chunk.
 template <class T>
 int norm_modulate_backward(const NormModulateJob& job, void* stream) {
-    constexpr int kVec = kWide<T>;
-    const bool wide = is_wide<T>(job.x, job.channels, job.channels) &&
-                      is_wide<T>(job.dy, job.channels, job.channels) &&
-                      is_wide<T>(job.dx, job.channels, job.channels);
-    const NormChoice choice = wide
-                                  ? NormChoice{{norm_modulate_backward_kernel<T, kVec, 1>,
-                                                norm_modulate_backward_kernel<T, kVec, 2>,
-                                                norm_modulate_backward_kernel<T, kVec, 4>,
-                                                norm_modulate_backward_kernel<T, kVec, 8>, nullptr},
-                                               kVec}
-                                  : NormChoice{{norm_modulate_backward_kernel<T, 1, 1>, nullptr,
-                                                nullptr, norm_modulate_backward_kernel<T, 1, 8>,
-                                                norm_modulate_backward_kernel<T, 1, 32>},
-                                               1};
-    const NormLaunch chosen = choice.choose(job.channels, kNormThreads);
-    return chosen.kernel == nullptr ? kNoKernel
-                                    : launch(chosen.kernel, job.rows.chunks(),
-                                             static_cast<int>(chosen.threads), job, stream);
+    const bool wide = are_wide<T>(job.channels, {job.x, job.dy, job.dx});
+    return launch_norm<NormBackward, T>(job, wide, job.rows.chunks(), stream);
 }
 
 }  // namespace

@@ -12,9 +12,13 @@
 #include <cuda_bf16.h>
 #define FLUX_UNROLL _Pragma("unroll")
 #define FLUX_CHECK_ALIGNED(address, bytes)  // the GPU does
+#define FLUX_SHARED(Type, name) __shared__ Type name
 #else
 #define FLUX_UNROLL
 #define FLUX_CHECK_ALIGNED(address, bytes) host_check_aligned(address, bytes)
+#define FLUX_SHARED(Type, name) \
+    static Type name;           \
+    host_shared(&name, sizeof name)
 #endif
 
 namespace flux::kernels {
@@ -171,7 +175,8 @@ template <int kCount, int kMaxThreads>
 class BlockSums {
 public:
     __device__ void operator()(float (&x)[kCount]) {
-        __shared__ float parts[2][kMaxThreads / kWarp][kCount];
+        using Parts = float[2][kMaxThreads / kWarp][kCount];
+        FLUX_SHARED(Parts, parts);
         add_lanes(x, kWarp);
         const int warp = static_cast<int>(threadIdx.x) / kWarp;
         const int warps = static_cast<int>(blockDim.x) / kWarp;
@@ -203,6 +208,16 @@ template <class T>
 bool is_wide(const void* from, int64_t width, int64_t stride) {
     return reinterpret_cast<uintptr_t>(from) % 16 == 0 && width % kWide<T> == 0 &&
            stride % kWide<T> == 0;
+}
+
+/// Whether that is so of all these, whose rows follow each other.
+template <class T, int kCount>
+bool are_wide(int64_t width, const void* const (&tensors)[kCount]) {
+    bool wide = true;
+    for (const void* tensor : tensors) {
+        wide = wide && is_wide<T>(tensor, width, width);
+    }
+    return wide;
 }
 
 }  // namespace

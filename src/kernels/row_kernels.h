@@ -4,12 +4,12 @@
 //   row_kernels.h        jobs, and tables of the bodies that do them (attention_rows.h: its tiles')
 //   row_common.h         what all bodies share
 //   row_kernels_body.h   bodies for CPUs, once for each instruction set: row_kernels_<set>.cpp
-//     heads_rows_body.h, step_rows_body.h, attention_rows_body.h       parts of it
-//     row_numbers.h, row_chunks.h                                      numbers, buffers and sums for it
+//     heads_rows_body.h, step_rows_body.h, attention_rows_body.h: parts of it
+//     row_numbers.h, row_chunks.h: numbers, buffers and sums for it
 //   row_kernel_choice.h  which of those this processor takes
 //   cuda_row_table.h     bodies for GPUs, which row_kernels.cu compiles and a test runs on the host
-//     cuda_columns.h, cuda_norm.h, cuda_heads.h, cuda_step.h           parts of it
-//     cuda_rows.h                                                      vectors, sums and launches for it
+//     cuda_columns.h, cuda_norm.h, cuda_heads.h, cuda_step.h: parts of it
+//     cuda_rows.h: vectors, sums and launches for it
 //   run_rows.h           deals out rows and runs a job where its tensors live
 //
 // Legend: B batch, T tokens, C channels, H heads, D head size. A row is one token. Rows are dealt

@@ -58,7 +58,7 @@ double error(const at::Tensor& found, const at::Tensor& expected) {
 TEST_P(FusedAttention, IsAsExactAsItsTwin) {
     // Tiles of 128 queries and 256 keys, panels of 64: less than one of each, whole ones, several.
     for (const std::vector<int64_t>& shape :
-         {std::vector<int64_t>{3, 3, 37, 10}, {1, 1, 1, 2}, {2, 2, 256, 64}, {1, 2, 331, 70}}) {
+         {std::vector<int64_t>{3, 3, 37, 10}, {2, 2, 256, 64}, {1, 2, 331, 70}}) {
         SCOPED_TRACE(std::to_string(shape[2]) + " tokens");
         Tensors inputs;
         for (int i = 0; i < 3; ++i) {
@@ -71,10 +71,6 @@ TEST_P(FusedAttention, IsAsExactAsItsTwin) {
         const Tensors fused = results(Path::kFused, inputs, dout, GetParam());
         for (size_t i = 0; i < exact.size(); ++i) {
             ASSERT_EQ(fused[i].sizes(), exact[i].sizes());
-            if (shape[2] == 1 && (i == 1 || i == 2)) {
-                EXPECT_LE(fused[i].abs().max().item<double>(), 1e-2);  // of one weight: zero
-                continue;
-            }
             EXPECT_LE(error(fused[i], exact[i]), 2 * error(twin[i], exact[i]) + 1e-7)
                 << "tensor " << i;
         }

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -18,7 +19,6 @@
 #define __global__
 #define __device__
 #define __host__
-#define __shared__ static
 #define __launch_bounds__(...)
 #define __expf(x) std::exp(x)
 #define __fdividef(x, y) ((x) / (y))
@@ -61,6 +61,7 @@ public:
     void run(std::function<void()> body) {
         body_ = std::move(body);
         current = this;
+        shared_.clear();
         for (Fiber& fiber : fibers_) {
             fiber.done = false;
             getcontext(&fiber.context);
@@ -93,6 +94,15 @@ public:
         const float other = exchanged_[thread ^ step];
         meet(warps_[thread / kLanes], kLanes);
         return other;
+    }
+
+    /// As unset as each block finds it on a GPU: the first thread that comes to it fills it with
+    /// NaN.
+    void share(void* memory, size_t bytes) {
+        if (std::find(shared_.begin(), shared_.end(), memory) == shared_.end()) {
+            shared_.push_back(memory);
+            std::memset(memory, 0xff, bytes);
+        }
     }
 
     inline static HostBlock* current = nullptr;
@@ -153,8 +163,11 @@ private:
     Barrier all_;
     ucontext_t scheduler_{};
     std::function<void()> body_;
+    std::vector<void*> shared_;  // of this block, so far
     bool moved_ = false;
 };
+
+inline void host_shared(void* memory, size_t bytes) { HostBlock::current->share(memory, bytes); }
 
 inline void __syncthreads() { HostBlock::current->meet_block(); }
 

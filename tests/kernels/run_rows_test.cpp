@@ -12,8 +12,8 @@ namespace {
 TEST(RunRows, ChunksAreCountedAsTheyAreDealtOut) {
     EXPECT_EQ(chunk_count(2, 70, at::kCPU), 2 * 3);  // of 32 rows
     EXPECT_EQ(chunk_count(2, 70, at::kCPU), rows_of(at::empty({2, 70, 5})).chunks());
-    EXPECT_EQ(chunk_count(2, 70, at::kCUDA), 2 * 9);        // of 8
-    EXPECT_EQ(chunk_count(16, 512, at::kCUDA), 16 * 16);    // of 32: enough
+    EXPECT_EQ(chunk_count(2, 70, at::kCUDA), 2 * 9);          // of 8
+    EXPECT_EQ(chunk_count(16, 512, at::kCUDA), 16 * 16);      // of 32: enough
     EXPECT_EQ(chunk_count(15, 512, at::kCUDA), 15 * 2 * 16);  // of 16
 }
 
