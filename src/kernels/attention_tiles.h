@@ -26,6 +26,25 @@ private:
     c10::DataPtr memory_;
 };
 
+/// Hands out parts of one piece of memory, each from a whole line of the cache on; without memory
+/// it only counts.
+class Scratch {
+public:
+    explicit Scratch(char* memory) : memory_(memory) {}
+    template <class T>
+    T* take(int64_t count) {
+        constexpr int64_t kLine = 64;
+        char* const part = memory_ == nullptr ? nullptr : memory_ + bytes_;
+        bytes_ += (count * static_cast<int64_t>(sizeof(T)) + kLine - 1) / kLine * kLine;
+        return reinterpret_cast<T*>(part);
+    }
+    int64_t bytes() const { return bytes_; }
+
+private:
+    char* memory_;
+    int64_t bytes_ = 0;
+};
+
 inline int64_t in_panels(int64_t count) { return (count + kPanel - 1) / kPanel * kPanel; }
 
 /// Columns of a panel that fill vectors.

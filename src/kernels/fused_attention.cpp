@@ -126,9 +126,47 @@ struct Gradients {
     T *dq, *dk, *dv;
 };
 
-/// One thread's work backward, and its room. Scores stand with a row for each key, so that queries'
-/// numbers are vectors and the gradients of keys and values need no transposition. Keys are the
-/// outer loop: what belongs to a tile of them is more than what belongs to a panel of queries.
+/// What one thread needs for a head backward.
+template <class T>
+struct BackwardRoom {
+    BackwardRoom(int64_t all_tokens, int64_t size, Scratch scratch)
+        : tokens(in_panels(all_tokens)),
+          queries(scratch.take<T>(tokens * size)),
+          douts(scratch.take<T>(tokens * size)),
+          query_rows(scratch.take<T>(tokens * in_panels(size))),
+          dout_rows(scratch.take<T>(tokens * in_panels(size))),
+          keys(scratch.take<T>(kKeys * size)),
+          scores(scratch.take<float>(kKeys * kPanel)),
+          dweights(scratch.take<float>(kKeys * kPanel)),
+          narrow(scratch.take<T>(sizeof(T) == sizeof(float) ? 0 : 3 * kKeys * kPanel)),
+          log_sum(scratch.take<float>(tokens)),
+          projection(scratch.take<float>(tokens)),
+          dkey(scratch.take<float>(kKeys * size)),
+          dvalue(scratch.take<float>(kKeys * size)),
+          dquery(scratch.take<float>(tokens * size)),
+          dquery_rows(scratch.take<float>(kPanel * size)),
+          bytes(scratch.bytes()) {}
+
+    static int64_t bytes_for(int64_t tokens, int64_t size) {
+        return BackwardRoom(tokens, size, Scratch(nullptr)).bytes;
+    }
+
+    int64_t tokens;               // in whole panels
+    T *queries, *douts;           // one head's, as panels of tokens
+    T *query_rows, *dout_rows;    // as panels of D, for each panel of tokens
+    T* keys;                      // [D, kKeys], of a tile
+    float *scores, *dweights;     // [kKeys, kPanel]
+    T* narrow;                    // bf16: weights and both forms of the scores' gradients
+    float *log_sum, *projection;  // [tokens]
+    float *dkey, *dvalue;         // [kKeys, D]
+    float* dquery;                // [D, kPanel] of each panel
+    float* dquery_rows;           // [kPanel, D]
+    int64_t bytes;                // of all
+};
+
+/// One thread's work backward. Scores stand with a row for each key, so that queries' numbers are
+/// vectors and the gradients of keys and values need no transposition. Keys are the outer loop:
+/// what belongs to a tile of them is more than what belongs to a panel of queries.
 template <class T>
 class Backward {
 public:
@@ -137,21 +175,8 @@ public:
           gradients_(gradients),
           kernels_(*cpu_kernels(c10::CppTypeToScalarType<T>::value).attention),
           wide_(*cpu_kernels(at::kFloat).attention),
-          tokens_(in_panels(tensors.tokens)),
-          queries_(tokens_ * tensors.size),
-          douts_(tokens_ * tensors.size),
-          query_rows_(tokens_ * in_panels(tensors.size)),
-          dout_rows_(tokens_ * in_panels(tensors.size)),
-          keys_(kKeys * tensors.size),
-          scores_(kKeys * kPanel),
-          dweights_(kKeys * kPanel),
-          narrow_(sizeof(T) == sizeof(float) ? 0 : 3 * kKeys * kPanel),
-          log_sum_(tokens_),
-          projection_(tokens_),
-          dkey_(kKeys * tensors.size),
-          dvalue_(kKeys * tensors.size),
-          dquery_(tokens_ * tensors.size),
-          dquery_rows_(kPanel * tensors.size) {}
+          memory_(BackwardRoom<T>::bytes_for(tensors.tokens, tensors.size)),
+          room_(tensors.tokens, tensors.size, Scratch(memory_.data())) {}
 
     void run(int64_t head) {
         const int64_t tokens = tensors_.tokens, size = tensors_.size;
@@ -159,18 +184,18 @@ public:
         pack(head);
         for (int64_t key = 0; key < tokens; key += kKeys) {
             const int64_t keys = std::min(kKeys, tokens - key), from = offset + key * size;
-            kernels_.transpose({tensors_.k + from, size, keys, size, keys_.data(), kKeys});
+            kernels_.transpose({tensors_.k + from, size, keys, size, room_.keys, kKeys});
             for (int64_t query = 0; query < tokens; query += kPanel) {
                 run_tile(from, key, keys, query);
             }
-            put(dkey_.data(), keys, gradients_.dk + from);
-            put(dvalue_.data(), keys, gradients_.dv + from);
+            put(room_.dkey, keys, gradients_.dk + from);
+            put(room_.dvalue, keys, gradients_.dv + from);
         }
         for (int64_t query = 0; query < tokens; query += kPanel) {
             const int64_t queries = std::min(kPanel, tokens - query);
             wide_.transpose(
-                {dquery_.data() + query * size, kPanel, size, queries, dquery_rows_.data(), size});
-            put(dquery_rows_.data(), queries, gradients_.dq + offset + query * size);
+                {room_.dquery + query * size, kPanel, size, queries, room_.dquery_rows, size});
+            put(room_.dquery_rows, queries, gradients_.dq + offset + query * size);
         }
     }
 
@@ -184,21 +209,21 @@ private:
         const int64_t size = tensors_.size, tokens = tensors_.tokens, width = tensors_.width();
         const T* const q = tensors_.q + tensors_.by_head(head);
         const T* const dout = gradients_.dout + tensors_.by_token(head);
-        kernels_.pack_columns({q, size, tokens, size, queries_.data(), 0});
-        kernels_.pack_columns({dout, width, tokens, size, douts_.data(), 0});
+        kernels_.pack_columns({q, size, tokens, size, room_.queries, 0});
+        kernels_.pack_columns({dout, width, tokens, size, room_.douts, 0});
         for (int64_t query = 0; query < tokens; query += kPanel) {
             const int64_t queries = std::min(kPanel, tokens - query);
             const int64_t to = query * in_panels(size);
-            kernels_.pack_rows({q + query * size, size, queries, size, query_rows_.data() + to, 0});
+            kernels_.pack_rows({q + query * size, size, queries, size, room_.query_rows + to, 0});
             kernels_.pack_rows(
-                {dout + query * width, width, queries, size, dout_rows_.data() + to, 0});
+                {dout + query * width, width, queries, size, room_.dout_rows + to, 0});
         }
-        kernels_.row_products({dout, tensors_.out + tensors_.by_token(head), width, tokens, size,
-                               projection_.data()});
-        std::copy_n(tensors_.log_sum + head * tokens, tokens, log_sum_.data());
+        kernels_.row_products(
+            {dout, tensors_.out + tensors_.by_token(head), width, tokens, size, room_.projection});
+        std::copy_n(tensors_.log_sum + head * tokens, tokens, room_.log_sum);
         // Queries behind the last have scores of zero, and gradients of zero.
-        std::fill(log_sum_.data() + tokens, log_sum_.data() + tokens_, 0.0F);
-        std::fill(projection_.data() + tokens, projection_.data() + tokens_, 0.0F);
+        std::fill(room_.log_sum + tokens, room_.log_sum + room_.tokens, 0.0F);
+        std::fill(room_.projection + tokens, room_.projection + room_.tokens, 0.0F);
     }
 
     /// `offset`: of the tile's first key in [B, H, T, D].
@@ -206,28 +231,28 @@ private:
         const int64_t size = tensors_.size, queries = std::min(kPanel, tensors_.tokens - query);
         const int64_t columns = in_lanes(queries), packed = query * in_panels(size);
         const Extent all{keys, columns, size};
-        multiply(all, tensors_.k + offset, size, queries_.data() + query * size, scores_.data(),
-                 kPanel, false);
-        multiply(all, tensors_.v + offset, size, douts_.data() + query * size, dweights_.data(),
-                 kPanel, false);
-        const Tile tile = tile_of(scores_.data(), dweights_.data(), narrow_.data());
+        multiply(all, tensors_.k + offset, size, room_.queries + query * size, room_.scores, kPanel,
+                 false);
+        multiply(all, tensors_.v + offset, size, room_.douts + query * size, room_.dweights, kPanel,
+                 false);
+        const Tile tile = tile_of(room_.scores, room_.dweights, room_.narrow);
         kernels_.softmax_backward({.keys = keys,
                                    .columns = columns,
                                    .scale = tensors_.scale(),
-                                   .scores = scores_.data(),
-                                   .dweights = dweights_.data(),
-                                   .log_sum = log_sum_.data() + query,
-                                   .projection = projection_.data() + query,
+                                   .scores = room_.scores,
+                                   .dweights = room_.dweights,
+                                   .log_sum = room_.log_sum + query,
+                                   .projection = room_.projection + query,
                                    .weights = tile.weights,
                                    .dscores = tile.dscores,
                                    .panel = tile.panel == tile.dscores ? nullptr : tile.panel});
         const Extent rows{keys, size, summed<T>(queries)};
-        multiply_all(rows, tile.weights, kPanel, dout_rows_.data() + packed, dvalue_.data(), size,
+        multiply_all(rows, tile.weights, kPanel, room_.dout_rows + packed, room_.dvalue, size,
                      query > 0);
-        multiply_all(rows, tile.dscores, kPanel, query_rows_.data() + packed, dkey_.data(), size,
+        multiply_all(rows, tile.dscores, kPanel, room_.query_rows + packed, room_.dkey, size,
                      query > 0);
-        multiply({size, columns, summed<T>(keys)}, keys_.data(), kKeys, tile.panel,
-                 dquery_.data() + query * size, kPanel, key > 0);
+        multiply({size, columns, summed<T>(keys)}, room_.keys, kKeys, tile.panel,
+                 room_.dquery + query * size, kPanel, key > 0);
     }
 
     struct Tile {
@@ -244,16 +269,8 @@ private:
     const AttentionTensors<T>& tensors_;
     const Gradients<T>& gradients_;
     const AttentionKernels &kernels_, &wide_;
-    int64_t tokens_;                      // in whole panels
-    Buffer<T> queries_, douts_;           // one head's, as panels of tokens
-    Buffer<T> query_rows_, dout_rows_;    // as panels of D, for each panel of tokens
-    Buffer<T> keys_;                      // [D, kKeys], of a tile
-    Buffer<float> scores_, dweights_;     // [kKeys, kPanel]
-    Buffer<T> narrow_;                    // bf16: weights and both forms of the scores' gradients
-    Buffer<float> log_sum_, projection_;  // [tokens_]
-    Buffer<float> dkey_, dvalue_;         // [kKeys, D]
-    Buffer<float> dquery_;                // [D, kPanel] of each panel
-    Buffer<float> dquery_rows_;           // [kPanel, D]
+    Buffer<char> memory_;
+    BackwardRoom<T> room_;
 };
 
 /// The processor's state that bf16 products may have set.
@@ -349,14 +366,8 @@ bool fuses_attention_on_cpu(at::ScalarType dtype) {
 }
 
 int64_t attention_scratch_bytes(int64_t tokens, int64_t head_size, at::ScalarType dtype) {
-    // The members of Backward.
-    const int64_t all = in_panels(tokens);
-    const int64_t narrow = 2 * all * (head_size + in_panels(head_size)) + kKeys * head_size +
-                           (dtype == at::kFloat ? 0 : 3 * kKeys * kPanel);
-    const int64_t wide =
-        2 * kKeys * kPanel + 2 * all + 2 * kKeys * head_size + all * head_size + kPanel * head_size;
-    return narrow * static_cast<int64_t>(c10::elementSize(dtype)) +
-           wide * static_cast<int64_t>(sizeof(float));
+    return dtype == at::kFloat ? BackwardRoom<float>::bytes_for(tokens, head_size)
+                               : BackwardRoom<at::BFloat16>::bytes_for(tokens, head_size);
 }
 
 at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
