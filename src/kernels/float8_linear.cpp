@@ -88,7 +88,7 @@ Scaled rows(const Tensors& parts, at::ScalarType to, Kind kind) {
     const at::Tensor& first = parts[0];
     const Scale scale = scale_of(largest_in_rows(parts, kind), to, first.scalar_type(), kind);
     if (parts.size() == 1) {
-        return {scaled(first, scale).to(to), scale.inverse};
+        return {scaled(first, scale).to(to).contiguous(), scale.inverse};
     }
     const at::Tensor data = at::empty({first.size(0), width_of(parts)}, first.options().dtype(to));
     int64_t begin = 0;
