@@ -20,6 +20,7 @@
 #include "flux/metrics/meter.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
+#include "flux/train/execution.h"
 #include "flux/train/synthetic.h"
 #include "flux/train/train_step.h"
 
@@ -63,7 +64,7 @@ Measured run_steps(const train::ResolvedJob& job, dist::World& world, const Opti
     dist::Mesh mesh = world.make_mesh(job.mesh, job.device);
     model::Mmdit model(job.model, job.store(&mesh),
                        train::recompute_policy(job.config.activation_checkpoint),
-                       train::kernel_path(job.config));
+                       train::execution(job.config));
     fill_weights(model.parameters(), job.seed);
     optim::AdamW optimizer(job.config.optimizer, model.parameters().shards(), model.path());
     const encoders::MicroBatch batch = train::synthetic_batch(job);
@@ -107,7 +108,8 @@ void report(const train::ResolvedJob& job, const Measured& measured, const Optio
         {"config", job.config.job.config_file},
         {"device", train::device_name(job.device)},
         {"processes", job.mesh.size()},
-        {"path", fmt::format("{}, {}, {}", long_name(job.dtype),
+        {"path", fmt::format("{}{}, {}, {}", long_name(job.dtype),
+                             train::products_text(job.config, job.model),
                              job.config.kernels.fused ? "fused" : "twins",
                              job.config.activation_checkpoint.mode == config::RecomputeMode::kNone
                                  ? "no recompute"

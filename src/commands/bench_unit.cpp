@@ -26,6 +26,7 @@
 #include "flux/model/blocks.h"
 #include "flux/model/latents.h"
 #include "flux/train/device.h"
+#include "flux/train/execution.h"
 #include "flux/train/job.h"
 #include "flux/units/precision.h"
 #include "flux/units/unit_runner.h"
@@ -43,7 +44,8 @@ struct Options {
 /// What is measured, and where.
 struct Shape {
     model::FluxConfig model;
-    kernels::Path path = kernels::Path::kFused;
+    model::Execution execution;
+    kernels::Path path = execution.path;
     at::TensorOptions options;
     int64_t batch = 1;
     int64_t image = 0;  // tokens
@@ -324,8 +326,13 @@ nlohmann::ordered_json measure_block(const std::string& name, Block& block,
 Shape shape_of(const config::JobConfig& config) {
     const c10::Device device = train::prepare_device(config.training);
     const int64_t side = config.training.img_size / 16;
-    return {.model = train::model_dimensions(config),
-            .path = train::kernel_path(config),
+    const model::FluxConfig dimensions = train::model_dimensions(config);
+    train::check_float8_layers(config, dimensions);
+    train::check_float8_device(config, device);
+    const model::Execution execution = train::execution(config);
+    return {.model = dimensions,
+            .execution = execution,
+            .path = execution.path,
             .options = at::TensorOptions(device).dtype(
                 units::compute_dtype(config.training.mixed_precision_param, device)),
             .batch = config.training.batch_size,
@@ -342,17 +349,19 @@ void bench_blocks(const config::JobConfig& config, const Options& options) {
         shape.model);
     const double bytes_per_s = copy_speed(device, options.repeats);
     fmt::print(
-        "{}, {}: batch {}, {} + {} tokens, hidden {}; a copy reads and writes {:.1f} GB/s\n\n",
-        train::device_name(device), long_name(shape.options.dtype().toScalarType()), shape.batch,
-        shape.text, shape.image, shape.hidden(), bytes_per_s * 1e-9);
+        "{}, {}{}: batch {}, {} + {} tokens, hidden {}; a copy reads and writes {:.1f} GB/s\n\n",
+        train::device_name(device), long_name(shape.options.dtype().toScalarType()),
+        train::products_text(config, shape.model), shape.batch, shape.text, shape.image,
+        shape.hidden(), bytes_per_s * 1e-9);
     nlohmann::ordered_json all = nlohmann::ordered_json::array();
     {
-        Block block(model::make_double_block(shape.model, shape.path, 0), shape, positions, false);
+        Block block(model::make_double_block(shape.model, shape.execution, 0), shape, positions,
+                    false);
         all.push_back(measure_block("double block", block,
                                     double_block_operations(shape, positions), shape, bytes_per_s,
                                     options));
     }
-    Block block(model::make_single_block(shape.model, shape.path, 0), shape, positions, true);
+    Block block(model::make_single_block(shape.model, shape.execution, 0), shape, positions, true);
     all.push_back(measure_block("single block", block, single_block_operations(shape, positions),
                                 shape, bytes_per_s, options));
     if (!options.json.empty()) {

@@ -13,6 +13,7 @@
 #include "flux/config/print.h"
 #include "flux/config/validate.h"
 #include "flux/model/flops.h"
+#include "flux/train/execution.h"
 #include "flux/train/job.h"
 #include "flux/units/precision.h"
 
@@ -125,6 +126,7 @@ train::ResolvedJob planned_job(const config::LoadedConfig& loaded, const PlanFla
     job.model = train::model_dimensions(loaded.config);
     model::check(job.model);
     train::check_no_weight_decay(job);
+    train::check_float8_layers(job.config, job.model);
     job.device = c10::Device(c10::kCUDA, 0);
     job.dtype = units::compute_dtype(loaded.config.training.mixed_precision_param, job.device);
     job.global_batch_size = config::global_batch_size(loaded.config.training, flags.gpus);
@@ -180,8 +182,9 @@ void print_job(const train::ResolvedJob& job, const train::PlanSettings& setting
         job.mesh.size(), settings.micro_batches, settings.micro_batches == 1 ? "" : "es",
         settings.batch_size, job.global_batch_size, job.config.training.img_size,
         settings.image_tokens, settings.text_tokens);
-    fmt::print("computes in {}, gradients travel in {}\n\n",
-               dtype_name(settings.store.compute_dtype), dtype_name(settings.store.reduce_dtype));
+    fmt::print(
+        "computes in {}{}, gradients travel in {}\n\n", dtype_name(settings.store.compute_dtype),
+        train::products_text(job.config, job.model), dtype_name(settings.store.reduce_dtype));
 }
 
 void print_line(const std::string& what, int64_t bytes) {

@@ -12,6 +12,7 @@
 #include "flux/config/validate.h"
 #include "flux/sample/sampler.h"
 #include "flux/train/device.h"
+#include "flux/train/execution.h"
 #include "flux/train/job.h"
 #include "flux/train/train_state.h"
 #include "flux/units/precision.h"
@@ -121,7 +122,7 @@ void draw(const std::vector<sample::PictureRequest>& requests, const std::filesy
         {.compute_dtype = units::compute_dtype(config.training.mixed_precision_param, device),
          .device = device,
          .trainable = false},
-        units::RecomputePolicy::none(), train::kernel_path(config));
+        units::RecomputePolicy::none(), {.path = train::execution(config).path});
     if (config.inference.ema) {
         train::restore_average(from, model.parameters());
     } else {

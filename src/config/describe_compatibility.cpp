@@ -23,22 +23,32 @@ void describe_profiling(std::vector<Option>& table) {
 }
 
 void describe_float8(std::vector<Option>& table) {
-    const Status missing = not_built("training in 8-bit floating point");
+    const Status missing = not_built("the exchange of weights in 8-bit floating point");
     Section<Float8> s("float8", &JobConfig::float8);
     s.row(&Float8::enable_fsdp_float8_all_gather, "enable_fsdp_float8_all_gather",
-          {.help = "Gather weights in float8", .status = missing});
+          {.help = "Gather weights in FP8; they are gathered in the compute type and then cast",
+           .status = missing});
     s.row(&Float8::precompute_float8_dynamic_scale_for_fsdp,
           "precompute_float8_dynamic_scale_for_fsdp",
           {.help = "Compute all scales at once after the optimizer step", .status = missing});
     s.row(&Float8::force_recompute_fp8_weight_in_bwd, "force_recompute_fp8_weight_in_bwd",
-          {.help = "Cast weights again in the backward pass", .status = missing});
+          {.help = "Cast weights again in the backward pass",
+           .status = no_meaning("that is always done, so that no cast weights are kept")});
     s.row(&Float8::recipe_name, "recipe_name",
-          {.help = "How scales are shared",
+          {.help = "With model.converters = \"float8\": one scale a tensor, output gradients in "
+                   "e5m2, all else in e4m3 (tensorwise, also where empty), or one for each row and "
+                   "column that is multiplied, all in e4m3 (rowwise). Needs a GPU of compute "
+                   "capability 8.9. `sample` computes without FP8",
            .one_of = {"tensorwise", "rowwise", "rowwise_with_gw_hp"},
-           .status = missing});
+           .status = not_built("the gradient of weights in high precision",
+                               {Value(std::string()), Value(std::string("tensorwise")),
+                                Value(std::string("rowwise"))})});
     s.row(&Float8::filter_fqns, "filter_fqns",
-          {.help = "Layers left in the compute type", .status = missing});
-    s.row(&Float8::emulate, "emulate", {.help = "Emulate float8", .status = missing});
+          {.help = "Linear layers of the blocks that stay in the compute type: those whose name "
+                   "holds one of these texts, such as `double_blocks.0.` or `mlp`. So do those "
+                   "with a side not divisible by 16, modulations, embedders and the last layer"});
+    s.row(&Float8::emulate, "emulate",
+          {.help = "Multiply the 8-bit numbers in float32: on every device, slow, for tests"});
     s.append_to(table);
 }
 

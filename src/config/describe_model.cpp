@@ -43,8 +43,11 @@ void describe_model_section(std::vector<Option>& table) {
            .one_of = {"flux-schnell", "flux-dev", "flux-debug", "flux-tiny"}});
     describe_dimensions(s);
     s.row(&Model::converters, "converters",
-          {.help = "Changes to the model before training, such as float8",
-           .status = not_built("model conversion")});
+          {.help = "`float8` computes the blocks' linear layers in 8-bit floating point (FP8), as "
+                   "[float8] says",
+           .status = not_built(
+               "conversion to anything but float8",
+               {Value(std::vector<std::string>{}), Value(std::vector<std::string>{"float8"})})});
     s.row(&Model::print_after_conversion, "print_after_conversion",
           {.help = "Print the model after its conversion",
            .status = no_meaning("there is no module tree that a conversion could change")});

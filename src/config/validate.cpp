@@ -146,6 +146,18 @@ void check_encoders(const LoadedConfig& loaded) {
     }
 }
 
+/// A recipe that nothing uses would leave a user in the belief to train in FP8.
+void check_float8(const LoadedConfig& loaded) {
+    const auto& converters = loaded.config.model.converters;
+    if (!loaded.config.float8.recipe_name.empty() &&
+        std::find(converters.begin(), converters.end(), "float8") == converters.end()) {
+        fail_config(
+            "{}: does nothing without model.converters = [\"float8\"]: add that, or leave the "
+            "recipe out",
+            loaded.place("float8.recipe_name"));
+    }
+}
+
 template <class T>
 bool reads_as(const std::string& text, T& number) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -209,6 +221,7 @@ void validate_training(const LoadedConfig& loaded) {
                     loaded.place("training.steps"));
     }
     check_encoders(loaded);
+    check_float8(loaded);
 }
 
 void refuse_unbuilt(const LoadedConfig& loaded) {

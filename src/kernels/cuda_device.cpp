@@ -41,6 +41,13 @@ std::string cuda_device_id(int index) {
     return id;
 }
 
+int cuda_capability(int index) {
+    cudaDeviceProp properties{};
+    return cudaGetDeviceProperties(&properties, index) == cudaSuccess
+               ? 10 * properties.major + properties.minor
+               : 0;
+}
+
 CudaMemory cuda_memory(int index) {
     const auto stats =
         c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(index));
@@ -58,6 +65,8 @@ CudaMemory cuda_memory(int index) {
 std::string cuda_device_name(int) { return "GPU"; }
 
 std::string cuda_device_id(int) { return {}; }
+
+int cuda_capability(int) { return 0; }
 
 CudaMemory cuda_memory(int) { return {}; }
 

@@ -14,6 +14,8 @@
 namespace flux::model {
 namespace {
 
+using Kind = kernels::Products::Kind;
+
 constexpr int64_t kFloatBytes = 4;
 
 /// Bytes of the tensors that blocks are made of.
@@ -60,6 +62,46 @@ struct Sizes {
         return attention_is_fused ? 0 : 3 * hidden(count);
     }
 
+    kernels::Products products(const std::string& layer, int64_t in, int64_t out) const {
+        return pass.execution.products_of(layer, in, out);
+    }
+    /// Rows that products in 8 bits go along are filled up.
+    int64_t filled_rows(int64_t count) const {
+        constexpr int64_t kAlignment = kernels::kFloat8Alignment;
+        return (pass.batch * count + kAlignment - 1) / kAlignment * kAlignment;
+    }
+    /// What a linear layer keeps of its input.
+    int64_t linear_input(const kernels::Products& products, int64_t count, int64_t in) const {
+        switch (products.kind) {
+            case Kind::kPlain:
+                return tokens(count, in);
+            case Kind::kTensorwise:
+                return pass.batch * count * in;
+            case Kind::kRowwise:
+                break;
+        }
+        return filled_rows(count) * in;
+    }
+    /// What the layer's backward takes besides its gradients: both factors of a product in 8 bits,
+    /// and the weight's before that in the compute dtype or, emulated, all in fp32.
+    int64_t linear_room(const kernels::Products& products, int64_t count, int64_t in,
+                        int64_t out) const {
+        if (products.kind == Kind::kPlain) {
+            return 0;
+        }
+        const int64_t up = filled_rows(count) * out, down = in * out;
+        const int64_t inputs =
+            products.kind == Kind::kTensorwise ? filled_rows(count) * in : 0;  // transposed
+        const int64_t to_input = up + down, to_weight = up + inputs;
+        if (!products.emulated) {
+            return std::max(to_input + down * element, to_weight);
+        }
+        const int64_t results = element == kFloatBytes ? 0 : kFloatBytes;
+        const int64_t all_inputs = filled_rows(count) * in;
+        return std::max(to_input + kFloatBytes * (up + down) + results * all_inputs,
+                        to_weight + kFloatBytes * (up + all_inputs) + results * down);
+    }
+
     const FluxConfig& config;
     const PassShape& pass;
     int64_t element;
@@ -67,62 +109,97 @@ struct Sizes {
     bool attention_is_fused = !pass.on_gpu && kernels::fuses_attention_on_cpu(pass.dtype);
 };
 
-/// Kept by Stream::finish(), besides statistics: its part of the attention in order, the
-/// projection, the residual, the second norm's result, the MLP before and after its activation, and
-/// its result.
-int64_t stream_finish(const Sizes& s, int64_t count) {
-    const int64_t part = s.pass.batch > 1 ? s.hidden(count) : s.joined_copy(count);
-    return part + 4 * s.hidden(count) + 2 * s.mlp(count);
-}
+/// Image or text in a double block, by the name its layers begin with.
+struct Stream {
+    Stream(const Sizes& s, const std::string& name, int64_t tokens)
+        : sizes(s),
+          count(tokens),
+          qkv(s.products(name + "_attn.qkv", hidden, 3 * hidden)),
+          proj(s.products(name + "_attn.proj", hidden, hidden)),
+          mlp_up(s.products(name + "_mlp.0", hidden, mlp)),
+          mlp_down(s.products(name + "_mlp.2", mlp, hidden)) {}
 
-int64_t stream_graph(const Sizes& s, int64_t count) {
-    const int64_t modulation = s.vectors(1 + 6);      // silu, its six parts
-    return 2 * s.norm(count) + 4 * s.hidden(count) +  // first norm, queries, keys, values
-           stream_finish(s, count) + modulation;
-}
+    /// Kept by Stream::finish(), besides statistics: its part of the attention in order, the
+    /// projection, the residual, the second norm's result, the MLP before and after its activation,
+    /// and its result.
+    int64_t finish() const {
+        const int64_t part = sizes.pass.batch > 1 ? sizes.hidden(count) : sizes.joined_copy(count);
+        const int64_t attended =
+            proj.kind == Kind::kPlain ? part : sizes.linear_input(proj, count, hidden);
+        return attended + 3 * sizes.hidden(count) + sizes.linear_input(mlp_up, count, hidden) +
+               sizes.mlp(count) + sizes.linear_input(mlp_down, count, mlp);
+    }
 
-UnitActivations double_block(const Sizes& s, int64_t weights) {
+    int64_t graph() const {
+        const int64_t modulation = sizes.vectors(1 + 6);  // silu, its six parts
+        return 2 * sizes.norm(count) + sizes.linear_input(qkv, count, hidden) +  // first norm
+               3 * sizes.hidden(count) +  // queries, keys, values
+               finish() + modulation;
+    }
+
+    int64_t mlp_room() const { return sizes.linear_room(mlp_down, count, mlp, hidden); }
+    int64_t qkv_room() const { return sizes.linear_room(qkv, count, hidden, 3 * hidden); }
+
+    const Sizes& sizes;
+    int64_t count;
+    int64_t hidden = sizes.config.hidden_size, mlp = sizes.config.mlp_hidden();
+    kernels::Products qkv, proj, mlp_up, mlp_down;
+};
+
+UnitActivations double_block(const Sizes& s, int64_t weights, int64_t index) {
     const int64_t text = s.pass.text_tokens, image = s.pass.image_tokens;
+    const std::string name = "double_blocks." + std::to_string(index);
+    const Stream txt(s, name + ".txt", text), img(s, name + ".img", image);
     const int64_t hidden = s.config.hidden_size, mlp = s.config.mlp_hidden();
     const int64_t state = s.hidden(s.all);
     // q, k, v and result of the attention.
-    const int64_t graph =
-        stream_graph(s, text) + stream_graph(s, image) + 4 * state + s.per_head(s.all);
+    const int64_t graph = txt.graph() + img.graph() + 4 * state + s.per_head(s.all);
     const int64_t begin = graph + 2 * state;  // result and its gradient
     const int64_t down = s.weight(mlp, hidden);
     const int64_t finish_weights = 2 * down + s.weight(hidden, hidden);
     // The MLP of the image, which ran last; then, with the image's part done, that of the text.
-    const int64_t image_mlp = begin + s.mlp(image) + down;
-    const int64_t text_mlp = begin - stream_finish(s, image) + s.hidden(image) + s.hidden(image) +
-                             s.mlp(text) + finish_weights + down;
-    const int64_t attention = begin - stream_finish(s, text) - stream_finish(s, image) + 5 * state +
+    const int64_t image_mlp = begin + s.mlp(image) + down + img.mlp_room();
+    const int64_t text_mlp = begin - img.finish() + s.hidden(image) + s.hidden(image) +
+                             s.mlp(text) + finish_weights + down + txt.mlp_room();
+    const int64_t attention = begin - txt.finish() - img.finish() + 5 * state +
                               s.attention_workspace(s.all) + 2 * finish_weights;
-    const int64_t end = 3 * state + 6 * s.hidden(image) + weights;
+    const int64_t end = 3 * state + 6 * s.hidden(image) + weights + img.qkv_room();
     return {.input = state,
             .graph = graph,
             .backward = std::max({text_mlp, image_mlp, attention, end})};
 }
 
-UnitActivations single_block(const Sizes& s, int64_t weights, bool joins) {
+UnitActivations single_block(const Sizes& s, int64_t weights, int64_t index) {
+    const bool joins = index == 0;
     const int64_t state = s.hidden(s.all), mlp = s.mlp(s.all);
     const int64_t wide = 3 * state + mlp;
+    const std::string name = "single_blocks." + std::to_string(index);
+    const int64_t hidden = s.config.hidden_size, inner = s.config.mlp_hidden();
+    const auto first = s.products(name + ".linear1", hidden, 3 * hidden + inner);
+    const auto second = s.products(name + ".linear2", hidden + inner, hidden);
+    const bool plain = second.kind == Kind::kPlain;
+    // The MLP's inner values; attention's result is kept in any case.
+    const int64_t inputs = plain ? mlp : s.linear_input(second, s.all, hidden + inner);
     const int64_t modulation = s.vectors(1 + 3);  // silu, its three parts
     // Norm, linear1; queries, keys, values, the attention's result; the MLP's inner values;
     // linear2.
-    const int64_t graph = (joins ? state : 0) + s.norm(s.all) + state + wide + 4 * state +
-                          s.joined_copy(s.all) + s.per_head(s.all) + mlp + state + modulation;
+    const int64_t graph = (joins ? state : 0) + s.norm(s.all) +
+                          s.linear_input(first, s.all, hidden) + wide + 4 * state +
+                          (plain ? s.joined_copy(s.all) : 0) + s.per_head(s.all) + inputs + state +
+                          modulation;
     const int64_t begin = graph + 2 * state;  // result and its gradient
-    const int64_t linear2 =
-        s.weight(s.config.hidden_size + s.config.mlp_hidden(), s.config.hidden_size);
+    const int64_t linear2 = s.weight(hidden + inner, hidden);
     // Without linear2's result: its gradient, and those of its two inputs.
-    const int64_t pair = begin - state + 2 * state + mlp + linear2;
-    // Without the MLP's inner values. Gradients of q, k, v from the attention's.
+    const int64_t pair = begin - state + 2 * state + mlp + linear2 +
+                         s.linear_room(second, s.all, hidden + inner, hidden);
+    // Without linear2's inputs. Gradients of q, k, v from the attention's.
     const int64_t attention =
-        begin - state - mlp + state + mlp + 3 * state + s.attention_workspace(s.all) + linear2;
-    const int64_t heads = begin - state - mlp - 4 * state + mlp + 3 * state +
-                          s.gradient_copies(s.all) + wide +
-                          s.chunk_sums(s.all, 3 * s.config.hidden_size) + linear2;
-    const int64_t end = (joins ? 6 : 5) * state + wide + weights;
+        begin - state - inputs + state + mlp + 3 * state + s.attention_workspace(s.all) + linear2;
+    const int64_t heads = begin - state - inputs - 4 * state + mlp + 3 * state +
+                          s.gradient_copies(s.all) + wide + s.chunk_sums(s.all, 3 * hidden) +
+                          linear2;
+    const int64_t end = (joins ? 6 : 5) * state + wide + weights +
+                        s.linear_room(first, s.all, hidden, 3 * hidden + inner);
     return {.input = state, .graph = graph, .backward = std::max({pair, attention, heads, end})};
 }
 
@@ -168,9 +245,9 @@ std::vector<UnitActivations> activations(const FluxConfig& config, const PassSha
         if (block < 0) {
             all.push_back(embedders(sizes, weights));
         } else if (block < config.depth) {
-            all.push_back(double_block(sizes, weights));
+            all.push_back(double_block(sizes, weights, block));
         } else if (block < config.depth + config.depth_single_blocks) {
-            all.push_back(single_block(sizes, weights, /*joins=*/block == config.depth));
+            all.push_back(single_block(sizes, weights, block - config.depth));
         } else {
             all.push_back(final_layer(sizes, weights));
         }

@@ -11,17 +11,15 @@ using units::ParameterScope;
 
 /// The weights of one of the two streams; `prefix` is "img" or "txt".
 struct Stream {
-    Stream(const ParameterScope& block, const std::string& prefix, const FluxConfig& c)
+    Stream(const ParameterScope& block, const std::string& prefix, const FluxConfig& c,
+           const Execution& how)
         : mod(block / (prefix + "_mod"), c.hidden_size, 2),
-          qkv(block / (prefix + "_attn.qkv"), c.hidden_size, 3 * c.hidden_size,
-              xavier(c.hidden_size, 3 * c.hidden_size), c.qkv_bias),
+          qkv(block_linear(how, block / (prefix + "_attn.qkv"), c.hidden_size, 3 * c.hidden_size,
+                           c.qkv_bias)),
           norm(block / (prefix + "_attn.norm"), c),
-          proj(block / (prefix + "_attn.proj"), c.hidden_size, c.hidden_size,
-               xavier(c.hidden_size, c.hidden_size)),
-          mlp_up(block / (prefix + "_mlp.0"), c.hidden_size, c.mlp_hidden(),
-                 xavier(c.hidden_size, c.mlp_hidden())),
-          mlp_down(block / (prefix + "_mlp.2"), c.mlp_hidden(), c.hidden_size,
-                   xavier(c.mlp_hidden(), c.hidden_size)) {}
+          proj(block_linear(how, block / (prefix + "_attn.proj"), c.hidden_size, c.hidden_size)),
+          mlp_up(block_linear(how, block / (prefix + "_mlp.0"), c.hidden_size, c.mlp_hidden())),
+          mlp_down(block_linear(how, block / (prefix + "_mlp.2"), c.mlp_hidden(), c.hidden_size)) {}
 
     kernels::PackedHeads heads(kernels::Path path, const at::Tensor& x,
                                const ShiftScaleGate& m) const {
@@ -50,8 +48,10 @@ struct Stream {
 
 class DoubleBlock final : public FluxUnit {
 public:
-    DoubleBlock(const FluxConfig& config, kernels::Path path, const std::string& name)
-        : path_(path), img_(scope(name), "img", config), txt_(scope(name), "txt", config) {}
+    DoubleBlock(const FluxConfig& config, const Execution& how, const std::string& name)
+        : path_(how.path),
+          img_(scope(name), "img", config, how),
+          txt_(scope(name), "txt", config, how) {}
 
     FluxState forward(const FluxState& in) const override {
         const auto img_mod = img_.mod(in.vec);
@@ -76,9 +76,10 @@ private:
 
 }  // namespace
 
-std::unique_ptr<FluxUnit> make_double_block(const FluxConfig& config, kernels::Path path,
+std::unique_ptr<FluxUnit> make_double_block(const FluxConfig& config, const Execution& execution,
                                             int64_t index) {
-    return std::make_unique<DoubleBlock>(config, path, "double_blocks." + std::to_string(index));
+    return std::make_unique<DoubleBlock>(config, execution,
+                                         "double_blocks." + std::to_string(index));
 }
 
 }  // namespace flux::model

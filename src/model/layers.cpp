@@ -11,7 +11,9 @@
 
 namespace flux::model {
 
-Linear::Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight_init, bool bias) {
+Linear::Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight_init, bool bias,
+               const kernels::Products& products)
+    : products_(products) {
     scope.add("weight", weight_, {out, in}, weight_init);
     if (bias) {
         scope.add("bias", bias_, {out}, Init::constant(0));
@@ -20,7 +22,22 @@ Linear::Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight
 
 at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight_, bias_); }
 
-at::Tensor Linear::product(const at::Tensor& x) const { return at::linear(x, weight_); }
+at::Tensor Linear::product(const at::Tensor& x) const {
+    return products_.kind == kernels::Products::Kind::kPlain
+               ? at::linear(x, weight_)
+               : kernels::float8_linear(products_, x, {}, weight_);
+}
+
+at::Tensor Linear::product(kernels::Path path, const at::Tensor& a, const at::Tensor& b) const {
+    return products_.kind == kernels::Products::Kind::kPlain
+               ? kernels::linear_pair(path, a, b, weight_)
+               : kernels::float8_linear(products_, a, b, weight_);
+}
+
+Linear block_linear(const Execution& execution, const ParameterScope& scope, int64_t in,
+                    int64_t out, bool bias) {
+    return {scope, in, out, xavier(in, out), bias, execution.products_of(scope.name(), in, out)};
+}
 
 MlpEmbedder::MlpEmbedder(const ParameterScope& scope, int64_t in, int64_t hidden)
     : in_layer_(scope / "in_layer", in, hidden, Init::normal(0.02)),

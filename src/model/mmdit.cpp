@@ -19,26 +19,27 @@ at::Tensor to_batch(const at::Tensor& x, int64_t batch) {
 
 }  // namespace
 
-units::UnitRunner<FluxState>::UnitList make_units(const FluxConfig& config, kernels::Path path) {
+units::UnitRunner<FluxState>::UnitList make_units(const FluxConfig& config,
+                                                  const Execution& execution) {
     check(config);
     units::UnitRunner<FluxState>::UnitList units;
     units.push_back(make_embedders(config));
     for (int64_t i = 0; i < config.depth; ++i) {
-        units.push_back(make_double_block(config, path, i));
+        units.push_back(make_double_block(config, execution, i));
     }
     for (int64_t i = 0; i < config.depth_single_blocks; ++i) {
-        units.push_back(make_single_block(config, path, i));
+        units.push_back(make_single_block(config, execution, i));
     }
-    units.push_back(make_final_layer(config, path));
+    units.push_back(make_final_layer(config, execution.path));
     return units;
 }
 
 Mmdit::Mmdit(const FluxConfig& config, const units::StoreSettings& settings,
-             units::RecomputePolicy policy, kernels::Path path)
+             units::RecomputePolicy policy, const Execution& execution)
     : config_(config),
       compute_dtype_(settings.compute_dtype),
-      path_(path),
-      runner_(make_units(config, path), settings, policy) {}
+      path_(execution.path),
+      runner_(make_units(config, execution), settings, policy) {}
 
 at::Tensor Mmdit::predict(const MmditInput& input) {
     return runner_.forward(first_state(input)).img.to(at::kFloat);

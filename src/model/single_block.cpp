@@ -11,12 +11,12 @@ namespace {
 
 class SingleBlock final : public FluxUnit {
 public:
-    SingleBlock(const FluxConfig& c, kernels::Path path, const std::string& name)
-        : path_(path),
-          linear1_(scope(name + ".linear1"), c.hidden_size, 3 * c.hidden_size + c.mlp_hidden(),
-                   xavier(c.hidden_size, 3 * c.hidden_size + c.mlp_hidden())),
-          linear2_(scope(name + ".linear2"), c.hidden_size + c.mlp_hidden(), c.hidden_size,
-                   xavier(c.hidden_size + c.mlp_hidden(), c.hidden_size)),
+    SingleBlock(const FluxConfig& c, const Execution& how, const std::string& name)
+        : path_(how.path),
+          linear1_(block_linear(how, scope(name + ".linear1"), c.hidden_size,
+                                3 * c.hidden_size + c.mlp_hidden())),
+          linear2_(block_linear(how, scope(name + ".linear2"), c.hidden_size + c.mlp_hidden(),
+                                c.hidden_size)),
           norm_(scope(name + ".norm"), c),
           modulation_(scope(name + ".modulation"), c.hidden_size, 1) {}
 
@@ -30,8 +30,7 @@ public:
         const kernels::Heads heads =
             kernels::split_heads(path_, parts, in.positions.cos, in.positions.sin, norm_.eps());
         out.joint = kernels::gated_residual(
-            path_, x, mod.gate,
-            kernels::linear_pair(path_, attend(path_, heads), heads.mlp, linear2_.weight()),
+            path_, x, mod.gate, linear2_.product(path_, attend(path_, heads), heads.mlp),
             linear2_.bias());
         out.img.reset();
         out.txt.reset();
@@ -48,9 +47,10 @@ private:
 
 }  // namespace
 
-std::unique_ptr<FluxUnit> make_single_block(const FluxConfig& config, kernels::Path path,
+std::unique_ptr<FluxUnit> make_single_block(const FluxConfig& config, const Execution& execution,
                                             int64_t index) {
-    return std::make_unique<SingleBlock>(config, path, "single_blocks." + std::to_string(index));
+    return std::make_unique<SingleBlock>(config, execution,
+                                         "single_blocks." + std::to_string(index));
 }
 
 }  // namespace flux::model

@@ -11,6 +11,7 @@
 #include "flux/config/validate.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
+#include "flux/train/execution.h"
 #include "flux/train/init_from.h"
 #include "flux/train/plan.h"
 #include "flux/units/precision.h"
@@ -137,6 +138,7 @@ dist::MeshShape agreed_mesh(const config::LoadedConfig& loaded, dist::World& wor
 void choose_device(ResolvedJob& job, dist::World& world) {
     const config::Training& training = job.config.training;
     job.device = prepare_device(training, job.place.local_rank);
+    check_float8_device(job.config, job.device);
     job.dtype = units::compute_dtype(training.mixed_precision_param, job.device);
     std::vector<RankDevice> ranks;
     for (const std::string& text : world.exchange(
@@ -220,6 +222,7 @@ ResolvedJob resolve_job(const config::LoadedConfig& loaded, dist::World& world) 
     job.model = model_dimensions(job.config);
     model::check(job.model);
     check_no_weight_decay(job);
+    check_float8_layers(job.config, job.model);
     // What costs nothing to look at comes first: encoders and data take their time.
     for (const bool validation : {false, true}) {
         if (!validation || job.validates()) {
@@ -281,10 +284,6 @@ model::FluxConfig model_dimensions(const config::JobConfig& config) {
     }
     dimensions.qk_norm_eps = section.qk_norm_eps;
     return dimensions;
-}
-
-kernels::Path kernel_path(const config::JobConfig& config) {
-    return config.kernels.fused ? kernels::Path::kFused : kernels::Path::kTwin;
 }
 
 units::RecomputePolicy recompute_policy(const config::ActivationCheckpoint& settings) {

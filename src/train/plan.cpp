@@ -9,6 +9,7 @@
 #include "flux/model/activations.h"
 #include "flux/model/flops.h"
 #include "flux/model/mmdit.h"
+#include "flux/train/execution.h"
 #include "flux/train/job.h"
 #include "flux/units/precision.h"
 
@@ -33,7 +34,8 @@ std::vector<model::UnitActivations> activations_of(const PlanSettings& settings)
                                                .image_tokens = settings.image_tokens,
                                                .text_tokens = settings.text_tokens,
                                                .dtype = settings.store.compute_dtype,
-                                               .on_gpu = !settings.store.device.is_cpu()});
+                                               .on_gpu = !settings.store.device.is_cpu(),
+                                               .execution = settings.execution});
 }
 
 /// What train_step() holds beside the transformer: picture, target, prediction and its gradient in
@@ -217,6 +219,7 @@ PlanSettings plan_settings(const ResolvedJob& job) {
     return {.model = job.model,
             .store = job.store(nullptr),
             .recompute = recompute_policy(config.activation_checkpoint),
+            .execution = execution(config),
             .mesh = job.mesh,
             .batch_size = config.training.batch_size,
             .micro_batches = job.micro_batches(),

@@ -19,6 +19,7 @@
 #include "flux/metrics/reporter.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
+#include "flux/train/execution.h"
 #include "train/mlperf.h"
 #include "train/report_page.h"
 
@@ -103,7 +104,8 @@ metrics::ReportInput begin_folder(const ResolvedJob& job) {
     write_text(job.folder() / "config.toml", config::to_toml(job.config));
     metrics::ReportInput page = report_input(job.config);
     page.facts.push_back({"Device", device_name(job.device)});
-    page.facts.push_back({"Compute", std::string(long_name(job.dtype))});
+    page.facts.push_back(
+        {"Compute", std::string(long_name(job.dtype)) + products_text(job.config, job.model)});
     page.status = "running";
     metrics::save_report_input(job.folder(), page);
     return page;
@@ -145,9 +147,10 @@ void introduce(const ResolvedJob& job) {
     const double flops = model::training_flops(job.model, job.image_tokens(),
                                                job.config.encoder.max_t5_encoding_len);
     log::info(
-        "{} with {} parameters, {:.4g} TFLOP per sample forward and backward; {} in {}; seed {}",
+        "{} with {} parameters, {:.4g} TFLOP per sample forward and backward; {} in {}{}; seed {}",
         job.config.model.flavor, model::parameter_count(job.model), flops / 1e12,
-        device_name(job.device), long_name(job.dtype), job.seed);
+        device_name(job.device), long_name(job.dtype), products_text(job.config, job.model),
+        job.seed);
     if (job.mesh.size() > 1) {
         log::info("{} processes: {} x the model, each sharded over {}; started by {}",
                   job.mesh.size(), job.mesh.replicate, job.mesh.shard, job.place.launcher);

@@ -4,6 +4,7 @@
 #include "flux/base/file.h"
 #include "flux/base/log.h"
 #include "flux/checkpoint/folder.h"
+#include "flux/train/execution.h"
 #include "flux/train/init_from.h"
 #include "flux/train/synthetic.h"
 #include "flux/train/train_state.h"
@@ -22,8 +23,8 @@ Trainer::Trainer(const ResolvedJob& job, dist::World& world)
       dataset_(data::make_dataset(dataset_settings(job.config, job.seed, false))),
       validation_set_(open_validation_set(job)),
       model_(job.model, job.store(&mesh_), recompute_policy(job.config.activation_checkpoint),
-             kernel_path(job.config)),
-      optimizer_(job.config.optimizer, model_.parameters().shards(), kernel_path(job.config)),
+             execution(job.config)),
+      optimizer_(job.config.optimizer, model_.parameters().shards(), model_.path()),
       lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps),
       profiler_(job.config.profiling, job.folder(), world.rank(), job.device.is_cuda()) {
     if (job.config.training.ema_decay > 0) {

@@ -129,6 +129,18 @@ TEST(Validate, WantsStepsForTraining) {
     EXPECT_THAT(training_error_of({}), StartsWith("training.steps = 0: must be >= 1"));
 }
 
+TEST(Validate, WantsTheConverterOfARecipe) {
+    const std::vector<std::string> words{"--training.steps=1", "--float8.recipe_name=rowwise"};
+    EXPECT_THAT(training_error_of(words),
+                HasSubstr("float8.recipe_name = \"rowwise\": does nothing without "
+                          "model.converters = [\"float8\"]"));
+    EXPECT_NO_THROW(validate_training(load_words(
+        {"--training.steps=1", "--float8.recipe_name=rowwise", "--model.converters=float8"})));
+    // Files for other models name layers although nothing is converted.
+    EXPECT_NO_THROW(
+        validate_training(load_words({"--training.steps=1", "--float8.filter_fqns=output"})));
+}
+
 TEST(Validate, WantsWhatOnlyAnEncoderKnows) {
     const std::vector<std::string> encoded = {
         "--training.steps=1",
@@ -160,6 +172,10 @@ TEST(RefuseUnbuilt, NamesWhatIsPossible) {
         "command line: training.compile = true: capturing the step is not built yet; possible so "
         "far: false");
     EXPECT_NO_THROW(refuse_unbuilt(load_words({"--training.shuffle=shards"})));
+    EXPECT_NO_THROW(
+        refuse_unbuilt(load_words({"--model.converters=float8", "--float8.recipe_name=rowwise"})));
+    EXPECT_THAT(unbuilt_error_of({"--model.converters=float8,mx"}),
+                HasSubstr("conversion to anything but float8 is not built yet"));
     EXPECT_NO_THROW(refuse_unbuilt(load_words({"--parallelism.data_parallel_shard_degree=1"})));
 }
 

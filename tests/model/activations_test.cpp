@@ -14,18 +14,22 @@
 namespace flux::model {
 namespace {
 
+using Kind = kernels::Products::Kind;
+
 /// Wide against its weights, or with weights that outweigh the activations.
 struct Case {
     const char* name;
     int64_t batch, text_tokens, picture;  // latent side of the picture
     at::ScalarType dtype = at::kFloat;
+    Execution execution{};
 
     int64_t image_tokens() const { return picture / 2 * picture / 2; }
     PassShape shape() const {
         return {.batch = batch,
                 .image_tokens = image_tokens(),
                 .text_tokens = text_tokens,
-                .dtype = dtype};
+                .dtype = dtype,
+                .execution = execution};
     }
 };
 
@@ -65,6 +69,10 @@ void expect_near(const char* what, int64_t measured, int64_t stated, double tole
         << what;
 }
 
+Execution float8(kernels::Products::Kind kind, std::vector<std::string> plain_layers = {}) {
+    return {.products = {.kind = kind, .emulated = true}, .plain_layers = std::move(plain_layers)};
+}
+
 class Activations : public testing::TestWithParam<Case> {
 protected:
     static void SetUpTestSuite() { kernels::count_host_memory(); }
@@ -74,7 +82,7 @@ protected:
         const FluxConfig config = dimensions();
         units::StoreSettings settings;
         settings.compute_dtype = GetParam().dtype;
-        Mmdit model(config, settings, policy);
+        Mmdit model(config, settings, policy, GetParam().execution);
         model.parameters().initialize(1);
         model.predict(random_input(config, GetParam()));  // weights in the compute dtype
         const int64_t before = kernels::host_memory().held;
@@ -109,12 +117,18 @@ TEST_P(Activations, OfAPassAreThoseStated) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, Activations,
-                         testing::Values(Case{"LittleText", 8, 32, 32},
-                                         Case{"MuchText", 4, 256, 16},
-                                         Case{"OneSample", 1, 128, 32}, Case{"FewTokens", 2, 16, 8},
-                                         Case{"Bfloat16", 8, 64, 32, at::kBFloat16}),
-                         [](const auto& test_case) { return std::string(test_case.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, Activations,
+    testing::Values(Case{"LittleText", 8, 32, 32}, Case{"MuchText", 4, 256, 16},
+                    Case{"OneSample", 1, 128, 32}, Case{"FewTokens", 2, 16, 8},
+                    Case{"Bfloat16", 8, 64, 32, at::kBFloat16},
+                    Case{"Tensorwise", 8, 64, 32, at::kFloat, float8(Kind::kTensorwise)},
+                    Case{"TensorwiseBfloat16", 8, 64, 32, at::kBFloat16, float8(Kind::kTensorwise)},
+                    Case{"Rowwise", 8, 50, 30, at::kBFloat16, float8(Kind::kRowwise)},
+                    Case{"RowwiseOneSample", 1, 256, 32, at::kFloat, float8(Kind::kRowwise)},
+                    Case{"SomeLayersPlain", 8, 64, 32, at::kFloat,
+                         float8(Kind::kTensorwise, {"mlp", "linear2"})}),
+    [](const auto& test_case) { return std::string(test_case.param.name); });
 
 TEST(ActivationsOfUnits, GrowWithTheBatch) {
     const FluxConfig config = flavor("flux-schnell");

@@ -31,7 +31,8 @@ std::unique_ptr<model::Mmdit> tiny_model(const Fixture& mmdit_tiny, at::ScalarTy
     const units::StoreSettings settings{.compute_dtype = dtype, .device = at::kCPU, .slabs = slabs};
     auto result = std::make_unique<model::Mmdit>(
         config_from(mmdit_tiny.json().at("config")), settings, policy,
-        std::getenv("FLUX_TEST_TWINS") == nullptr ? kernels::Path::kFused : kernels::Path::kTwin);
+        model::Execution{.path = std::getenv("FLUX_TEST_TWINS") == nullptr ? kernels::Path::kFused
+                                                                           : kernels::Path::kTwin});
     for (const std::string& name : mmdit_tiny.names_after("param.")) {
         result->parameters()
             .parameter(published_name(mmdit_tiny, name))

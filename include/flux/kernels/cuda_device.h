@@ -17,6 +17,10 @@ std::optional<std::string> cuda_problem();
 std::string cuda_device_name(int index);
 /// The driver's number for it in all processes and on all machines; empty if it gives none.
 std::string cuda_device_id(int index);
+/// Compute capability in tenths, 90 for 9.0; 0 if it is not known.
+int cuda_capability(int index);
+/// From here on products of FP8 tensors exist.
+inline constexpr int kFloat8Capability = 89;
 
 struct CudaMemory {
     size_t peak_reserved_bytes = 0;  // by LibTorch's caching allocator

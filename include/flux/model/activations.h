@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "flux/model/execution.h"
 #include "flux/model/flux_config.h"
 #include "flux/units/recompute.h"
 
@@ -18,6 +19,7 @@ struct PassShape {
     int64_t text_tokens = 0;
     at::ScalarType dtype = at::kFloat;
     bool on_gpu = false;  // attention needs other room there in backward
+    Execution execution{};
 };
 
 struct UnitActivations {

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "flux/kernels/fused.h"
+#include "flux/model/execution.h"
 #include "flux/model/flux_config.h"
 #include "flux/model/rope.h"
 #include "flux/units/unit.h"
@@ -42,11 +42,11 @@ using FluxUnit = units::Unit<FluxState>;
 /// img_in, time_in, vector_in, guidance_in, txt_in.
 std::unique_ptr<FluxUnit> make_embedders(const FluxConfig& config);
 /// double_blocks.<index>: text and image streams with weights of their own, one attention.
-std::unique_ptr<FluxUnit> make_double_block(const FluxConfig& config, kernels::Path path,
+std::unique_ptr<FluxUnit> make_double_block(const FluxConfig& config, const Execution& execution,
                                             int64_t index);
 /// single_blocks.<index>: one stream, attention and MLP side by side. The first one joins text and
 /// image.
-std::unique_ptr<FluxUnit> make_single_block(const FluxConfig& config, kernels::Path path,
+std::unique_ptr<FluxUnit> make_single_block(const FluxConfig& config, const Execution& execution,
                                             int64_t index);
 /// final_layer: modulated projection of the image tokens.
 std::unique_ptr<FluxUnit> make_final_layer(const FluxConfig& config, kernels::Path path);

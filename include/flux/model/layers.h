@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "flux/model/execution.h"
 #include "flux/model/flux_config.h"
 #include "flux/units/parameter.h"
 
@@ -18,24 +19,30 @@ using units::ParameterScope;
 class Linear {
 public:
     /// `weight_init` is the first value of the weight; the bias starts at 0. Weight [out, in].
-    Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight_init,
-           bool bias = true);
+    Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight_init, bool bias = true,
+           const kernels::Products& products = {});
     Linear(const Linear&) = delete;
 
     at::Tensor operator()(const at::Tensor& x) const;  // [..., in] -> [..., out]
     /// Without the bias, which the operation after it adds.
     at::Tensor product(const at::Tensor& x) const;
+    /// Of a and b side by side. a: [B, T, C]; b: [B, T, in - C].
+    at::Tensor product(kernels::Path path, const at::Tensor& a, const at::Tensor& b) const;
 
-    const at::Tensor& weight() const { return weight_; }  // [out, in]
-    const at::Tensor& bias() const { return bias_; }      // [out], undefined without one
+    const at::Tensor& bias() const { return bias_; }  // [out], undefined without one
 
 private:
-    at::Tensor weight_;
+    kernels::Products products_;  // in product(), which is what blocks call
+    at::Tensor weight_;           // [out, in]
     at::Tensor bias_;
 };
 
-/// A linear layer with the usual start of this model: Xavier uniform.
+/// The usual start of this model's linear layers: Xavier uniform.
 inline Init xavier(int64_t in, int64_t out) { return Init::xavier_uniform(in, out); }
+
+/// A linear layer of a block that may be computed in FP8.
+Linear block_linear(const Execution& execution, const ParameterScope& scope, int64_t in,
+                    int64_t out, bool bias = true);
 
 /// out_layer(silu(in_layer(x))): embeds timestep, pooled text and guidance.
 class MlpEmbedder {

@@ -28,7 +28,7 @@ struct MmditInput {
 class Mmdit {
 public:
     Mmdit(const FluxConfig& config, const units::StoreSettings& settings,
-          units::RecomputePolicy policy, kernels::Path path = kernels::Path::kFused);
+          units::RecomputePolicy policy, const Execution& execution = {});
 
     /// Predicted velocity of the packed latents, fp32 [B, Ti, out_channels]; nothing is kept for a
     /// backward pass.
@@ -58,6 +58,6 @@ private:
 
 /// Units in the published order: embedders, double blocks, single blocks, final layer.
 units::UnitRunner<FluxState>::UnitList make_units(const FluxConfig& config,
-                                                  kernels::Path path = kernels::Path::kFused);
+                                                  const Execution& execution = {});
 
 }  // namespace flux::model

@@ -16,7 +16,6 @@
 #include "flux/config/load_config.h"
 #include "flux/data/registry.h"
 #include "flux/dist/world.h"
-#include "flux/kernels/fused.h"
 #include "flux/model/flux_config.h"
 #include "flux/units/parameter_store.h"
 #include "flux/units/recompute.h"
@@ -76,9 +75,6 @@ void check_no_weight_decay(const ResolvedJob& job);
 
 /// The model's dimensions: those of the flavor, changed by the [model] options that are set.
 model::FluxConfig model_dimensions(const config::JobConfig& config);
-
-/// As kernels.fused says.
-kernels::Path kernel_path(const config::JobConfig& config);
 
 units::RecomputePolicy recompute_policy(const config::ActivationCheckpoint& settings);
 

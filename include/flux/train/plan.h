@@ -9,6 +9,7 @@
 #include "flux/config/job_config.h"
 #include "flux/dist/mesh.h"
 #include "flux/encoders/published.h"
+#include "flux/model/execution.h"
 #include "flux/model/flux_config.h"
 #include "flux/train/gpu_model.h"
 #include "flux/units/recompute.h"
@@ -22,6 +23,7 @@ struct PlanSettings {
     model::FluxConfig model;
     units::StoreSettings store;
     units::RecomputePolicy recompute;
+    model::Execution execution{};
     dist::MeshShape mesh;
     int64_t batch_size = 1;     // of one process's micro-batch
     int64_t micro_batches = 1;  // a step

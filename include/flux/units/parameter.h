@@ -48,6 +48,8 @@ public:
     /// The scope of a layer inside this one.
     ParameterScope operator/(std::string_view name) const;
 
+    const std::string& name() const { return prefix_; }
+
     void add(std::string_view name, at::Tensor& slot, std::vector<int64_t> shape, Init init) const;
 
 private:

@@ -1,0 +1,37 @@
+// Linear layers in 8-bit floating point (FP8), with scales found anew for every product. Numerics
+// follow torchao's recipes `tensorwise` and `rowwise`.
+//
+// Legend: B batch, T tokens, C channels of an input, out channels of the result.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+
+namespace flux::kernels {
+
+/// How the three products of a linear layer are made: y = x W^T, dx = dy W, dW = dy^T x.
+struct Products {
+    enum class Kind {
+        kPlain,       // in the tensors' dtype
+        kTensorwise,  // one scale a tensor; x and W in e4m3, dy in e5m2
+        kRowwise,     // one scale, a power of two, for each row and column that is multiplied; e4m3
+    };
+    Kind kind = Kind::kPlain;
+    /// The same numbers in 8 bits, multiplied in fp32: on every device, and slower than kPlain.
+    bool emulated = false;
+
+    bool operator==(const Products&) const = default;
+};
+
+/// Both sides of a weight must be multiples of it.
+inline constexpr int64_t kFloat8Alignment = 16;
+
+/// [a, b] weight^T, or a weight^T without b; takes part in autograd. Backward keeps the
+/// inputs in 8 bits. What is not finite makes the result so. a: [B, T, C]; b: [B, T, C'];
+/// weight: [out, C + C'], all fp32 or all bf16.
+at::Tensor float8_linear(const Products& products, const at::Tensor& a,
+                         const std::optional<at::Tensor>& b, const at::Tensor& weight);
+
+}  // namespace flux::kernels
