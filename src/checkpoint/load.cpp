@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <atomic>
 #include <optional>
+#include <tuple>
+#include <utility>
 
 #include "checkpoint/slice_reader.h"
 #include "flux/base/dtype.h"
@@ -188,11 +190,11 @@ void Checkpoint::add_wishes(std::vector<Wish>& wishes, const Target& target) con
     }
 }
 
-uint64_t Checkpoint::read_slice(const Wish& wish) const {
+uint64_t Checkpoint::read_slice(const Wish& wish, const ReadFile& bytes) const {
     const auto& [entry, slice, target] = wish;
     const SafetensorsFile& file = files_.at(slice->file);
     const bool checks = !verified_.contains(slice);
-    SliceReader reader(file.path(), file.offset(slice->key), *slice, entry->dtype, target);
+    SliceReader reader(bytes, file.offset(slice->key), *slice, entry->dtype, target);
     uint32_t sum = 0;
     try {
         sum = checks ? reader.read(slice->begin, slice->end)
@@ -207,17 +209,47 @@ uint64_t Checkpoint::read_slice(const Wish& wish) const {
     return reader.bytes_read();
 }
 
-void Checkpoint::read_slices(const std::vector<Wish>& wishes,
+std::vector<std::vector<Checkpoint::Wish>> Checkpoint::runs_of(std::vector<Wish> wishes) const {
+    constexpr uint64_t kRunBytes = uint64_t{64} << 20;
+    std::map<const Slice*, uint64_t> places;
+    for (const Wish& wish : wishes) {
+        places.emplace(wish.slice, files_.at(wish.slice->file).offset(wish.slice->key));
+    }
+    std::stable_sort(wishes.begin(), wishes.end(), [&](const Wish& a, const Wish& b) {
+        return std::tie(a.slice->file, places.at(a.slice)) <
+               std::tie(b.slice->file, places.at(b.slice));
+    });
+    std::vector<std::vector<Wish>> runs;
+    for (const Wish& wish : wishes) {
+        const bool goes_on =
+            !runs.empty() && runs.back().front().slice->file == wish.slice->file &&
+            places.at(wish.slice) - places.at(runs.back().front().slice) < kRunBytes;
+        if (!goes_on) {
+            runs.emplace_back();
+        }
+        runs.back().push_back(wish);
+    }
+    return runs;
+}
+
+void Checkpoint::read_slices(std::vector<Wish> wishes,
                              const std::function<void(uint64_t)>& progress) {
+    const auto runs = runs_of(std::move(wishes));
     std::atomic<uint64_t> bytes{0};
-    parallel_for(static_cast<int64_t>(wishes.size()), reading_threads(), [&](int64_t i) {
-        bytes += read_slice(wishes[static_cast<size_t>(i)]);
-        if (progress) {
-            progress(bytes);
+    parallel_for(static_cast<int64_t>(runs.size()), reading_threads(), [&](int64_t i) {
+        const std::vector<Wish>& run = runs[static_cast<size_t>(i)];
+        const ReadFile file(files_.at(run.front().slice->file).path());
+        for (const Wish& wish : run) {
+            bytes += read_slice(wish, file);
+            if (progress) {
+                progress(bytes);
+            }
         }
     });
-    for (const Wish& wish : wishes) {
-        verified_.insert(wish.slice);
+    for (const std::vector<Wish>& run : runs) {
+        for (const Wish& wish : run) {
+            verified_.insert(wish.slice);
+        }
     }
 }
 
@@ -227,7 +259,7 @@ void Checkpoint::load_into(std::span<const Target> targets) {
     for (const Target& target : targets) {
         add_wishes(wishes, target);
     }
-    read_slices(wishes);
+    read_slices(std::move(wishes));
 }
 
 at::Tensor Checkpoint::tensor(const std::string& kind, const std::string& name) {
@@ -250,7 +282,7 @@ void Checkpoint::read(const std::string& kind, const std::string& name, int64_t 
     check_target(target);
     std::vector<Wish> wishes;
     add_wishes(wishes, target);
-    read_slices(wishes);
+    read_slices(std::move(wishes));
 }
 
 uint64_t Checkpoint::verify() {

@@ -8,9 +8,9 @@
 
 namespace flux::checkpoint {
 
-SliceReader::SliceReader(const std::filesystem::path& path, uint64_t offset, const Slice& slice,
+SliceReader::SliceReader(const ReadFile& file, uint64_t offset, const Slice& slice,
                          at::ScalarType dtype, const Target* target)
-    : file_(path),
+    : file_(file),
       offset_(offset),
       slice_(slice),
       element_bytes_(static_cast<int64_t>(c10::elementSize(dtype))),

@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <span>
 
 #include "flux/base/read_file.h"
@@ -16,9 +15,9 @@ namespace flux::checkpoint {
 
 class SliceReader {
 public:
-    /// `offset`: where the slice begins in the file. `target` may be null.
-    SliceReader(const std::filesystem::path& path, uint64_t offset, const Slice& slice,
-                at::ScalarType dtype, const Target* target);
+    /// `offset`: where the slice begins in the file, which must outlive this. `target` may be null.
+    SliceReader(const ReadFile& file, uint64_t offset, const Slice& slice, at::ScalarType dtype,
+                const Target* target);
 
     /// The elements of the slice that the target takes.
     int64_t wanted_begin() const { return begin_; }
@@ -34,7 +33,7 @@ private:
     std::span<std::byte> in_target(int64_t at, int64_t count) const;
     std::span<std::byte> in_block(int64_t count);
 
-    const ReadFile file_;
+    const ReadFile& file_;
     const uint64_t offset_;
     const Slice& slice_;
     const int64_t element_bytes_;

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "flux/base/read_file.h"
 #include "flux/base/safetensors.h"
 #include "flux/checkpoint/manifest.h"
 
@@ -77,9 +78,10 @@ private:
     void add_wishes(std::vector<Wish>& wishes, const Target& target) const;
     /// Reads all, with their checksums unless they are known to be right. `progress` gets the bytes
     /// that have been read so far, from several threads.
-    void read_slices(const std::vector<Wish>& wishes,
-                     const std::function<void(uint64_t)>& progress = {});
-    uint64_t read_slice(const Wish& wish) const;
+    void read_slices(std::vector<Wish> wishes, const std::function<void(uint64_t)>& progress = {});
+    /// Those that lie beside each other, in order: the system reads on from one to the next.
+    std::vector<std::vector<Wish>> runs_of(std::vector<Wish> wishes) const;
+    uint64_t read_slice(const Wish& wish, const ReadFile& file) const;
 
     std::filesystem::path folder_;
     Manifest manifest_;
