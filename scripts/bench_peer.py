@@ -7,39 +7,21 @@ Both train the same dimensions on synthetic data: forward, mean squared error, b
 fused AdamW. Every way of PyTorch (eager, torch.compile; gradient checkpointing as the configuration recomputes) is run in a process
 of its own, in turn with ours: A B A B. Dtypes: float32; bfloat16, which is autocast over float32 weights as ours is; and
 bfloat16_weights, where the peer's weights, gradients and moments are bfloat16 too, which is less work than ours. One line of JSON a way on stdout, with the
-ratios of the medians and of the peaks of memory; the table goes to stderr.
+ratios of the medians and of the peaks of memory; the table goes to stderr. The peer is built from the dimensions that
+`bench step` prints.
 
 Needs torch and diffusers; without them, a virtual environment with both is made in --venv.
 """
 import argparse
 import json
+import math
 import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
-import tomllib
 import venv
-
-FLAVORS = {  # model/flux_config.cpp
-    "flux-tiny": {"hidden_size": 128, "num_heads": 4, "depth": 2, "depth_single_blocks": 4, "axes_dim": [4, 14, 14],
-                  "vec_in_dim": 128, "context_in_dim": 128},
-    "flux-schnell": {"hidden_size": 3072, "num_heads": 24, "depth": 19, "depth_single_blocks": 38,
-                     "axes_dim": [16, 56, 56], "vec_in_dim": 768, "context_in_dim": 4096},
-}
-
-
-def dimensions(config):
-    model = dict(FLAVORS[config["model"]["flavor"]])
-    model.update({key: value for key, value in config["model"].items() if key != "flavor"})
-    model["context_in_dim"] = config["encoder"].get("context_in_dim", model["context_in_dim"])
-    training = config["training"]
-    model["image_side"] = training["img_size"] // 16
-    model["text_tokens"] = config["encoder"]["max_t5_encoding_len"]
-    model["batch"] = training["batch_size"]
-    model["recompute"] = config["activation_checkpoint"]["mode"] == "full"
-    return model
 
 
 def resident_gib():
@@ -47,10 +29,12 @@ def resident_gib():
 
 
 def measure(d, way, dtype_name, steps, warmup):
-    """Runs the peer in this process; returns the figures."""
+    """Runs the peer in this process; returns the figures. `d`: "shape" of `bench step`."""
     import torch
     from diffusers import FluxTransformer2DModel
 
+    if d["mlp_ratio"] != 4:
+        sys.exit(f"bench_peer.py: model.mlp_ratio = {d['mlp_ratio']}: diffusers has 4 only")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     autocast = dtype_name == "bfloat16"
     dtype = torch.bfloat16 if dtype_name == "bfloat16_weights" else torch.float32
@@ -60,17 +44,18 @@ def measure(d, way, dtype_name, steps, warmup):
         patch_size=1, in_channels=64, num_layers=d["depth"], num_single_layers=d["depth_single_blocks"],
         attention_head_dim=d["hidden_size"] // d["num_heads"], num_attention_heads=d["num_heads"],
         joint_attention_dim=d["context_in_dim"], pooled_projection_dim=d["vec_in_dim"],
-        axes_dims_rope=tuple(d["axes_dim"])).to(device, dtype)
-    if d["recompute"]:
+        axes_dims_rope=tuple(d["axes_dim"]), guidance_embeds=d["guidance_embed"]).to(device, dtype)
+    if d["recompute"] == "full":
         model.enable_gradient_checkpointing()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=True)
     run = torch.compile(model) if way == "compile" else model
-    batch, side = d["batch"], d["image_side"]
+    batch, side = d["batch_size"], math.isqrt(d["image_tokens"])
     latents = torch.randn(batch, side * side, 64, device=device, dtype=dtype)
     target = torch.randn_like(latents).float()
     text = torch.randn(batch, d["text_tokens"], d["context_in_dim"], device=device, dtype=dtype)
     pooled = torch.randn(batch, d["vec_in_dim"], device=device, dtype=dtype)
     timestep = torch.full((batch,), 0.5, device=device, dtype=dtype)
+    guidance = torch.ones(batch, device=device, dtype=dtype) if d["guidance_embed"] else None
     row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     img_ids = torch.stack([torch.zeros_like(row), row, column], -1).reshape(-1, 3).to(device, torch.float32)
     txt_ids = torch.zeros(d["text_tokens"], 3, device=device)
@@ -79,7 +64,7 @@ def measure(d, way, dtype_name, steps, warmup):
         begin = time.perf_counter()
         with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast):
             out = run(hidden_states=latents, encoder_hidden_states=text, pooled_projections=pooled, timestep=timestep,
-                      img_ids=img_ids, txt_ids=txt_ids, return_dict=False)[0]
+                      guidance=guidance, img_ids=img_ids, txt_ids=txt_ids, return_dict=False)[0]
         loss = torch.nn.functional.mse_loss(out.float(), target)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -117,18 +102,16 @@ def ours(arguments, dtype):
     return json.loads(out.splitlines()[-1])
 
 
-def peer(arguments, python, way, dtype):
-    words = [python, __file__, "--config", arguments.config, "--measure", way, "--dtypes", dtype, "--steps",
+def peer(arguments, python, way, dtype, shape):
+    words = [python, __file__, "--measure", way, "--shape", json.dumps(shape), "--dtypes", dtype, "--steps",
              str(arguments.steps), "--warmup", str(arguments.warmup)]
-    if arguments.recompute:
-        words.append("--recompute")
     out = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(out.splitlines()[-1])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True)
+    parser.add_argument("--config", default="configs/bench_cpu.toml")
     parser.add_argument("--flux_train", default="build/flux_train")
     parser.add_argument("--ways", default="eager,compile")
     parser.add_argument("--dtypes", default="float32,bfloat16,bfloat16_weights")
@@ -138,12 +121,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=2, help="A B, this many times")
     parser.add_argument("--venv", default=".deps/peer")
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # this process is the peer
+    parser.add_argument("--shape", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    with open(arguments.config, "rb") as file:
-        sizes = dimensions(tomllib.load(file))
-    sizes["recompute"] = sizes["recompute"] or arguments.recompute
     if arguments.measure:
-        print(json.dumps(measure(sizes, arguments.measure, arguments.dtypes, arguments.steps, arguments.warmup)))
+        print(json.dumps(measure(json.loads(arguments.shape), arguments.measure, arguments.dtypes, arguments.steps,
+                                 arguments.warmup)))
         return
     python = python_with_peer(arguments.venv)
     print(f"{'way':<26}{'ours, s':>10}{'peer, s':>10}{'faster':>9}{'memory':>9}", file=sys.stderr)
@@ -151,11 +133,12 @@ def main():
         for way in arguments.ways.split(","):
             own, other, peaks = [], [], []
             for _ in range(arguments.rounds):
-                a, b = ours(arguments, dtype), peer(arguments, python, way, dtype)
+                a = ours(arguments, dtype)
+                b = peer(arguments, python, way, dtype, a["shape"])
                 own += a["step_s"]
                 other += b["step_s"]
                 peaks.append((a["peak_gib"], b["peak_gib"]))
-            line = {"way": way, "dtype": dtype, "recompute": sizes["recompute"], "ours_s": statistics.median(own),
+            line = {"way": way, "dtype": dtype, "recompute": a["shape"]["recompute"], "ours_s": statistics.median(own),
                     "peer_s": statistics.median(other), "speedup": statistics.median(other) / statistics.median(own),
                     "memory_ratio": max(p[0] for p in peaks) / max(p[1] for p in peaks), "torch": b["torch"],
                     "params": [a["params"], b["params"]], "step_s": [own, other]}

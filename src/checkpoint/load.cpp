@@ -1,15 +1,19 @@
 #include "flux/checkpoint/load.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <cstring>
+#include <atomic>
 #include <optional>
+#include <tuple>
+#include <utility>
 
-#include "flux/base/crc32c.h"
+#include "checkpoint/slice_reader.h"
 #include "flux/base/dtype.h"
 #include "flux/base/error.h"
+#include "flux/base/parallel_for.h"
 #include "flux/base/progress.h"
 #include "flux/base/shape.h"
 #include "flux/checkpoint/folder.h"
@@ -82,6 +86,12 @@ std::optional<fs::path> other_complete(const fs::path& folder) {
         "damaged checkpoint: {}; {} is complete: train on from it with "
         "--checkpoint.load_step={}, other commands take it as --checkpoint {}",
         reason, other->string(), step_of(*other).value_or(-1), other->string());
+}
+
+/// More than there may be processors: some wait for the disk while others add up.
+int reading_threads() {
+    constexpr int kLeast = 4, kMost = 8;
+    return std::clamp(at::get_num_threads(), kLeast, kMost);
 }
 
 }  // namespace
@@ -171,47 +181,85 @@ void Checkpoint::check_names(std::span<const Target> targets) const {
     }
 }
 
-std::span<const std::byte> Checkpoint::verified(const TensorEntry& entry, const Slice& slice) {
-    const SafetensorsFile& file = files_.at(slice.file);
-    const auto bytes = file.bytes(slice.key);
-    if (!verified_.contains(&slice)) {
-        const uint32_t sum = crc32c(bytes);
-        if (sum != slice.crc32c) {
-            fail_damaged(folder_,
-                         fmt::format("{}: tensor {}: checksum is {:08x}, {:08x} was written",
-                                     file.path().string(), label(entry), sum, slice.crc32c));
+void Checkpoint::add_wishes(std::vector<Wish>& wishes, const Target& target) const {
+    const TensorEntry& entry = get(target.kind, target.name);
+    for (const Slice& slice : entry.slices) {
+        if (std::max(slice.begin, target.begin) < std::min(slice.end, target.end)) {
+            wishes.push_back({&entry, &slice, &target});
         }
-        verified_.insert(&slice);
     }
-    return bytes;
 }
 
-void Checkpoint::fill(const Target& target, const TensorEntry& entry) {
-    constexpr int64_t kBlock = int64_t{1} << 22;  // elements copied at once; bounds memory
-    const size_t element_bytes = c10::elementSize(entry.dtype);
-    for (const Slice& slice : entry.slices) {
-        const int64_t begin = std::max(slice.begin, target.begin);
-        const int64_t end = std::min(slice.end, target.end);
-        if (begin >= end) {
-            continue;
+uint64_t Checkpoint::read_slice(const Wish& wish, const ReadFile& bytes) const {
+    const auto& [entry, slice, target] = wish;
+    const SafetensorsFile& file = files_.at(slice->file);
+    const bool checks = !verified_.contains(slice);
+    SliceReader reader(bytes, file.offset(slice->key), *slice, entry->dtype, target);
+    uint32_t sum = 0;
+    try {
+        sum = checks ? reader.read(slice->begin, slice->end)
+                     : reader.read(reader.wanted_begin(), reader.wanted_end());
+    } catch (const Error& problem) {
+        fail_damaged(folder_, fmt::format("tensor {}: {}", label(*entry), problem.what()));
+    }
+    if (checks && sum != slice->crc32c) {
+        fail_damaged(folder_, fmt::format("{}: tensor {}: checksum is {:08x}, {:08x} was written",
+                                          file.path().string(), label(*entry), sum, slice->crc32c));
+    }
+    return reader.bytes_read();
+}
+
+std::vector<std::vector<Checkpoint::Wish>> Checkpoint::runs_of(std::vector<Wish> wishes) const {
+    constexpr uint64_t kRunBytes = uint64_t{64} << 20;
+    std::map<const Slice*, uint64_t> places;
+    for (const Wish& wish : wishes) {
+        places.emplace(wish.slice, files_.at(wish.slice->file).offset(wish.slice->key));
+    }
+    std::stable_sort(wishes.begin(), wishes.end(), [&](const Wish& a, const Wish& b) {
+        return std::tie(a.slice->file, places.at(a.slice)) <
+               std::tie(b.slice->file, places.at(b.slice));
+    });
+    std::vector<std::vector<Wish>> runs;
+    for (const Wish& wish : wishes) {
+        const bool goes_on =
+            !runs.empty() && runs.back().front().slice->file == wish.slice->file &&
+            places.at(wish.slice) - places.at(runs.back().front().slice) < kRunBytes;
+        if (!goes_on) {
+            runs.emplace_back();
         }
-        const auto bytes = verified(entry, slice);
-        for (int64_t at = begin; at < end; at += kBlock) {
-            const int64_t count = std::min(kBlock, end - at);
-            const at::Tensor block = at::empty({count}, at::TensorOptions().dtype(entry.dtype));
-            std::memcpy(block.mutable_data_ptr(),
-                        bytes.data() + static_cast<size_t>(at - slice.begin) * element_bytes,
-                        block.nbytes());
-            target.data.detach().narrow(0, at - target.begin, count).copy_(block);
+        runs.back().push_back(wish);
+    }
+    return runs;
+}
+
+void Checkpoint::read_slices(std::vector<Wish> wishes,
+                             const std::function<void(uint64_t)>& progress) {
+    const auto runs = runs_of(std::move(wishes));
+    std::atomic<uint64_t> bytes{0};
+    parallel_for(static_cast<int64_t>(runs.size()), reading_threads(), [&](int64_t i) {
+        const std::vector<Wish>& run = runs[static_cast<size_t>(i)];
+        const ReadFile file(files_.at(run.front().slice->file).path());
+        for (const Wish& wish : run) {
+            bytes += read_slice(wish, file);
+            if (progress) {
+                progress(bytes);
+            }
+        }
+    });
+    for (const std::vector<Wish>& run : runs) {
+        for (const Wish& wish : run) {
+            verified_.insert(wish.slice);
         }
     }
 }
 
 void Checkpoint::load_into(std::span<const Target> targets) {
     check_names(targets);
+    std::vector<Wish> wishes;
     for (const Target& target : targets) {
-        fill(target, *find(target.kind, target.name));
+        add_wishes(wishes, target);
     }
+    read_slices(std::move(wishes));
 }
 
 at::Tensor Checkpoint::tensor(const std::string& kind, const std::string& name) {
@@ -232,27 +280,27 @@ void Checkpoint::read(const std::string& kind, const std::string& name, int64_t 
                         .end = begin + into.numel(),
                         .data = into};
     check_target(target);
-    fill(target, entry);
+    std::vector<Wish> wishes;
+    add_wishes(wishes, target);
+    read_slices(std::move(wishes));
 }
 
 uint64_t Checkpoint::verify() {
     constexpr uint64_t kMegabyte = 1'000'000;
+    std::vector<Wish> wishes;
     uint64_t all = 0;
     for (const TensorEntry& entry : manifest_.tensors) {
         for (const Slice& slice : entry.slices) {
+            wishes.push_back({&entry, &slice, nullptr});
             all += files_.at(slice.file).bytes(slice.key).size();
         }
     }
     Progress progress(
         {.label = "verify", .unit = "MB", .total = static_cast<int64_t>(all / kMegabyte)});
-    uint64_t bytes = 0;
-    for (const TensorEntry& entry : manifest_.tensors) {
-        for (const Slice& slice : entry.slices) {
-            bytes += verified(entry, slice).size();
-            progress.update(static_cast<int64_t>(bytes / kMegabyte));
-        }
-    }
-    return bytes;
+    verified_.clear();
+    read_slices(wishes,
+                [&](uint64_t bytes) { progress.update(static_cast<int64_t>(bytes / kMegabyte)); });
+    return all;
 }
 
 }  // namespace flux::checkpoint

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <future>
 
 #include "flux/base/crc32c.h"
 #include "flux/base/error.h"
@@ -141,6 +142,8 @@ std::vector<TensorEntry> write_shard(const fs::path& temporary, int rank,
         const Piece& piece = *order[i];
         const at::Tensor data = piece.data.detach().cpu().contiguous();
         const std::span bytes(static_cast<const std::byte*>(data.const_data_ptr()), data.nbytes());
+        auto sum = std::async(std::launch::async, [bytes] { return crc32c(bytes); });
+        writer.write(data.view(specs[i].shape));
         entries.push_back({.name = piece.name,
                            .kind = piece.kind,
                            .dtype = specs[i].dtype,
@@ -149,8 +152,7 @@ std::vector<TensorEntry> write_shard(const fs::path& temporary, int rank,
                                        .end = piece.end,
                                        .file = file,
                                        .key = specs[i].name,
-                                       .crc32c = crc32c(bytes)}}});
-        writer.write(data.view(specs[i].shape));
+                                       .crc32c = sum.get()}}});
     }
     writer.commit();
     return entries;

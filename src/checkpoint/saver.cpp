@@ -1,6 +1,8 @@
 #include "flux/checkpoint/saver.h"
 
 #include <ATen/ops/empty.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <exception>
 
@@ -9,6 +11,15 @@
 #include "flux/dist/store.h"
 
 namespace flux::checkpoint {
+namespace {
+
+/// The calling thread takes the time that no other wants. Whoever waits for it wants none.
+void yield_to_training() {
+    constexpr int kLast = 19;
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLast);
+}
+
+}  // namespace
 
 Saver::Saver(SaverSettings settings) : settings_(std::move(settings)) {}
 
@@ -21,7 +32,9 @@ void Saver::save(const RunState& run, std::vector<Piece> pieces, bool now) {
         return;
     }
     stage(pieces);
+    saving_ = true;
     thread_ = std::thread([this, run, pieces = std::move(pieces)] {
+        yield_to_training();
         try {
             write(run, pieces);
         } catch (const dist::LostPeer&) {
@@ -33,6 +46,7 @@ void Saver::save(const RunState& run, std::vector<Piece> pieces, bool now) {
         } catch (const std::exception& problem) {
             log::warning("saving a checkpoint: {}; training goes on", failure_text(problem));
         }
+        saving_ = false;
     });
 }
 

@@ -15,7 +15,9 @@
 #include "commands/bench_tools.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "flux/base/log.h"
 #include "flux/base/nearest.h"
+#include "flux/config/validate.h"
 
 namespace flux::commands {
 namespace {
@@ -64,6 +66,21 @@ void check_free(const std::string& path) {
     if (!path.empty() && std::filesystem::exists(path)) {
         fail("{}: exists already: remove it, or choose another with --json", path);
     }
+}
+
+void run_job(config::LoadedConfig loaded,
+             const std::function<void(train::ResolvedJob&, dist::World&)>& work) {
+    loaded.config.job.restart = true;  // no checkpoint is looked for
+    const dist::ProcessPlace place = dist::process_place();
+    log::configure({.rank = place.rank, .processes = place.world_size, .origin = place.origin()});
+    dist::World world(place, loaded.config.comm);
+    world.run([&] {
+        config::with_places(loaded, [&] {
+            train::ResolvedJob job = train::resolve_job(loaded, world);
+            work(job, world);
+            world.finish();
+        });
+    });
 }
 
 void print_line(const nlohmann::ordered_json& line, const std::string& path) {
@@ -142,6 +159,7 @@ int bench(const Words& words) {
         Tool{"step", "whole training steps on synthetic data", bench_step},
         Tool{"unit", "one double and one single block, operation by operation", bench_unit},
         Tool{"checkpoint", "saving and loading, beside the disk alone", bench_checkpoint},
+        Tool{"comm", "exchanges between the processes of a job", bench_comm},
         Tool{"data", "pictures, tokenizers, stored encodings and the loader", bench_data}};
     for (const Tool& tool : kTools) {
         if (!words.empty() && words.front() == tool.name) {

@@ -10,11 +10,7 @@
 #include <vector>
 
 #include "commands/bench_tools.h"
-#include "commands/shared.h"
 #include "flux/base/dtype.h"
-#include "flux/base/log.h"
-#include "flux/config/validate.h"
-#include "flux/dist/world.h"
 #include "flux/kernels/host_memory.h"
 #include "flux/kernels/keyed_draw.h"
 #include "flux/metrics/meter.h"
@@ -94,6 +90,36 @@ double resident_peak_gib() {
     return static_cast<double>(usage.ru_maxrss) * 1024 / kGiB;
 }
 
+const char* recompute_text(config::RecomputeMode mode) {
+    switch (mode) {
+        case config::RecomputeMode::kNone:
+            return "none";
+        case config::RecomputeMode::kFull:
+            return "full";
+        case config::RecomputeMode::kSelective:
+            break;
+    }
+    return "selective";
+}
+
+/// What another program has to build for the same work.
+nlohmann::ordered_json shape_json(const train::ResolvedJob& job) {
+    const model::FluxConfig& c = job.model;
+    return {{"hidden_size", c.hidden_size},
+            {"num_heads", c.num_heads},
+            {"mlp_ratio", c.mlp_ratio},
+            {"depth", c.depth},
+            {"depth_single_blocks", c.depth_single_blocks},
+            {"axes_dim", c.axes_dim},
+            {"vec_in_dim", c.vec_in_dim},
+            {"context_in_dim", c.context_in_dim},
+            {"guidance_embed", c.guidance_embed},
+            {"image_tokens", job.image_tokens()},
+            {"text_tokens", job.config.encoder.max_t5_encoding_len},
+            {"batch_size", job.config.training.batch_size},
+            {"recompute", recompute_text(job.config.activation_checkpoint.mode)}};
+}
+
 void report(const train::ResolvedJob& job, const Measured& measured, const Options& options) {
     const double step_s = median_of(measured.step_s);
     const double flops = static_cast<double>(job.global_batch_size) / job.mesh.size() *
@@ -116,6 +142,7 @@ void report(const train::ResolvedJob& job, const Measured& measured, const Optio
                                  : "recompute")},
         {"params", model::parameter_count(job.model)},
         {"batch", job.global_batch_size},
+        {"shape", shape_json(job)},
         {"step_s_median", step_s},
         {"step_s_min", *std::min_element(measured.step_s.begin(), measured.step_s.end())},
         {"samples_per_s", static_cast<double>(job.global_batch_size) / step_s},
@@ -152,21 +179,12 @@ int bench_step(const Words& words) {
         return 0;
     }
     check(options);
-    config::LoadedConfig loaded = config::load_config(command_line);
-    loaded.config.job.restart = true;  // no checkpoint is looked for
-    const dist::ProcessPlace place = dist::process_place();
     kernels::count_host_memory();
-    log::configure({.rank = place.rank, .processes = place.world_size, .origin = place.origin()});
-    dist::World world(place, loaded.config.comm);
-    world.run([&] {
-        config::with_places(loaded, [&] {
-            const train::ResolvedJob job = train::resolve_job(loaded, world);
-            const Measured measured = run_steps(job, world, options);
-            if (world.is_first()) {
-                report(job, measured, options);
-            }
-            world.finish();
-        });
+    run_job(config::load_config(command_line), [&](train::ResolvedJob& job, dist::World& world) {
+        const Measured measured = run_steps(job, world, options);
+        if (world.is_first()) {
+            report(job, measured, options);
+        }
     });
     return 0;
 }

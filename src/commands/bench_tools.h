@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "flux/commands/commands.h"
+#include "flux/config/load_config.h"
+#include "flux/train/job.h"
 
 namespace flux::commands {
 
@@ -17,6 +19,7 @@ int bench_data(const Words& words);
 int bench_step(const Words& words);
 int bench_unit(const Words& words);
 int bench_checkpoint(const Words& words);
+int bench_comm(const Words& words);
 
 enum class Clock { kThreadCpu, kWall };
 
@@ -62,6 +65,11 @@ void check_between(std::string_view tool, std::string_view flag, int64_t value, 
 
 /// Throws Error if `path` is taken; empty is no file.
 void check_free(const std::string& path);
+
+/// Meets the other processes and has `work` do with the job what training would do, without a
+/// checkpoint to go on from.
+void run_job(config::LoadedConfig loaded,
+             const std::function<void(train::ResolvedJob&, dist::World&)>& work);
 
 /// One line of JSON on stdout, and in `path` if that is not empty.
 void print_line(const nlohmann::ordered_json& line, const std::string& path);

@@ -6,11 +6,11 @@
 #include <utility>
 
 #include "data/limits.h"
-#include "data/parallel_for.h"
 #include "data/raster_png.h"
 #include "data/shard_index.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "flux/base/parallel_for.h"
 #include "flux/base/progress.h"
 #include "flux/data/image_decode.h"
 #include "flux/data/image_resize.h"

@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "data/fingerprint.h"
-#include "data/parallel_for.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/numbered_locks.h"
+#include "flux/base/parallel_for.h"
 #include "flux/base/progress.h"
 #include "flux/data/clean_cc12m.h"
 #include "flux/data/saved_folder.h"

@@ -4,12 +4,12 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
-#include "data/parallel_for.h"
 #include "data/raster_png.h"
 #include "data/tar_writer.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"
+#include "flux/base/parallel_for.h"
 #include "flux/base/progress.h"
 #include "flux/data/coco.h"
 #include "flux/data/image_decode.h"

@@ -9,12 +9,12 @@
 
 #include "data/fingerprint.h"
 #include "data/limits.h"
-#include "data/parallel_for.h"
 #include "data/path_list.h"
 #include "data/sample_picture.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"
+#include "flux/base/parallel_for.h"
 #include "flux/base/storage_error.h"
 #include "flux/base/utf8.h"
 #include "flux/data/image_decode.h"

@@ -6,9 +6,9 @@
 
 #include "data/arrow_table.h"
 #include "data/inspect_finding.h"
-#include "data/parallel_for.h"
 #include "data/table_files.h"
 #include "flux/base/error.h"
+#include "flux/base/parallel_for.h"
 #include "flux/base/progress.h"
 #include "flux/data/encoding_dataset.h"
 #include "flux/data/image_folder.h"

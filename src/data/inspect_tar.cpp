@@ -3,9 +3,9 @@
 #include <atomic>
 
 #include "data/inspect_finding.h"
-#include "data/parallel_for.h"
 #include "data/shard_index.h"
 #include "flux/base/error.h"
+#include "flux/base/parallel_for.h"
 #include "flux/base/progress.h"
 #include "flux/data/tar_sample.h"
 #include "flux/data/webdataset.h"

@@ -9,13 +9,13 @@
 #include "data/arrow_objects.h"
 #include "data/cache_file.h"
 #include "data/download.h"
-#include "data/parallel_for.h"
 #include "data/shard_names.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/hash.h"
 #include "flux/base/hub_name.h"
 #include "flux/base/log.h"
+#include "flux/base/parallel_for.h"
 #include "flux/base/progress.h"
 
 namespace flux::data {

@@ -3,10 +3,10 @@
 #include <atomic>
 
 #include "data/index_file.h"
-#include "data/parallel_for.h"
 #include "flux/base/file.h"
 #include "flux/base/hash.h"
 #include "flux/base/log.h"
+#include "flux/base/parallel_for.h"
 #include "flux/base/progress.h"
 #include "flux/base/storage_error.h"
 

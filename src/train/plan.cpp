@@ -20,15 +20,6 @@ constexpr int64_t kFloatBytes = 4;
 
 int64_t bytes_of(at::ScalarType dtype) { return static_cast<int64_t>(c10::elementSize(dtype)); }
 
-units::StoreLayout layout_of(const PlanSettings& settings) {
-    const auto units = model::make_units(settings.model);
-    std::vector<std::span<const units::Parameter>> lists;
-    for (const auto& unit : units) {
-        lists.emplace_back(unit->parameters());
-    }
-    return units::make_layout(lists, settings.store, settings.mesh.shard);
-}
-
 std::vector<model::UnitActivations> activations_of(const PlanSettings& settings) {
     return model::activations(settings.model, {.batch = settings.batch_size,
                                                .image_tokens = settings.image_tokens,
@@ -187,8 +178,17 @@ int64_t MemoryPlan::device() const {
            std::max(inputs + activations, encoding);
 }
 
+units::StoreLayout plan_layout(const PlanSettings& settings) {
+    const auto units = model::make_units(settings.model);
+    std::vector<std::span<const units::Parameter>> lists;
+    for (const auto& unit : units) {
+        lists.emplace_back(unit->parameters());
+    }
+    return units::make_layout(lists, settings.store, settings.mesh.shard);
+}
+
 MemoryPlan plan_memory(const PlanSettings& settings) {
-    const units::StoreLayout layout = layout_of(settings);
+    const units::StoreLayout layout = plan_layout(settings);
     const units::StoreSettings& store = settings.store;
     const int64_t shard = layout.shard() * kFloatBytes;
     MemoryPlan plan;
@@ -267,7 +267,7 @@ void check_memory(const PlanSettings& settings, const Machine& machine) {
 dist::Traffic plan_traffic(const PlanSettings& settings) {
     const dist::MeshShape& mesh = settings.mesh;
     dist::Traffic traffic =
-        units::step_traffic(layout_of(settings), settings.store, mesh, settings.micro_batches);
+        units::step_traffic(plan_layout(settings), settings.store, mesh, settings.micro_batches);
     if (mesh.size() > 1) {
         traffic.add_all_reduce(3 * kFloatBytes, mesh.size());  // loss, stop request, bad samples
     }

@@ -76,6 +76,44 @@ TEST(Checkpoint, ConvertsToTheTargetsDtype) {
     EXPECT_TRUE(flux::test::same_bits("w", out, values.narrow(0, 3, 2).to(at::kBFloat16)));
 }
 
+TEST(Checkpoint, LargeTensorsAreReadInBlocks) {
+    const TemporaryFolder folder;
+    constexpr int64_t kCount = 700'001;  // several blocks, and one that is not full
+    const at::Tensor values = at::arange(kCount, at::kFloat).mul(0.1);
+    const Piece piece{.name = "w", .shape = {kCount}, .begin = 0, .end = kCount, .data = values};
+    const auto path = save(folder.path(), example_run(1), {&piece, 1}, 0);
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+        for (const auto& [begin, end] :
+             {std::pair<int64_t, int64_t>{0, kCount}, {300'007, 600'011}, {kCount - 1, kCount}}) {
+            Checkpoint opened(path);
+            for (int i = 0; i < 2; ++i) {  // with its checksum, then without
+                const at::Tensor out = at::zeros({end - begin}, dtype);
+                opened.read(kParam, "w", begin, out);
+                EXPECT_TRUE(flux::test::same_bits("w", out,
+                                                  values.narrow(0, begin, end - begin).to(dtype)));
+            }
+        }
+    }
+    const auto shard = path / "rank-00000.safetensors";
+    damage_byte(shard, std::filesystem::file_size(shard) - 1);
+    Checkpoint damaged(path);  // also where the damage is not in the part that is asked for
+    EXPECT_THAT(problem_of([&] { damaged.read(kParam, "w", 0, at::zeros({10})); }),
+                HasSubstr("tensor w: checksum is"));
+    EXPECT_THAT(problem_of([&] { damaged.verify(); }), HasSubstr("tensor w: checksum is"));
+}
+
+TEST(Checkpoint, AFileThatIsCutShortWhileItIsOpenIsNamed) {
+    const TemporaryFolder folder;
+    const auto pieces = example_pieces(1);
+    const auto path = save(folder.path(), example_run(1), pieces, 0);
+    Checkpoint opened(path);
+    const auto shard = path / "rank-00000.safetensors";
+    std::filesystem::resize_file(shard, std::filesystem::file_size(shard) - 1);
+    EXPECT_THAT(problem_of([&] { opened.load_into(targets_for(pieces)); }),
+                testing::AllOf(HasSubstr("tensor exp_avg_sq of tail: "),
+                               HasSubstr(shard.string() + ": ends at byte")));
+}
+
 TEST(Checkpoint, MixedElementTypesStayAligned) {
     const TemporaryFolder folder;
     std::vector<Piece> pieces;

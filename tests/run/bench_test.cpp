@@ -1,4 +1,4 @@
-// `bench data` as a user runs it, on shards that the program wrote itself.
+// `bench` as a user runs it, at small sizes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +8,7 @@
 #include <string>
 
 #include "flux/base/file.h"
+#include "run/process_group.h"
 #include "support/process.h"
 #include "support/reference.h"
 
@@ -62,7 +63,7 @@ TEST(RunBenchData, RefusesWhatMakesNoSense) {
         EXPECT_EQ(result.exit_code, code);
         EXPECT_THAT(result.err, HasSubstr(message));
     };
-    expect({"bench", "dota"}, 2, "there are step, unit, checkpoint, data");
+    expect({"bench", "dota"}, 2, "there are step, unit, checkpoint, comm, data");
     expect({"bench", "data", "--rows", "0"}, 2, "nothing to measure");
     expect({"bench", "data", "--clip", "x"}, 2, "take the captions of --tar");
     expect({"bench", "data", "--repeats", "0"}, 2, "must be 1 to 1000");
@@ -128,6 +129,121 @@ TEST(RunBenchUnit, BadNumbersAreNamed) {
     const auto result = run_flux_train(bench("unit", {"--repeats", "0"}));
     EXPECT_EQ(result.exit_code, 2);
     EXPECT_THAT(result.err, HasSubstr("--repeats 0: must be"));
+}
+
+using Json = nlohmann::json;
+
+TEST(RunBenchStep, SaysWhatAPeerHasToBuild) {
+    const auto result = run_flux_train(
+        bench("step", {"--steps", "1", "--warmup", "0", "--activation_checkpoint.mode=full"}));
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const Json shape = Json::parse(result.out.substr(result.out.find('{'))).at("shape");
+    EXPECT_EQ(shape.at("hidden_size"), 32);
+    EXPECT_EQ(shape.at("axes_dim"), Json({4, 6, 6}));
+    EXPECT_EQ(shape.at("depth"), 1);
+    EXPECT_EQ(shape.at("context_in_dim"), 512);
+    EXPECT_EQ(shape.at("image_tokens"), 4);
+    EXPECT_EQ(shape.at("text_tokens"), 3);
+    EXPECT_EQ(shape.at("batch_size"), 4);
+    EXPECT_EQ(shape.at("recompute"), "full");
+}
+
+TEST(RunBenchCheckpoint, MeasuresTheDiskAndSavesInTheBackgroundAndLeavesNothing) {
+    const TemporaryFolder folder;
+    const auto json = folder.path() / "figures.json";
+    const auto disk = folder.path() / "disk";
+    std::filesystem::create_directory(disk);
+    const auto run = [&](const std::vector<std::string>& more) {
+        std::vector<std::string> words =
+            bench("checkpoint", {"--out", disk.string(), "--repeats", "2"});
+        words.insert(words.end(), more.begin(), more.end());
+        return run_flux_train(words);
+    };
+    const auto result = run({"--steps", "2", "--json", json.string(), "--checkpoint.interval=250"});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_TRUE(std::filesystem::is_empty(disk));
+    const Json line = Json::parse(read_text(json));
+    for (const char* key :
+         {"gigabytes", "save_gbs", "write_gbs", "load_gbs", "read_gbs", "save_share", "load_share",
+          "step_s", "async_stall_s", "async_save_s"}) {
+        EXPECT_GT(line.at(key), 0.0) << key;
+    }
+    for (const char* key : {"async_step_share", "async_cost_s", "async_interval_share"}) {
+        EXPECT_TRUE(line.at(key).is_number()) << key;
+    }
+    EXPECT_EQ(line.at("interval"), 250);
+    const double cached = line.at("cached");
+    EXPECT_EQ(cached > 0.01, result.err.find("stayed in memory") != std::string::npos) << cached;
+
+    const auto alone = run({});
+    ASSERT_EQ(alone.exit_code, 0) << alone.err;
+    EXPECT_FALSE(Json::parse(alone.out.substr(alone.out.find('{'))).contains("step_s"));
+    EXPECT_THAT(run({"--steps", "-1"}).err, HasSubstr("--steps -1: must be"));
+    EXPECT_TRUE(std::filesystem::is_empty(disk));
+}
+
+TEST(RunBenchComm, OneProcessIsToldToStartMore) {
+    const auto result = run_flux_train(bench("comm", {}));
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.err, HasSubstr("start several"));
+}
+
+/// The figures of two processes with these options.
+Json bench_comm(const std::vector<std::string>& more) {
+    const TemporaryFolder folder;
+    const auto json = folder.path() / "comm.json";
+    std::vector<std::string> words =
+        bench("comm", {"--repeats", "2", "--sweep_mib", "1", "--json", json.string(),
+                       "--job.dump_folder=" + (folder.path() / "run").string()});
+    words.insert(words.end(), more.begin(), more.end());
+    ProcessGroup group(2, words, folder.path());
+    EXPECT_THAT(group.wait(), testing::Each(0)) << group.all_logs();
+    EXPECT_FALSE(std::filesystem::exists(folder.path() / "run"));
+    return Json::parse(read_text(json));
+}
+
+/// The names of what a step exchanges.
+std::vector<std::string> of_step(const Json& line) {
+    std::vector<std::string> names;
+    for (const Json& operation : line.at("operations")) {
+        EXPECT_EQ(operation.at("processes"), 2);
+        EXPECT_GT(operation.at("seconds_median"), 0.0);
+        const double share =
+            operation.at("bus_gbs").get<double>() / operation.at("algorithm_gbs").get<double>();
+        EXPECT_NEAR(share, operation.at("operation") == "all_reduce" ? 1.0 : 0.5, 1e-9);
+        if (operation.at("of_step")) {
+            names.push_back(operation.at("operation"));
+        }
+    }
+    return names;
+}
+
+TEST(DistBenchComm, ShardedJobsGatherAndScatter) {
+    const Json line =
+        bench_comm({"--training.mixed_precision_param=bfloat16", "--training.batch_size=2"});
+    EXPECT_EQ(line.at("backend"), "gloo");
+    EXPECT_EQ(line.at("shard"), 2);
+    EXPECT_THAT(of_step(line), testing::ElementsAre("all_gather", "reduce_scatter"));
+    const Json& operations = line.at("operations");
+    EXPECT_EQ(operations[0].at("dtype"), "bfloat16");
+    EXPECT_EQ(operations[1].at("dtype"), "float32");
+    EXPECT_EQ(2 * operations[0].at("bytes").get<int64_t>(), operations[1].at("bytes"));
+    EXPECT_EQ(operations.size(), 2u + 3 * 3);  // 4 KiB, 64 KiB, 1 MiB
+    const Json& step = line.at("step");
+    for (const char* key : {"all_gather_s", "reduce_scatter_s", "seconds"}) {
+        EXPECT_GT(step.at(key), 0.0) << key;
+    }
+    EXPECT_GE(step.at("reduce_scatter_bytes").get<int64_t>(),
+              operations[1].at("bytes").get<int64_t>() / 2);
+}
+
+TEST(DistBenchComm, CopiesAddUp) {
+    const Json line = bench_comm({"--parallelism.data_parallel_replicate_degree=2",
+                                  "--parallelism.data_parallel_shard_degree=1"});
+    EXPECT_EQ(line.at("replicate"), 2);
+    EXPECT_THAT(of_step(line), testing::ElementsAre("all_reduce"));
+    EXPECT_EQ(line.at("step").at("all_gather_bytes"), 0);
+    EXPECT_GT(line.at("step").at("all_reduce_s"), 0.0);
 }
 
 }  // namespace

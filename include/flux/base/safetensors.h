@@ -45,6 +45,8 @@ public:
 
     /// Throws Error naming the file if there is no such tensor.
     const TensorInfo& info(const std::string& name) const;
+    /// Where its data begins in the file, in bytes.
+    uint64_t offset(const std::string& name) const { return data_begin_ + info(name).begin; }
     /// A copy that the caller owns, on the CPU.
     at::Tensor tensor(const std::string& name) const;
     /// The mapped bytes, not always aligned; they live as long as this object.

@@ -1,11 +1,13 @@
-// Reading a checkpoint: any range of any tensor from whatever slices it was written in, every byte
-// checked against its checksum before it is used.
+// Reading a checkpoint: any range of any tensor from whatever slices it was written in. Several
+// threads read, each a slice straight into its target, and add up its checksum while the system
+// fetches what comes next. A call that meets damage throws: what it was to fill is not to be used.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <set>
 #include <span>
@@ -13,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "flux/base/read_file.h"
 #include "flux/base/safetensors.h"
 #include "flux/checkpoint/manifest.h"
 
@@ -47,6 +50,7 @@ public:
 
     /// Fills all targets, or throws before it has touched one if a name is missing, a shape
     /// differs, or the checkpoint holds a tensor of a target's kind that no target asks for.
+    /// Targets do not overlap.
     void load_into(std::span<const Target> targets);
 
     /// A whole tensor, on the CPU.
@@ -64,14 +68,26 @@ private:
     const TensorEntry& get(const std::string& kind, const std::string& name) const;
     void check_names(std::span<const Target> targets) const;
     void check_target(const Target& target) const;
-    void fill(const Target& target, const TensorEntry& entry);
-    std::span<const std::byte> verified(const TensorEntry& entry, const Slice& slice);
+    /// A slice, and what takes its values; null: it is only checked.
+    struct Wish {
+        const TensorEntry* entry;
+        const Slice* slice;
+        const Target* target;
+    };
+    /// What fills the target, and all that has to be checked for it.
+    void add_wishes(std::vector<Wish>& wishes, const Target& target) const;
+    /// Reads all, with their checksums unless they are known to be right. `progress` gets the bytes
+    /// that have been read so far, from several threads.
+    void read_slices(std::vector<Wish> wishes, const std::function<void(uint64_t)>& progress = {});
+    /// Those that lie beside each other, in order: the system reads on from one to the next.
+    std::vector<std::vector<Wish>> runs_of(std::vector<Wish> wishes) const;
+    uint64_t read_slice(const Wish& wish, const ReadFile& file) const;
 
     std::filesystem::path folder_;
     Manifest manifest_;
     std::map<std::string, SafetensorsFile> files_;
     std::map<std::pair<std::string, std::string>, const TensorEntry*> by_name_;  // (kind, name)
-    std::set<const Slice*> verified_;
+    std::set<const Slice*> verified_;  // not changed while threads read
 };
 
 }  // namespace flux::checkpoint

@@ -1,6 +1,7 @@
 // Saves a run's checkpoints, at once or while training goes on.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <thread>
 #include <vector>
@@ -30,6 +31,9 @@ public:
     /// with `now`: returns when the checkpoint is complete; throws as checkpoint::save() does.
     void save(const RunState& run, std::vector<Piece> pieces, bool now);
 
+    /// Whether a checkpoint is under way in the background.
+    bool is_saving() const { return saving_; }
+
 private:
     void finish();
     void stage(std::vector<Piece>& pieces);
@@ -37,6 +41,7 @@ private:
 
     SaverSettings settings_;
     std::vector<at::Tensor> staged_;  // host memory, kept from save to save
+    std::atomic<bool> saving_{false};
     std::thread thread_;
 };
 

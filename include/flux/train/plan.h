@@ -57,6 +57,9 @@ struct MemoryPlan {
     int64_t host() const { return host_shards + host_encoders + host_staging; }
 };
 
+/// What the store would hold and exchange.
+units::StoreLayout plan_layout(const PlanSettings& settings);
+
 MemoryPlan plan_memory(const PlanSettings& settings);
 
 /// All but the encoders, which are none.

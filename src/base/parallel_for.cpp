@@ -1,4 +1,4 @@
-#include "data/parallel_for.h"
+#include "flux/base/parallel_for.h"
 
 #include <algorithm>
 #include <atomic>
@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-namespace flux::data {
+namespace flux {
 
 void parallel_for(int64_t count, int threads, const std::function<void(int64_t)>& work) {
     std::atomic<int64_t> next{0};
@@ -34,4 +34,4 @@ void parallel_for(int64_t count, int threads, const std::function<void(int64_t)>
     }
 }
 
-}  // namespace flux::data
+}  // namespace flux

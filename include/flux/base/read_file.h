@@ -1,0 +1,29 @@
+// Reading much data of a file once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+
+namespace flux {
+
+/// A file that is read from front to back, from wherever one begins: for much data that is taken
+/// once, which a map would fetch page by page.
+class ReadFile {
+public:
+    /// Throws Error naming the path and the reason.
+    explicit ReadFile(std::filesystem::path path);
+    ~ReadFile();
+    ReadFile(const ReadFile&) = delete;
+    ReadFile& operator=(const ReadFile&) = delete;
+
+    /// Fills `into` with the bytes from `offset` on. Throws Error if the file ends before.
+    void read(uint64_t offset, std::span<std::byte> into) const;
+
+private:
+    std::filesystem::path path_;
+    int descriptor_ = -1;
+};
+
+}  // namespace flux
