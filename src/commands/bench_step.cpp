@@ -20,6 +20,7 @@
 #include "flux/metrics/meter.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
+#include "flux/train/figures_queue.h"
 #include "flux/train/synthetic.h"
 #include "flux/train/train_step.h"
 
@@ -67,20 +68,27 @@ Measured run_steps(const train::ResolvedJob& job, dist::World& world, const Opti
     fill_weights(model.parameters(), job.seed);
     optim::AdamW optimizer(job.config.optimizer, model.parameters().shards());
     const encoders::MicroBatch batch = train::synthetic_batch(job);
+    train::FiguresQueue unread(job.figures_lag, job.device);
     Measured measured;
-    for (int64_t i = 0; i < options.warmup + options.steps; ++i) {
+    const int64_t all_steps = options.warmup + options.steps;
+    auto begin = std::chrono::steady_clock::now();
+    for (int64_t i = 1; i <= all_steps; ++i) {
         world.at(fmt::format("step {}", i));
-        const auto begin = std::chrono::steady_clock::now();
         const train::StepResult result =
             train::train_step(model, optimizer,
                               {.global_batch_size = job.global_batch_size,
                                .micro_batches = job.micro_batches(),
                                .max_norm = job.config.training.max_norm},
                               job.config.optimizer.lr, [&] { return batch; });
-        measured.loss = result.loss.item<double>();  // waits for the step
-        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-        if (i >= options.warmup) {
-            measured.step_s.push_back(took.count());
+        unread.add({.step = i}, train::packed(result));
+        // A step lasts from the end of the one before it, seen as training sees it, to its own.
+        while (const auto read = unread.take(i == options.warmup || i == all_steps)) {
+            const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+            begin += std::chrono::duration_cast<std::chrono::steady_clock::duration>(took);
+            measured.loss = read->loss;
+            if (read->started.step > options.warmup) {
+                measured.step_s.push_back(took.count());
+            }
         }
     }
     measured.peak_gib = peak_gib(job.device);

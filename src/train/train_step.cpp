@@ -45,4 +45,11 @@ StepResult train_step(model::Mmdit& model, optim::AdamW& optimizer, const StepSe
         .loss = loss, .grad_norm = clipped.norm, .skipped = skip, .stop = sums[1], .bad = sums[2]};
 }
 
+at::Tensor packed(const StepResult& result) {
+    // With shards in host memory norm and skip lie there.
+    const auto beside = [&](const at::Tensor& scalar) { return scalar.to(result.loss.device()); };
+    return at::stack(
+        {result.loss, beside(result.grad_norm), beside(result.skipped), result.stop, result.bad});
+}
+
 }  // namespace flux::train

@@ -25,7 +25,8 @@ Trainer::Trainer(const ResolvedJob& job, dist::World& world)
              kernel_path(job.config)),
       optimizer_(job.config.optimizer, model_.parameters().shards()),
       lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps),
-      profiler_(job.config.profiling, job.folder(), world.rank(), job.device.is_cuda()) {
+      profiler_(job.config.profiling, job.folder(), world.rank(), job.device.is_cuda()),
+      unread_(job.figures_lag, job.device) {
     if (job.config.training.ema_decay > 0) {
         ema_ = std::make_unique<optim::Ema>(job.config.training.ema_decay,
                                             model_.parameters().shards());

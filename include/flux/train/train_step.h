@@ -23,14 +23,18 @@ struct StepSettings {
     std::function<int64_t()> bad_samples{};
 };
 
-/// Scalars on the device; reading them waits for the step.
+/// fp32 scalars on the device; reading them waits for the step.
 struct StepResult {
-    at::Tensor loss;       // mean over the global batch, fp32
-    at::Tensor grad_norm;  // before clipping, fp32
+    at::Tensor loss;       // mean over the global batch
+    at::Tensor grad_norm;  // before clipping
     at::Tensor skipped;    // 1 when loss or norm was not finite and nothing changed, else 0
     at::Tensor stop;       // > 0 when any process was asked to stop
     at::Tensor bad;        // bad samples of all processes
 };
+
+/// The scalars in the order of their declaration, fp32 [kStepScalars] where the loss lies.
+inline constexpr int64_t kStepScalars = 5;
+at::Tensor packed(const StepResult& result);
 
 /// `next` gives this process's micro-batches one by one. The sizes of all processes' add up to the
 /// global batch.
