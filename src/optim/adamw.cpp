@@ -40,8 +40,8 @@ void AdamW::add_runs(const units::FlatShard& shard, size_t index) {
     end_run(shard.param.numel());
 }
 
-void AdamW::step(std::span<units::FlatShard> shards, double lr, const at::Tensor& divisor,
-                 const at::Tensor& skip) {
+void AdamW::step(std::span<units::FlatShard> shards, const at::Tensor& lr,
+                 const at::Tensor& divisor, const at::Tensor& skip) {
     steps_taken_.add_(-skip + 1);
     const auto update = [&](const std::vector<Run>& runs, double weight_decay) {
         std::vector<at::Tensor> values, gradients, means, squares;

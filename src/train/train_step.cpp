@@ -39,7 +39,7 @@ StepResult train_step(model::Mmdit& model, optim::AdamW& optimizer, const StepSe
     if (settings.rehearsal) {
         skip = at::ones_like(skip);
     }
-    optimizer.step(parameters.shards(), lr, clipped.divisor, skip);
+    optimizer.step(parameters.shards(), at::full({}, lr, skip.options()), clipped.divisor, skip);
     parameters.parameters_changed();
     return {
         .loss = loss, .grad_norm = clipped.norm, .skipped = skip, .stop = sums[1], .bad = sums[2]};

@@ -27,7 +27,7 @@ TEST(AdamW, FirstStepByHand) {
     config::Optimizer settings;
     settings.weight_decay = 0.1;
     AdamW optimizer(settings, shards);
-    optimizer.step(shards, 0.01, scalar(1), scalar(0));
+    optimizer.step(shards, scalar(0.01), scalar(1), scalar(0));
     // Bias correction makes the first update lr * sign(gradient).
     EXPECT_NEAR(shards[0].param[0].item<double>(), 0.5 * (1 - 0.01 * 0.1) - 0.01, 1e-6);
     EXPECT_EQ(optimizer.steps_taken(), 1);
@@ -36,7 +36,7 @@ TEST(AdamW, FirstStepByHand) {
 TEST(AdamW, DivisorScalesTheGradient) {
     auto shards = one_shard(at::full({3}, 2.0));
     AdamW optimizer({}, shards);
-    optimizer.step(shards, 0.01, scalar(4), scalar(0));
+    optimizer.step(shards, scalar(0.01), scalar(4), scalar(0));
     EXPECT_NEAR(optimizer.exp_avg()[0][0].item<double>(), 0.1 * 0.5, 1e-7);
 }
 
@@ -51,7 +51,7 @@ TEST(AdamW, SkippedStepChangesNothing) {
     const at::Tensor before = shards[0].param.clone();
     const ClippedNorm clipped = clip_alone(shards, 1.0);
     EXPECT_EQ(clipped.skip.item<double>(), 1);
-    optimizer.step(shards, 0.01, clipped.divisor, clipped.skip);
+    optimizer.step(shards, scalar(0.01), clipped.divisor, clipped.skip);
     EXPECT_TRUE(shards[0].param.equal(before));
     EXPECT_TRUE((optimizer.exp_avg()[0] == 0).all().item<bool>());
     EXPECT_EQ(optimizer.steps_taken(), 0);
@@ -116,7 +116,7 @@ TEST(AdamW, SegmentsWithoutDecayFollowThePlainSteps) {
                     units::local_part(shard, segment).of(shard.grad).normal_();
                 }
                 gradients.push_back(shard.grad.clone());
-                optimizer.step(shards, 0.01, scalar(1), scalar(0));
+                optimizer.step(shards, scalar(0.01), scalar(1), scalar(0));
             }
             const at::Tensor expected = plain_steps(settings, first, gradients, weight_decay);
             EXPECT_LT((shard.param - expected).abs().max().item<double>(), 1e-5) << begin;
@@ -129,7 +129,7 @@ TEST(AdamW, AdamAddsTheDecayToTheGradient) {
     config::Optimizer settings;
     settings.name = config::OptimizerName::kAdam;
     AdamW optimizer(settings, shards);
-    optimizer.step(shards, 0.01, scalar(1), scalar(0));
+    optimizer.step(shards, scalar(0.01), scalar(1), scalar(0));
     EXPECT_NEAR(optimizer.exp_avg()[0][0].item<double>(), 0.1 * 0.1 * 0.5, 1e-7);
 }
 

@@ -17,10 +17,10 @@ public:
     /// in the reference.
     AdamW(const config::Optimizer& settings, std::span<const units::FlatShard> shards);
 
-    /// One step with the shards' gradients divided by `divisor` (fp32 scalar tensor; the gradients
-    /// are changed). When `skip` (fp32 scalar tensor) is 1 nothing changes: neither values nor
-    /// moments nor the step count.
-    void step(std::span<units::FlatShard> shards, double lr, const at::Tensor& divisor,
+    /// One step with the learning rate `lr` and the shards' gradients divided by `divisor` (the
+    /// gradients are changed). When `skip` is 1 nothing changes: neither values nor moments nor the
+    /// step count. All three are fp32 scalar tensors beside the shards.
+    void step(std::span<units::FlatShard> shards, const at::Tensor& lr, const at::Tensor& divisor,
               const at::Tensor& skip);
 
     /// fp32 moments, one flat tensor a shard.
