@@ -88,7 +88,8 @@ encoders::MicroBatch Trainer::next_micro_batch() {
     world_.at(fmt::format("step {}", figures_.step));
     const config::Training& training = job_.config.training;
     const int64_t first = data_begin_ + batch.first_sample;
-    const at::Tensor samples = at::arange(first, first + batch.size(), at::kLong).to(job_.device);
+    const at::Tensor samples =
+        at::arange(first, first + batch.size(), at::TensorOptions(job_.device).dtype(at::kLong));
     encoders::MicroBatch micro = encoders::encode_batch(
         conditioning_, batch, {job_.seed, Purpose::kVaeNoise, Purpose::kNoise, samples});
     log_->add_pass(batch.size(), micro.latents.size(2) * micro.latents.size(3) / 4,

@@ -55,8 +55,9 @@ Words job(const fs::path& folder, const Words& more) {
 }
 
 /// Exit code of the run; errors come as they are. `begins` is called with the trainer ready.
-int run(const fs::path& folder, int64_t lag, const Words& more,
-        const std::function<void()>& begins = [] {}) {
+int run(
+    const fs::path& folder, int64_t lag, const Words& more,
+    const std::function<void()>& begins = [] {}) {
     const auto loaded = config::load_config(config::parse_command_line(job(folder, more)));
     dist::World world(dist::process_place(), loaded.config.comm);
     ResolvedJob resolved = resolve_job(loaded, world);
@@ -99,11 +100,10 @@ std::vector<int64_t> checkpoints(const fs::path& folder) {
 
 TEST(TrainerLag, WritesTheSameLinesAndCheckpoints) {
     const test::TemporaryFolder folder;
-    const Words words{"--training.steps=11",      "--metrics.log_freq=3",
-                      "--eval.dataset=shapes",    "--eval.freq_steps=4",
-                      "--eval.steps=1",           "--checkpoint.enable_checkpoint",
-                      "--checkpoint.interval=5",  "--training.ema_decay=0.9",
-                      "--lr_scheduler.warmup_steps=5"};
+    const Words words{
+        "--training.steps=11",     "--metrics.log_freq=3",     "--eval.dataset=shapes",
+        "--eval.freq_steps=4",     "--eval.steps=1",           "--checkpoint.enable_checkpoint",
+        "--checkpoint.interval=5", "--training.ema_decay=0.9", "--lr_scheduler.warmup_steps=5"};
     const fs::path late = folder.path() / "late", prompt = folder.path() / "prompt";
     ASSERT_EQ(run(late, kLag, words), 0);
     ASSERT_EQ(run(prompt, 0, words), 0);
