@@ -11,7 +11,6 @@
 
 #include "commands/bench_tools.h"
 #include "commands/shared.h"
-#include "flux/base/dtype.h"
 #include "flux/base/log.h"
 #include "flux/config/validate.h"
 #include "flux/dist/world.h"
@@ -21,8 +20,9 @@
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
 #include "flux/train/figures_queue.h"
+#include "flux/train/step_path.h"
+#include "flux/train/step_runner.h"
 #include "flux/train/synthetic.h"
-#include "flux/train/train_step.h"
 
 namespace flux::commands {
 namespace {
@@ -31,7 +31,7 @@ constexpr double kGiB = 1024.0 * 1024 * 1024;
 
 struct Options {
     int64_t steps = 10;
-    int64_t warmup = 2;
+    int64_t warmup = train::kStepsBeforeGraph + 1;
     std::string json;
 };
 
@@ -68,18 +68,17 @@ Measured run_steps(const train::ResolvedJob& job, dist::World& world, const Opti
     fill_weights(model.parameters(), job.seed);
     optim::AdamW optimizer(job.config.optimizer, model.parameters().shards());
     const encoders::MicroBatch batch = train::synthetic_batch(job);
+    train::StepRunner steps({model, optimizer}, job.device, train::captures_steps(job));
     train::FiguresQueue unread(job.figures_lag, job.device);
     Measured measured;
     const int64_t all_steps = options.warmup + options.steps;
     auto begin = std::chrono::steady_clock::now();
     for (int64_t i = 1; i <= all_steps; ++i) {
         world.at(fmt::format("step {}", i));
-        const train::StepResult result =
-            train::train_step(model, optimizer,
-                              {.global_batch_size = job.global_batch_size,
-                               .micro_batches = job.micro_batches(),
-                               .max_norm = job.config.training.max_norm},
-                              job.config.optimizer.lr, [&] { return batch; });
+        const train::StepResult result = steps.step({.global_batch_size = job.global_batch_size,
+                                                     .micro_batches = job.micro_batches(),
+                                                     .max_norm = job.config.training.max_norm},
+                                                    job.config.optimizer.lr, [&] { return batch; });
         unread.add({.step = i}, train::packed(result));
         // A step lasts from the end of the one before it, seen as training sees it, to its own.
         while (const auto read = unread.take(i == options.warmup || i == all_steps)) {
@@ -115,11 +114,7 @@ void report(const train::ResolvedJob& job, const Measured& measured, const Optio
         {"config", job.config.job.config_file},
         {"device", train::device_name(job.device)},
         {"processes", job.mesh.size()},
-        {"path", fmt::format("{}, {}, {}", long_name(job.dtype),
-                             job.config.kernels.fused ? "fused" : "twins",
-                             job.config.activation_checkpoint.mode == config::RecomputeMode::kNone
-                                 ? "no recompute"
-                                 : "recompute")},
+        {"path", train::step_path(job)},
         {"params", model::parameter_count(job.model)},
         {"batch", job.global_batch_size},
         {"step_s_median", step_s},
@@ -146,7 +141,9 @@ int bench_step(const Words& words) {
     Options options;
     const std::vector<config::Flag> flags{
         {"steps", "N", "steps to measure; the median counts (default 10)", &options.steps},
-        {"warmup", "N", "steps before them (default 2)", &options.warmup},
+        {"warmup", "N",
+         "steps before them (default 3: the third is recorded where steps are graphs)",
+         &options.warmup},
         {"json", "FILE", "also writes the figures there", &options.json}};
     const config::CommandLine command_line = config::parse_command_line(words, flags);
     if (command_line.help) {
@@ -167,6 +164,9 @@ int bench_step(const Words& words) {
     world.run([&] {
         config::with_places(loaded, [&] {
             const train::ResolvedJob job = train::resolve_job(loaded, world);
+            if (world.is_first()) {
+                train::say_step_path(job);
+            }
             const Measured measured = run_steps(job, world, options);
             if (world.is_first()) {
                 report(job, measured, options);

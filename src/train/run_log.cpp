@@ -19,6 +19,7 @@
 #include "flux/metrics/reporter.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
+#include "flux/train/step_path.h"
 #include "train/mlperf.h"
 #include "train/report_page.h"
 
@@ -148,6 +149,7 @@ void introduce(const ResolvedJob& job) {
         "{} with {} parameters, {:.4g} TFLOP per sample forward and backward; {} in {}; seed {}",
         job.config.model.flavor, model::parameter_count(job.model), flops / 1e12,
         device_name(job.device), long_name(job.dtype), job.seed);
+    say_step_path(job);
     if (job.mesh.size() > 1) {
         log::info("{} processes: {} x the model, each sharded over {}; started by {}",
                   job.mesh.size(), job.mesh.replicate, job.mesh.shard, job.place.launcher);

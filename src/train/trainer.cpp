@@ -108,16 +108,13 @@ void Trainer::step() {
         const auto recording = profiler_.record(figures_.step + 1);
         const auto measured = log_->meter().step();
         const double lr = lr_(figures_.step - lr_begin_);
-        const StepResult result = train_step(model_, optimizer_,
-                                             {.global_batch_size = job_.global_batch_size,
-                                              .micro_batches = job_.micro_batches(),
-                                              .max_norm = job_.config.training.max_norm,
-                                              .stop_requested = stop_.received() != nullptr,
-                                              .bad_samples = [&] { return bad_samples_of_step(); }},
-                                             lr, [&] { return next_micro_batch(); });
-        if (ema_) {
-            ema_->update(model_.parameters().shards(), result.skipped);
-        }
+        const StepResult result =
+            steps_->step({.global_batch_size = job_.global_batch_size,
+                          .micro_batches = job_.micro_batches(),
+                          .max_norm = job_.config.training.max_norm,
+                          .stop_requested = stop_.received() != nullptr,
+                          .bad_samples = [&] { return bad_samples_of_step(); }},
+                         lr, [&] { return next_micro_batch(); });
         ++figures_.step;
         figures_.samples += job_.global_batch_size;
         unread_.add({.step = figures_.step, .lr = lr}, packed(result));

@@ -5,6 +5,7 @@
 #include "flux/base/log.h"
 #include "flux/checkpoint/folder.h"
 #include "flux/train/init_from.h"
+#include "flux/train/step_path.h"
 #include "flux/train/synthetic.h"
 #include "flux/train/train_state.h"
 #include "flux/train/trainer.h"
@@ -31,6 +32,7 @@ Trainer::Trainer(const ResolvedJob& job, dist::World& world)
         ema_ = std::make_unique<optim::Ema>(job.config.training.ema_decay,
                                             model_.parameters().shards());
     }
+    steps_.emplace(StepParts{model_, optimizer_, ema_.get()}, job.device, captures_steps(job));
     check_datasets(job, conditioning_, *dataset_, validation_set_.get());
     if (validation_set_) {
         validator_.emplace(*validation_set_, conditioning_, validator_settings(job));
@@ -107,12 +109,11 @@ void Trainer::begin() {
 void Trainer::warm_up() {
     for (int64_t i = 0; i < job_.config.mlperf.synthetic_warmup_steps; ++i) {
         world_.at(fmt::format("warm-up step {}", i));
-        train_step(model_, optimizer_,
-                   {.global_batch_size = job_.global_batch_size,
-                    .micro_batches = job_.micro_batches(),
-                    .max_norm = job_.config.training.max_norm,
-                    .rehearsal = true},
-                   /*lr=*/0.0, [&] { return synthetic_batch(job_); });
+        steps_->step({.global_batch_size = job_.global_batch_size,
+                      .micro_batches = job_.micro_batches(),
+                      .max_norm = job_.config.training.max_norm,
+                      .rehearsal = true},
+                     /*lr=*/0.0, [&] { return synthetic_batch(job_); });
     }
 }
 

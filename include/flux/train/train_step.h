@@ -1,5 +1,5 @@
 // One optimizer step: forward and backward over the micro-batches of a global batch, clipping,
-// AdamW.
+// AdamW, the average of the weights.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,6 +10,7 @@
 #include "flux/encoders/micro_batch.h"
 #include "flux/model/mmdit.h"
 #include "flux/optim/adamw.h"
+#include "flux/optim/ema.h"
 
 namespace flux::train {
 
@@ -36,9 +37,37 @@ struct StepResult {
 inline constexpr int64_t kStepScalars = 5;
 at::Tensor packed(const StepResult& result);
 
-/// `next` gives this process's micro-batches one by one. The sizes of all processes' add up to the
-/// global batch.
-StepResult train_step(model::Mmdit& model, optim::AdamW& optimizer, const StepSettings& settings,
-                      double lr, const std::function<encoders::MicroBatch()>& next);
+/// What a step changes. The average may be null.
+struct StepParts {
+    model::Mmdit& model;
+    optim::AdamW& optimizer;
+    optim::Ema* ema = nullptr;
+};
+
+/// The numbers that differ from step to step, fp32 scalars that lie where they are used: what is
+/// done with them can be recorded once and repeated.
+struct StepNumbers {
+    at::Tensor lr;
+    at::Tensor rehearsal;  // 1: nothing changes
+    at::Tensor stop;       // 1: this process was asked to
+    at::Tensor bad;        // samples of this process
+
+    explicit StepNumbers(const units::ParameterStore& parameters);
+    /// Asks settings.bad_samples().
+    void set(const StepSettings& settings, double lr_of_step);
+};
+
+/// Gives this process's micro-batches one by one.
+using NextMicroBatch = std::function<encoders::MicroBatch()>;
+
+/// The sizes of all processes' micro-batches add up to the global batch.
+StepResult train_step(const StepParts& parts, const StepSettings& settings, double lr,
+                      const NextMicroBatch& next);
+
+/// The same from `numbers`, which are asked for when all micro-batches have been read. The device
+/// is neither waited for nor told anything from the host, but for what shards in host memory ask.
+StepResult compute_step(const StepParts& parts, const StepSettings& settings,
+                        const NextMicroBatch& next,
+                        const std::function<const StepNumbers&()>& numbers);
 
 }  // namespace flux::train

@@ -23,8 +23,8 @@
 #include "flux/train/job.h"
 #include "flux/train/profiler.h"
 #include "flux/train/run_log.h"
+#include "flux/train/step_runner.h"
 #include "flux/train/stop_signal.h"
-#include "flux/train/train_step.h"
 
 namespace flux::train {
 
@@ -80,6 +80,7 @@ private:
     model::Mmdit model_;
     optim::AdamW optimizer_;
     std::unique_ptr<optim::Ema> ema_;  // null: no average is kept
+    std::optional<StepRunner> steps_;
     optim::LrSchedule lr_;
     std::optional<eval::Validator> validator_;
     std::optional<FolderLock> lock_;
