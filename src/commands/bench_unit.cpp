@@ -322,7 +322,7 @@ nlohmann::ordered_json measure_block(const std::string& name, Block& block,
 }
 
 Shape shape_of(const config::JobConfig& config) {
-    const c10::Device device = train::prepare_device(config.training);
+    const c10::Device device = train::prepare_device(config);
     const int64_t side = config.training.img_size / 16;
     return {.model = train::model_dimensions(config),
             .path = train::kernel_path(config),

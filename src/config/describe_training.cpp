@@ -230,6 +230,9 @@ void describe_kernels(std::vector<Option>& table) {
     s.row(&Kernels::fused, "fused",
           {.help = "Operations of the blocks in one pass over memory each; off: as plain tensor "
                    "operations, which are slower, keep more activations and mean the same"});
+    s.row(&Kernels::tf32, "tf32",
+          {.help = "On a GPU, matrix products and convolutions in float32 take their inputs in "
+                   "TF32: faster, with 10 bits of mantissa; others and CPUs do not change"});
     s.append_to(table);
 }
 

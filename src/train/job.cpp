@@ -137,7 +137,7 @@ dist::MeshShape agreed_mesh(const config::LoadedConfig& loaded, dist::World& wor
 /// Device and dtype, the same kind on all processes.
 void choose_device(ResolvedJob& job, dist::World& world) {
     const config::Training& training = job.config.training;
-    job.device = prepare_device(training, job.place.local_rank);
+    job.device = prepare_device(job.config, job.place.local_rank);
     job.dtype = units::compute_dtype(training.mixed_precision_param, job.device);
     job.figures_lag = figures_lag(job.device);
     std::vector<RankDevice> ranks;

@@ -27,9 +27,12 @@ std::optional<std::string> no_graph_because(const ResolvedJob& job) {
 std::string step_path(const ResolvedJob& job) {
     const config::JobConfig& config = job.config;
     const bool recomputes = config.activation_checkpoint.mode != config::RecomputeMode::kNone;
-    const std::string path =
+    std::string path =
         fmt::format("{}, {}, {}", long_name(job.dtype), config.kernels.fused ? "fused" : "twins",
                     recomputes ? "recompute" : "no recompute");
+    if (job.device.is_cuda()) {
+        path += config.kernels.tf32 ? ", TF32" : ", no TF32";
+    }
     return path + (captures_steps(job) ? ", CUDA graph" : ", eager");
 }
 

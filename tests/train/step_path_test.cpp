@@ -1,9 +1,11 @@
 #include "flux/train/step_path.h"
 
+#include <ATen/Context.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "flux/kernels/device_graph.h"
+#include "flux/train/device.h"
 
 namespace flux::train {
 namespace {
@@ -17,7 +19,9 @@ TEST(StepPath, SaysWhatRuns) {
     EXPECT_EQ(step_path(job), "float32, twins, recompute, eager");
     job.device = c10::Device(at::kCUDA, 0);
     job.dtype = at::kBFloat16;
-    EXPECT_EQ(step_path(job), "bfloat16, twins, recompute, eager");
+    EXPECT_EQ(step_path(job), "bfloat16, twins, recompute, no TF32, eager");
+    job.config.kernels.tf32 = true;
+    EXPECT_EQ(step_path(job), "bfloat16, twins, recompute, TF32, eager");
 }
 
 TEST(StepPath, GraphsAreForGpusThatHoldTheShards) {
@@ -35,6 +39,14 @@ TEST(StepPath, GraphsAreForGpusThatHoldTheShards) {
     job.config.training.enable_cpu_offload = false;
     job.config.training.compile = false;
     EXPECT_FALSE(captures_steps(job));
+}
+
+TEST(AllowTf32, TellsTheLibrariesOfTheGpu) {
+    for (const bool allowed : {true, false}) {
+        allow_tf32(allowed);
+        EXPECT_EQ(at::globalContext().allowTF32CuBLAS(), allowed);
+        EXPECT_EQ(at::globalContext().allowTF32CuDNN(), allowed);
+    }
 }
 
 }  // namespace

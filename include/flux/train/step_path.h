@@ -8,7 +8,8 @@
 
 namespace flux::train {
 
-/// "bfloat16, fused, no recompute, CUDA graph"; "eager" without a graph.
+/// "bfloat16, fused, no recompute, no TF32, CUDA graph"; TF32 only where there is such a thing,
+/// "eager" without a graph.
 std::string step_path(const ResolvedJob& job);
 
 /// Logs it, and why training.compile is set and gives no graph.
