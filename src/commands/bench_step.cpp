@@ -10,15 +10,16 @@
 #include <vector>
 
 #include "commands/bench_tools.h"
-#include "flux/base/dtype.h"
 #include "flux/kernels/host_memory.h"
 #include "flux/kernels/keyed_draw.h"
 #include "flux/metrics/meter.h"
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
 #include "flux/train/execution.h"
+#include "flux/train/figures_queue.h"
+#include "flux/train/step_path.h"
+#include "flux/train/step_runner.h"
 #include "flux/train/synthetic.h"
-#include "flux/train/train_step.h"
 
 namespace flux::commands {
 namespace {
@@ -27,7 +28,7 @@ constexpr double kGiB = 1024.0 * 1024 * 1024;
 
 struct Options {
     int64_t steps = 10;
-    int64_t warmup = 2;
+    int64_t warmup = train::kStepsBeforeGraph + 1;
     std::string json;
 };
 
@@ -64,20 +65,26 @@ Measured run_steps(const train::ResolvedJob& job, dist::World& world, const Opti
     fill_weights(model.parameters(), job.seed);
     optim::AdamW optimizer(job.config.optimizer, model.parameters().shards(), model.path());
     const encoders::MicroBatch batch = train::synthetic_batch(job);
+    train::StepRunner steps({model, optimizer}, job.device, train::captures_steps(job));
+    train::FiguresQueue unread(job.figures_lag, job.device);
     Measured measured;
-    for (int64_t i = 0; i < options.warmup + options.steps; ++i) {
+    const int64_t all_steps = options.warmup + options.steps;
+    auto begin = std::chrono::steady_clock::now();
+    for (int64_t i = 1; i <= all_steps; ++i) {
         world.at(fmt::format("step {}", i));
-        const auto begin = std::chrono::steady_clock::now();
-        const train::StepResult result =
-            train::train_step(model, optimizer,
-                              {.global_batch_size = job.global_batch_size,
-                               .micro_batches = job.micro_batches(),
-                               .max_norm = job.config.training.max_norm},
-                              job.config.optimizer.lr, [&] { return batch; });
-        measured.loss = result.loss.item<double>();  // waits for the step
-        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-        if (i >= options.warmup) {
-            measured.step_s.push_back(took.count());
+        const train::StepResult result = steps.step({.global_batch_size = job.global_batch_size,
+                                                     .micro_batches = job.micro_batches(),
+                                                     .max_norm = job.config.training.max_norm},
+                                                    job.config.optimizer.lr, [&] { return batch; });
+        unread.add({.step = i}, train::packed(result));
+        // A step lasts from the end of the one before it, seen as training sees it, to its own.
+        while (const auto read = unread.take(i == options.warmup || i == all_steps)) {
+            const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+            begin += std::chrono::duration_cast<std::chrono::steady_clock::duration>(took);
+            measured.loss = read->loss;
+            if (read->started.step > options.warmup) {
+                measured.step_s.push_back(took.count());
+            }
         }
     }
     measured.peak_gib = peak_gib(job.device);
@@ -134,12 +141,7 @@ void report(const train::ResolvedJob& job, const Measured& measured, const Optio
         {"config", job.config.job.config_file},
         {"device", train::device_name(job.device)},
         {"processes", job.mesh.size()},
-        {"path", fmt::format("{}{}, {}, {}", long_name(job.dtype),
-                             train::products_text(job.config, job.model),
-                             job.config.kernels.fused ? "fused" : "twins",
-                             job.config.activation_checkpoint.mode == config::RecomputeMode::kNone
-                                 ? "no recompute"
-                                 : "recompute")},
+        {"path", train::step_path(job)},
         {"params", model::parameter_count(job.model)},
         {"batch", job.global_batch_size},
         {"shape", shape_json(job)},
@@ -167,7 +169,9 @@ int bench_step(const Words& words) {
     Options options;
     const std::vector<config::Flag> flags{
         {"steps", "N", "steps to measure; the median counts (default 10)", &options.steps},
-        {"warmup", "N", "steps before them (default 2)", &options.warmup},
+        {"warmup", "N",
+         "steps before them (default 3: the third is recorded where steps are graphs)",
+         &options.warmup},
         {"json", "FILE", "also writes the figures there", &options.json}};
     const config::CommandLine command_line = config::parse_command_line(words, flags);
     if (command_line.help) {
@@ -181,6 +185,9 @@ int bench_step(const Words& words) {
     check(options);
     kernels::count_host_memory();
     run_job(config::load_config(command_line), [&](train::ResolvedJob& job, dist::World& world) {
+        if (world.is_first()) {
+            train::say_step_path(job);
+        }
         const Measured measured = run_steps(job, world, options);
         if (world.is_first()) {
             report(job, measured, options);

@@ -324,7 +324,7 @@ nlohmann::ordered_json measure_block(const std::string& name, Block& block,
 }
 
 Shape shape_of(const config::JobConfig& config) {
-    const c10::Device device = train::prepare_device(config.training);
+    const c10::Device device = train::prepare_device(config);
     const int64_t side = config.training.img_size / 16;
     const model::FluxConfig dimensions = train::model_dimensions(config);
     train::check_float8_layers(config, dimensions);

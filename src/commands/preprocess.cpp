@@ -305,7 +305,7 @@ void preprocess(const config::LoadedConfig& loaded, const dist::ProcessPlace& pl
             loaded.place("encoder.empty_encodings_path"));
     }
     const fs::path out = config.preprocessing.output_dataset_path;
-    const c10::Device device = train::prepare_device(config.training, place.local_rank);
+    const c10::Device device = train::prepare_device(config, place.local_rank);
     const model::FluxConfig model = train::model_dimensions(config);
     const encoders::TextWidths widths{model.context_in_dim, model.vec_in_dim};
     const encoders::Conditioning conditioning(config.encoder, config.training.test_mode, widths,

@@ -112,7 +112,7 @@ void draw(const std::vector<sample::PictureRequest>& requests, const std::filesy
     for (const sample::PictureRequest& request : requests) {
         paths.push_back(free_picture_path(out, request));
     }
-    const c10::Device device = train::prepare_device(config.training);
+    const c10::Device device = train::prepare_device(config);
     const model::FluxConfig dimensions = train::model_dimensions(config);
     const encoders::Conditioning conditioning(config.encoder, config.training.test_mode,
                                               {dimensions.context_in_dim, dimensions.vec_in_dim},

@@ -123,8 +123,9 @@ void describe_execution(Section<Training>& s) {
           {.help = "Take only kernels whose result does not depend on timing, and fail where there "
                    "is none; slower"});
     s.row(&Training::compile, "compile",
-          {.help = "Capture the training step and replay it",
-           .status = not_built("capturing the step")});
+          {.help = "On a GPU, record the whole step as a CUDA graph and start it with one call: a "
+                   "graph for each shape of batch, at most 32, after two steps without; on a CPU "
+                   "and with enable_cpu_offload steps run as ever, and a line says so"});
     s.row(&Training::enable_cpu_offload, "enable_cpu_offload",
           {.help = "Keep parameters, gradients and optimizer state in host memory, where the "
                    "optimizer then runs"});
@@ -230,6 +231,9 @@ void describe_kernels(std::vector<Option>& table) {
           {.help = "Operations of the blocks, the loss and the optimizer in one pass over memory "
                    "each; off: as plain tensor operations, which are slower, keep more "
                    "activations and mean the same"});
+    s.row(&Kernels::tf32, "tf32",
+          {.help = "On a GPU, matrix products and convolutions in float32 take their inputs in "
+                   "TF32: faster, with 10 bits of mantissa; others and CPUs do not change"});
     s.append_to(table);
 }
 

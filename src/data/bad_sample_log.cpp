@@ -20,6 +20,7 @@ BadSampleLog::BadSampleLog(const Dataset& dataset, const LoaderSettings& setting
       substitute_(settings.substitute),
       max_bad_fraction_(settings.max_bad_fraction),
       alone_(settings.group_size <= settings.batch_size),
+      together_(!alone_ && substitute_),
       sums_up_(alone_ || (settings.group_offset == 0 && settings.end < 0)),
       by_position_(dataset.order() != nullptr),
       epoch_(by_position_ ? 0 : static_cast<uint32_t>(settings.first_sample / dataset.size())),
@@ -41,18 +42,17 @@ void BadSampleLog::add(const Slot& slot, int64_t sample) {
         saw_epoch_begin_ = seen_before_;
     }
     seen_before_ = true;
-    ++seen_;
     if (!slot.bad.empty()) {
-        ++bad_;
         ++own_;
-        ++total_;
         name(slot);
+    }
+    if (!together_) {
+        count(1, slot.bad.empty() ? 0 : 1);
     }
     if (slot.failure) {
         std::rethrow_exception(slot.failure);
     }
-    // Processes that train together judge together, in add_of_others().
-    if (alone_ || !substitute_) {
+    if (!together_) {
         judge();
     }
     if (!by_position_ && (sample + 1) % dataset_.size() == 0) {
@@ -60,13 +60,17 @@ void BadSampleLog::add(const Slot& slot, int64_t sample) {
     }
 }
 
-/// They count for the epoch that this process is in: where an epoch ends within a step, its last
-/// ones fall into the next.
-void BadSampleLog::add_of_others(int64_t read, int64_t bad) {
+/// They count for the epoch that this process is in: where an epoch ends within a step, or before
+/// its last steps are told, these fall into the next.
+void BadSampleLog::add_of_all(int64_t read, int64_t bad) {
+    count(read, bad);
+    judge();
+}
+
+void BadSampleLog::count(int64_t read, int64_t bad) {
     seen_ += read;
     bad_ += bad;
     total_ += bad;
-    judge();
 }
 
 void BadSampleLog::finish() { end_epoch(false); }

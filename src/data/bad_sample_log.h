@@ -19,9 +19,9 @@ public:
     /// Takes note of the next sample of the run, global number `sample`. Throws
     /// TooManyBadSamples.
     void add(const Slot& slot, int64_t sample);
-    /// What the other processes have read meanwhile counts as well: the share is that of the whole
-    /// job. Throws like add().
-    void add_of_others(int64_t read, int64_t bad);
+    /// Where processes train together the share is that of the whole job, and only what is told
+    /// here of all of them counts. Throws like add().
+    void add_of_all(int64_t read, int64_t bad);
     /// The pass has come to its end.
     void finish();
 
@@ -36,6 +36,7 @@ private:
         std::string first_error;
     };
 
+    void count(int64_t read, int64_t bad);
     void name(const Slot& slot);
     void judge() const;
     void end_epoch(bool complete);
@@ -45,8 +46,9 @@ private:
     const Dataset& dataset_;
     const bool substitute_;
     const double max_bad_fraction_;
-    const bool alone_;    // no other process shares the pass
-    const bool sums_up_;  // one does for all; after a finite pass that is shared, the caller
+    const bool alone_;     // no other process shares the pass
+    const bool together_;  // processes train together; a bad sample of any is replaced
+    const bool sums_up_;   // one does for all; after a finite pass that is shared, the caller
 
     const bool by_position_;  // the data set's size is an estimate
     uint32_t epoch_;

@@ -52,7 +52,7 @@ std::optional<Batch> Loader::next() {
 
 int64_t Loader::own_bad_samples() const { return bad_samples_->own(); }
 
-void Loader::add_of_others(int64_t read, int64_t bad) { bad_samples_->add_of_others(read, bad); }
+void Loader::add_of_all(int64_t read, int64_t bad) { bad_samples_->add_of_all(read, bad); }
 
 int64_t Loader::bad_samples() const { return bad_samples_->total(); }
 

@@ -13,6 +13,7 @@
 #include "encoders/clip_names.h"
 #include "flux/base/error.h"
 #include "flux/base/shape.h"
+#include "flux/kernels/device_copy.h"
 #include "flux/model/layers.h"
 
 namespace flux::encoders {
@@ -179,7 +180,7 @@ ClipOutput ClipText::forward(const at::Tensor& ids) const {
     check_shape(ids, {-1, -1}, "CLIP token ids");
     TORCH_CHECK(ids.size(1) <= config_.max_position_embeddings, "CLIP: ", ids.size(1), " ids for ",
                 config_.max_position_embeddings, " positions");
-    const at::Tensor on_device = ids.to(device_);
+    const at::Tensor on_device = kernels::to_device(ids, device_);
     const at::Tensor hidden = runner_->forward({.ids = on_device, .hidden = {}}).hidden;
     const at::Tensor rows = at::arange(ids.size(0), at::TensorOptions(device_).dtype(at::kLong));
     return {hidden, hidden.index({rows, end_of_text(on_device, config_.eos_token_id)})};

@@ -33,7 +33,7 @@ void require(bool present, std::string_view key, std::string_view consequence) {
 
 Conditioning::Conditioning(const config::Encoder& settings, bool test_mode, TextWidths widths,
                            at::Device device)
-    : device_(device) {
+    : device_(device), copies_(device) {
     const config::Encoder chosen = test_mode ? built_in(settings) : settings;
     const Placement placement{.dtype = units::compute_dtype(chosen.dtype, device),
                               .device = device,
@@ -61,8 +61,7 @@ Conditioning::Conditioning(const config::Encoder& settings, bool test_mode, Text
 
 Posterior Conditioning::encode_posterior(const at::Tensor& pictures) const {
     require(encodes_pictures(), "autoencoder_path", "no picture can be encoded");
-    return autoencoder_->encode(pictures.to(device_, /*non_blocking=*/true).to(at::kFloat) / 127.5 -
-                                1.0);
+    return autoencoder_->encode(to_device(pictures).to(at::kFloat) / 127.5 - 1.0);
 }
 
 at::Tensor Conditioning::draw_latents(const Posterior& posterior, const kernels::DrawKey& key,

@@ -14,9 +14,7 @@ MicroBatch encode_batch(const Conditioning& conditioning, const data::Batch& bat
     MicroBatch micro;
     if (batch.payload.is_encoded()) {
         const data::EncodingBatch& stored = batch.payload.encodings;
-        const auto move = [&](const at::Tensor& rows) {
-            return rows.to(conditioning.device(), /*non_blocking=*/true);
-        };
+        const auto move = [&](const at::Tensor& rows) { return conditioning.to_device(rows); };
         micro.latents = conditioning.draw_latents({move(stored.mean), move(stored.logvar)},
                                                   vae_noise, keys.index);
         micro.text = {move(stored.t5), move(stored.clip)};

@@ -12,6 +12,7 @@
 
 #include "flux/base/error.h"
 #include "flux/base/shape.h"
+#include "flux/kernels/device_copy.h"
 #include "flux/model/layers.h"
 
 namespace flux::encoders {
@@ -74,7 +75,7 @@ public:
     /// [1, H, L, L]; only the first block has the weights for it.
     at::Tensor bias(int64_t length) const {
         const at::Tensor buckets = relative_position_buckets(length, config_);
-        return at::embedding(relative_bias_, buckets.to(relative_bias_.device()))
+        return at::embedding(relative_bias_, kernels::to_device(buckets, relative_bias_.device()))
             .permute({2, 0, 1})
             .unsqueeze(0)
             .contiguous();
@@ -207,7 +208,8 @@ T5Encoder::T5Encoder(const T5Config& config, const SafetensorsSet& weights,
 
 at::Tensor T5Encoder::forward(const at::Tensor& ids) const {
     check_shape(ids, {-1, -1}, "T5 token ids");
-    return runner_->forward({.ids = ids.to(device_), .hidden = {}, .bias = {}}).hidden;
+    return runner_->forward({.ids = kernels::to_device(ids, device_), .hidden = {}, .bias = {}})
+        .hidden;
 }
 
 at::Tensor relative_position_buckets(int64_t length, const T5Config& config) {

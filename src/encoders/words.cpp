@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "flux/base/hash.h"
+#include "flux/kernels/device_copy.h"
 #include "flux/kernels/keyed_draw.h"
 
 namespace flux::encoders {
@@ -29,7 +30,7 @@ at::Tensor word_vectors(std::span<const std::string> words, int64_t width, at::D
     for (size_t i = 0; i < words.size(); ++i) {
         index.data_ptr<int64_t>()[i] = static_cast<int64_t>(fnv1a(words[i]));
     }
-    return kernels::keyed_normal(kWordKey, index.to(device), {width});
+    return kernels::keyed_normal(kWordKey, kernels::to_device(index, device), {width});
 }
 
 }  // namespace

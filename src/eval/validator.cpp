@@ -12,6 +12,7 @@
 #include "flux/base/error.h"
 #include "flux/base/log.h"
 #include "flux/flow/flow_matching.h"
+#include "flux/kernels/device_copy.h"
 
 namespace flux::eval {
 namespace {
@@ -163,7 +164,7 @@ void Validator::accompany(model::Mmdit& model) const {
 void Validator::add_losses(Losses& losses, model::Mmdit& model, const data::Batch& batch,
                            int64_t step) const {
     const auto numbers = [&](const std::vector<int64_t>& values) {
-        return at::tensor(values, at::kLong).to(conditioning_.device(), /*non_blocking=*/true);
+        return kernels::to_device(at::tensor(values, at::kLong), conditioning_.device());
     };
     const bool anew = settings_.noise == config::EvalNoise::kPerPass;
     encoders::MicroBatch micro =

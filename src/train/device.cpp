@@ -33,15 +33,20 @@ c10::Device take_gpu(int local_rank) {
 
 }  // namespace
 
-c10::Device prepare_device(const config::Training& settings, int local_rank) {
+void allow_tf32(bool allowed) {
+    at::globalContext().setAllowTF32CuBLAS(allowed);
+    at::globalContext().setAllowTF32CuDNN(allowed);
+}
+
+c10::Device prepare_device(const config::JobConfig& config, int local_rank) {
+    const config::Training& settings = config.training;
     at::globalContext().setDeterministicAlgorithms(settings.deterministic, /*warn_only=*/false);
     if (settings.device == config::Device::kCpu) {
         return at::kCPU;
     }
     const auto problem = kernels::cuda_problem();
     if (!problem) {
-        at::globalContext().setAllowTF32CuBLAS(false);
-        at::globalContext().setAllowTF32CuDNN(false);
+        allow_tf32(config.kernels.tf32);
         return take_gpu(local_rank);
     }
     if (settings.device == config::Device::kCuda) {

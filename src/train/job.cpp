@@ -12,6 +12,7 @@
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
 #include "flux/train/execution.h"
+#include "flux/train/figures_queue.h"
 #include "flux/train/init_from.h"
 #include "flux/train/plan.h"
 #include "flux/units/precision.h"
@@ -137,9 +138,10 @@ dist::MeshShape agreed_mesh(const config::LoadedConfig& loaded, dist::World& wor
 /// Device and dtype, the same kind on all processes.
 void choose_device(ResolvedJob& job, dist::World& world) {
     const config::Training& training = job.config.training;
-    job.device = prepare_device(training, job.place.local_rank);
+    job.device = prepare_device(job.config, job.place.local_rank);
     check_float8_device(job.config, job.device);
     job.dtype = units::compute_dtype(training.mixed_precision_param, job.device);
+    job.figures_lag = figures_lag(job.device);
     std::vector<RankDevice> ranks;
     for (const std::string& text : world.exchange(
              "device", to_text(rank_device(training, job.device, job.dtype, job.place.host)))) {

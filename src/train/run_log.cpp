@@ -20,6 +20,7 @@
 #include "flux/model/flops.h"
 #include "flux/train/device.h"
 #include "flux/train/execution.h"
+#include "flux/train/step_path.h"
 #include "train/mlperf.h"
 #include "train/report_page.h"
 
@@ -147,10 +148,10 @@ void introduce(const ResolvedJob& job) {
     const double flops = model::training_flops(job.model, job.image_tokens(),
                                                job.config.encoder.max_t5_encoding_len);
     log::info(
-        "{} with {} parameters, {:.4g} TFLOP per sample forward and backward; {} in {}{}; seed {}",
+        "{} with {} parameters, {:.4g} TFLOP per sample forward and backward; {}; seed {}",
         job.config.model.flavor, model::parameter_count(job.model), flops / 1e12,
-        device_name(job.device), long_name(job.dtype), products_text(job.config, job.model),
-        job.seed);
+        device_name(job.device), job.seed);
+    say_step_path(job);
     if (job.mesh.size() > 1) {
         log::info("{} processes: {} x the model, each sharded over {}; started by {}",
                   job.mesh.size(), job.mesh.replicate, job.mesh.shard, job.place.launcher);

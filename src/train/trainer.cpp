@@ -3,7 +3,6 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
 
-#include <cmath>
 #include <utility>
 
 #include "flux/base/error.h"
@@ -67,8 +66,7 @@ int Trainer::loop() {
         if (figures_.step >= steps) {
             return finish("finished");
         }
-        if (job_.config.checkpoint.enable_checkpoint && figures_.step > 0 &&
-            figures_.step % job_.config.checkpoint.interval == 0) {
+        if (save_due()) {
             save(Save::kPeriodic);
         }
         log_->report("running", figures_.samples, false);
@@ -90,7 +88,8 @@ encoders::MicroBatch Trainer::next_micro_batch() {
     world_.at(fmt::format("step {}", figures_.step));
     const config::Training& training = job_.config.training;
     const int64_t first = data_begin_ + batch.first_sample;
-    const at::Tensor samples = at::arange(first, first + batch.size(), at::kLong).to(job_.device);
+    const at::Tensor samples =
+        at::arange(first, first + batch.size(), at::TensorOptions(job_.device).dtype(at::kLong));
     encoders::MicroBatch micro = encoders::encode_batch(
         conditioning_, batch, {job_.seed, Purpose::kVaeNoise, Purpose::kNoise, samples});
     log_->add_pass(batch.size(), micro.latents.size(2) * micro.latents.size(3) / 4,
@@ -108,67 +107,89 @@ void Trainer::step() {
     {
         const auto recording = profiler_.record(figures_.step + 1);
         const auto measured = log_->meter().step();
-        figures_.lr = lr_(figures_.step - lr_begin_);
-        result_ = train_step(model_, optimizer_,
-                             {.global_batch_size = job_.global_batch_size,
-                              .micro_batches = job_.micro_batches(),
-                              .max_norm = job_.config.training.max_norm,
-                              .stop_requested = stop_.received() != nullptr,
-                              .bad_samples = [&] { return bad_samples_of_step(); }},
-                             figures_.lr, [&] { return next_micro_batch(); });
-        if (ema_) {
-            ema_->update(model_.parameters().shards(), result_.skipped);
-        }
+        const double lr = lr_(figures_.step - lr_begin_);
+        const StepResult result =
+            steps_->step({.global_batch_size = job_.global_batch_size,
+                          .micro_batches = job_.micro_batches(),
+                          .max_norm = job_.config.training.max_norm,
+                          .stop_requested = stop_.received() != nullptr,
+                          .bad_samples = [&] { return bad_samples_of_step(); }},
+                         lr, [&] { return next_micro_batch(); });
         ++figures_.step;
         figures_.samples += job_.global_batch_size;
-        read_figures();
+        unread_.add({.step = figures_.step, .lr = lr}, packed(result));
+        read_figures(/*all=*/recording != nullptr || all_figures_due());
     }
     if (!trained_) {  // the first step of a process takes longer than the others
         world_.training_begins(mesh_);
         trained_ = true;
     }
     log_->meter().add_samples(job_.global_batch_size);
-    const int64_t log_freq = job_.config.metrics.log_freq;
-    if (figures_.step == 1 || figures_.step % log_freq == 0 ||
-        figures_.step == job_.config.training.steps) {
+    if (log_due()) {
         log_->train(figures_);
     }
     log_->progress(figures_);
 }
 
+bool Trainer::log_due() const {
+    return figures_.step == 1 || figures_.step % job_.config.metrics.log_freq == 0 ||
+           figures_.step == job_.config.training.steps;
+}
+
+bool Trainer::save_due() const {
+    return job_.config.checkpoint.enable_checkpoint && figures_.step > 0 &&
+           figures_.step % job_.config.checkpoint.interval == 0;
+}
+
+/// What comes next needs the figures of all steps: it logs them, writes them down, takes the device
+/// for long, or is to begin only when the first step is over.
+bool Trainer::all_figures_due() const {
+    return !trained_ || log_due() || save_due() || validation_due();
+}
+
 /// Of this process.
 int64_t Trainer::bad_samples_of_step() {
     const int64_t before = std::exchange(told_bad_samples_, loader_->own_bad_samples());
-    own_bad_in_step_ = told_bad_samples_ - before;
-    return own_bad_in_step_;
+    return told_bad_samples_ - before;
 }
 
-void Trainer::read_figures() {
-    stopping_ = result_.stop.item<double>() > 0;
-    figures_.loss = result_.loss.item<double>();
-    figures_.grad_norm = result_.grad_norm.item<double>();
-    if (world_.size() > 1) {
-        const int64_t own = job_.global_batch_size / world_.size();
-        loader_->add_of_others(job_.global_batch_size - own,
-                               std::llround(result_.bad.item<double>()) - own_bad_in_step_);
+/// Of the steps that are far enough back, or of `all`; of these too when the run is to stop. The
+/// wait for them has the time-out of World::at().
+void Trainer::read_figures(bool all) {
+    while (const auto step = unread_.take(all || stopping_)) {
+        take_in(*step);
     }
-    if (result_.skipped.item<double>() == 0) {
+}
+
+void Trainer::take_in(const ReadStep& step) {
+    stopping_ = stopping_ || step.stop;
+    figures_.loss = step.loss;
+    figures_.grad_norm = step.grad_norm;
+    figures_.lr = step.started.lr;
+    if (!step.skipped) {
         skipped_in_a_row_ = 0;
-        return;
+    } else {
+        count_skipped(step);
     }
+    if (world_.size() > 1) {
+        loader_->add_of_all(job_.global_batch_size, step.bad);
+    }
+}
+
+void Trainer::count_skipped(const ReadStep& step) {
     ++figures_.skipped;
     ++skipped_in_a_row_;
     if (world_.is_first()) {
         log::warning(
             "step {}: loss {} and gradient norm {}: not finite, the step is skipped ({} in a row)",
-            figures_.step, figures_.loss, figures_.grad_norm, skipped_in_a_row_);
+            step.started.step, step.loss, step.grad_norm, skipped_in_a_row_);
     }
     if (skipped_in_a_row_ > job_.config.training.max_skipped_steps) {
         fail(
             "step {}: {} steps in a row had a loss or gradient that is not finite, more than "
             "training.max_skipped_steps = {}; lower optimizer.lr or go on from an older checkpoint "
             "with --checkpoint.load_step",
-            figures_.step, skipped_in_a_row_, job_.config.training.max_skipped_steps);
+            step.started.step, skipped_in_a_row_, job_.config.training.max_skipped_steps);
     }
 }
 
@@ -277,8 +298,16 @@ bool Trainer::draw_pictures() {
     return drawn;
 }
 
-/// Before the run ends for a reason that lies outside of the weights.
+/// Before the run ends for a reason that lies outside of the weights; bad samples of further steps
+/// do not matter any more.
 void Trainer::save_trained() {
+    while (!unread_.empty()) {
+        try {
+            read_figures(/*all=*/true);
+        } catch (const data::TooManyBadSamples&) {
+            continue;
+        }
+    }
     if (figures_.step > 0) {
         save(Save::kStopping);
     }

@@ -6,6 +6,7 @@
 #include "flux/checkpoint/folder.h"
 #include "flux/train/execution.h"
 #include "flux/train/init_from.h"
+#include "flux/train/step_path.h"
 #include "flux/train/synthetic.h"
 #include "flux/train/train_state.h"
 #include "flux/train/trainer.h"
@@ -26,11 +27,13 @@ Trainer::Trainer(const ResolvedJob& job, dist::World& world)
              execution(job.config)),
       optimizer_(job.config.optimizer, model_.parameters().shards(), model_.path()),
       lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps),
-      profiler_(job.config.profiling, job.folder(), world.rank(), job.device.is_cuda()) {
+      profiler_(job.config.profiling, job.folder(), world.rank(), job.device.is_cuda()),
+      unread_(job.figures_lag, job.device) {
     if (job.config.training.ema_decay > 0) {
         ema_ = std::make_unique<optim::Ema>(job.config.training.ema_decay,
                                             model_.parameters().shards());
     }
+    steps_.emplace(StepParts{model_, optimizer_, ema_.get()}, job.device, captures_steps(job));
     check_datasets(job, conditioning_, *dataset_, validation_set_.get());
     if (validation_set_) {
         validator_.emplace(*validation_set_, conditioning_, validator_settings(job));
@@ -107,12 +110,11 @@ void Trainer::begin() {
 void Trainer::warm_up() {
     for (int64_t i = 0; i < job_.config.mlperf.synthetic_warmup_steps; ++i) {
         world_.at(fmt::format("warm-up step {}", i));
-        train_step(model_, optimizer_,
-                   {.global_batch_size = job_.global_batch_size,
-                    .micro_batches = job_.micro_batches(),
-                    .max_norm = job_.config.training.max_norm,
-                    .rehearsal = true},
-                   /*lr=*/0.0, [&] { return synthetic_batch(job_); });
+        steps_->step({.global_batch_size = job_.global_batch_size,
+                      .micro_batches = job_.micro_batches(),
+                      .max_norm = job_.config.training.max_norm,
+                      .rehearsal = true},
+                     /*lr=*/0.0, [&] { return synthetic_batch(job_); });
     }
 }
 

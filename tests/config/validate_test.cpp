@@ -168,9 +168,9 @@ TEST(Validate, WantsWhatOnlyAnEncoderKnows) {
 
 TEST(RefuseUnbuilt, NamesWhatIsPossible) {
     EXPECT_EQ(
-        unbuilt_error_of({"--training.compile"}),
-        "command line: training.compile = true: capturing the step is not built yet; possible so "
-        "far: false");
+        unbuilt_error_of({"--optimizer.early_step_in_backward"}),
+        "command line: optimizer.early_step_in_backward = true: updating during the backward pass "
+        "is not built yet; possible so far: false");
     EXPECT_NO_THROW(refuse_unbuilt(load_words({"--training.shuffle=shards"})));
     EXPECT_NO_THROW(
         refuse_unbuilt(load_words({"--model.converters=float8", "--float8.recipe_name=rowwise"})));

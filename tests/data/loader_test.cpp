@@ -199,24 +199,25 @@ TEST(Loader, TooManyBadSamplesEndTheRunAfterAThousand) {
     EXPECT_EQ(error_of(goes_on, 20), "no error");
 }
 
-TEST(Loader, WhatOtherProcessesReadCountsForTheShare) {
+TEST(Loader, ProcessesTogetherJudgeByWhatAllHaveRead) {
     const NumberedDataset dataset(200, [](int64_t row) { return row == 1; });
     const LoaderSettings settings{
         .batch_size = 2, .group_size = 4, .shuffle = config::Shuffle::kNone};
     Loader loader(dataset, settings);
-    take(loader, 1);
-    loader.add_of_others(2, 1);
+    take(loader, 2);  // ahead of what is told
     EXPECT_EQ(loader.own_bad_samples(), 1);
+    EXPECT_EQ(loader.bad_samples(), 0);
+    loader.add_of_all(4, 2);
     EXPECT_EQ(loader.bad_samples(), 2);
-    take(loader, 1);
-    EXPECT_THROW(loader.add_of_others(2, 1), Error);  // 3 of 200 are more than 1 %
+    EXPECT_THROW(loader.add_of_all(4, 1), TooManyBadSamples);  // 3 of 200 are more than 1 %
     const NumberedDataset large(1'000'000, [](int64_t row) { return row % 20 == 0; });
     Loader half(large, {.batch_size = 100, .group_size = 200, .seed = 1});
     take(half, 9);
-    EXPECT_THROW(half.add_of_others(100, 0), Error);  // together a thousand: enough to judge by
+    half.add_of_all(900, 40);
+    EXPECT_THROW(half.add_of_all(100, 0), TooManyBadSamples);  // a thousand: enough to judge by
     Loader goes_on(large, {.batch_size = 100, .group_size = 200, .seed = 1});
     take(goes_on, 9);
-    goes_on.add_of_others(9000, 0);
+    goes_on.add_of_all(9900, 45);
     EXPECT_EQ(error_of(goes_on, 5), "no error");
 }
 

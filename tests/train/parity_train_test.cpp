@@ -53,7 +53,7 @@ struct TinyRun {
         const int64_t rows = fixture.tensor("step0.timesteps").size(0);
         int64_t part = 0;
         return train::train_step(
-            *model, optimizer,
+            {*model, optimizer},
             {.global_batch_size = rows, .micro_batches = parts, .max_norm = max_norm}, lr, [&] {
                 const int64_t first = rows * part / parts;
                 ++part;

@@ -70,7 +70,7 @@ TEST(DistTrainStep, ANumberOfOneProcessThatIsNotFiniteSkipsTheStepOfAll) {
     model.parameters().initialize(3);
     optim::AdamW optimizer({}, model.parameters().shards());
     const auto step = [&](int64_t number, int broken_rank) {
-        return train_step(model, optimizer,
+        return train_step({model, optimizer},
                           {.global_batch_size = 2 * mesh.size(),
                            .stop_requested = number == 2 && mesh.rank() == 1,
                            .bad_samples = [&] { return int64_t{mesh.rank()}; }},

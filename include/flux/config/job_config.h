@@ -317,6 +317,7 @@ struct Preprocessing {
 
 struct Kernels {
     bool fused = true;
+    bool tf32 = false;
     bool operator==(const Kernels&) const = default;
 };
 

@@ -98,10 +98,11 @@ public:
 
     /// Bad samples met so far in the batches handed over to this process.
     int64_t own_bad_samples() const;
-    /// The others of the group tell what they have read and how much of it was bad, so that the
-    /// share is judged over all. Throws Error like next().
-    void add_of_others(int64_t read, int64_t bad);
-    /// Bad samples of all processes, as far as told.
+    /// Processes that train together judge by what all of them, this one included, have read and
+    /// how much of it was bad: told to each in the same order, so that all come to the same.
+    /// Throws TooManyBadSamples like next(), which then does not.
+    void add_of_all(int64_t read, int64_t bad);
+    /// Bad samples of all processes, for those that train together as far as told.
     int64_t bad_samples() const;
 
 private:

@@ -14,6 +14,7 @@
 #include "flux/config/job_config.h"
 #include "flux/encoders/encoder.h"
 #include "flux/encoders/latent_scaling.h"
+#include "flux/kernels/device_copy.h"
 #include "flux/kernels/keyed_draw.h"
 
 namespace flux::encoders {
@@ -72,12 +73,15 @@ public:
     at::Tensor decode_pictures(const at::Tensor& latents) const;
 
     at::Device device() const { return device_; }
+    /// What a batch holds, on the device, copied beside its computation.
+    at::Tensor to_device(const at::Tensor& host) const { return copies_(host); }
     bool encodes_text() const { return tokens_ && pooled_; }
     bool encodes_pictures() const { return autoencoder_ != nullptr; }
     bool has_empty_text() const { return empty_.tokens.defined(); }
 
 private:
     at::Device device_;
+    kernels::DeviceCopies copies_;
     LatentScaling scaling_;
     std::unique_ptr<TextEncoder> tokens_;
     std::unique_ptr<TextEncoder> pooled_;

@@ -36,6 +36,7 @@ struct ResolvedJob {
     model::FluxConfig model;
     dist::ProcessPlace place;  // this process among those of the job
     dist::MeshShape mesh;
+    int64_t figures_lag = 0;  // steps that are read only when so many more have been started
     uint64_t seed = 0;
     int64_t global_batch_size = 0;
     std::optional<ResumePoint> resume;  // none: a new run

@@ -19,11 +19,12 @@
 #include "flux/optim/adamw.h"
 #include "flux/optim/ema.h"
 #include "flux/optim/lr_schedule.h"
+#include "flux/train/figures_queue.h"
 #include "flux/train/job.h"
 #include "flux/train/profiler.h"
 #include "flux/train/run_log.h"
+#include "flux/train/step_runner.h"
 #include "flux/train/stop_signal.h"
-#include "flux/train/train_step.h"
 
 namespace flux::train {
 
@@ -49,7 +50,12 @@ private:
     encoders::MicroBatch next_micro_batch();
     void step();
     int64_t bad_samples_of_step();
-    void read_figures();
+    bool log_due() const;
+    bool save_due() const;
+    bool all_figures_due() const;
+    void read_figures(bool all);
+    void take_in(const ReadStep& step);
+    void count_skipped(const ReadStep& step);
     bool validation_due() const;
     int loop();
     bool stop_agreed();
@@ -74,6 +80,7 @@ private:
     model::Mmdit model_;
     optim::AdamW optimizer_;
     std::unique_ptr<optim::Ema> ema_;  // null: no average is kept
+    std::optional<StepRunner> steps_;
     optim::LrSchedule lr_;
     std::optional<eval::Validator> validator_;
     std::optional<FolderLock> lock_;
@@ -83,13 +90,12 @@ private:
     std::optional<checkpoint::Saver> saver_;
     Profiler profiler_;
     bool stopping_ = false;  // all processes know
-    StepFigures figures_;
-    StepResult result_;
+    StepFigures figures_;  // step and samples: as started; the rest: of the last step that is read
+    FiguresQueue unread_;
     int64_t skipped_in_a_row_ = 0;
     int64_t told_bad_samples_ = 0;  // of this process
-    int64_t own_bad_in_step_ = 0;
-    int64_t lr_begin_ = 0;    // step at which the learning rate's course began
-    int64_t data_begin_ = 0;  // samples trained on when the order of data last began
+    int64_t lr_begin_ = 0;          // step at which the learning rate's course began
+    int64_t data_begin_ = 0;        // samples trained on when the order of data last began
     int64_t saved_step_ = -1;
     bool trained_ = false;  // this process has done a step
     int64_t validated_step_ = -1;

@@ -1,0 +1,53 @@
+#include "flux/train/step_path.h"
+
+#include <fmt/format.h>
+
+#include "flux/base/dtype.h"
+#include "flux/base/log.h"
+#include "flux/kernels/device_graph.h"
+#include "flux/train/execution.h"
+
+namespace flux::train {
+namespace {
+
+std::optional<std::string> no_graph_because(const ResolvedJob& job) {
+    if (!job.device.is_cuda()) {
+        return "there are no CUDA graphs on a CPU";
+    }
+    if (!kernels::DeviceGraph::knows_gpus()) {
+        return "this build has no CUDA; install nvcc 13 and build again";
+    }
+    if (job.config.training.enable_cpu_offload) {
+        return "with training.enable_cpu_offload the optimizer runs on the host";
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+std::string step_path(const ResolvedJob& job) {
+    const config::JobConfig& config = job.config;
+    const bool recomputes = config.activation_checkpoint.mode != config::RecomputeMode::kNone;
+    std::string path =
+        fmt::format("{}{}, {}, {}", long_name(job.dtype), products_text(config, job.model),
+                    config.kernels.fused ? "fused" : "twins",
+                    recomputes ? "recompute" : "no recompute");
+    if (job.device.is_cuda()) {
+        path += config.kernels.tf32 ? ", TF32" : ", no TF32";
+    }
+    return path + (captures_steps(job) ? ", CUDA graph" : ", eager");
+}
+
+void say_step_path(const ResolvedJob& job) {
+    log::info("a step runs as: {}", step_path(job));
+    const auto reason = no_graph_because(job);
+    if (job.config.training.compile && reason) {
+        log::warning("training.compile: steps run operation by operation: {}", *reason);
+    }
+}
+
+bool captures_steps(const ResolvedJob& job) {
+    return job.config.training.compile && !no_graph_because(job);
+}
+
+}  // namespace flux::train

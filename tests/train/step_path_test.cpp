@@ -1,0 +1,53 @@
+#include "flux/train/step_path.h"
+
+#include <ATen/Context.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "flux/kernels/device_graph.h"
+#include "flux/train/device.h"
+
+namespace flux::train {
+namespace {
+
+TEST(StepPath, SaysWhatRuns) {
+    ResolvedJob job;
+    job.config.activation_checkpoint.mode = config::RecomputeMode::kNone;
+    EXPECT_EQ(step_path(job), "float32, fused, no recompute, eager");
+    job.config.activation_checkpoint.mode = config::RecomputeMode::kFull;
+    job.config.kernels.fused = false;
+    EXPECT_EQ(step_path(job), "float32, twins, recompute, eager");
+    job.device = c10::Device(at::kCUDA, 0);
+    job.dtype = at::kBFloat16;
+    EXPECT_EQ(step_path(job), "bfloat16, twins, recompute, no TF32, eager");
+    job.config.kernels.tf32 = true;
+    EXPECT_EQ(step_path(job), "bfloat16, twins, recompute, TF32, eager");
+}
+
+TEST(StepPath, GraphsAreForGpusThatHoldTheShards) {
+    ResolvedJob job;
+    job.config.training.compile = true;
+    EXPECT_FALSE(captures_steps(job));
+    testing::internal::CaptureStderr();
+    say_step_path(job);
+    EXPECT_THAT(testing::internal::GetCapturedStderr(),
+                testing::HasSubstr("there are no CUDA graphs on a CPU"));
+    job.device = c10::Device(at::kCUDA, 0);
+    EXPECT_EQ(captures_steps(job), kernels::DeviceGraph::knows_gpus());
+    job.config.training.enable_cpu_offload = true;
+    EXPECT_FALSE(captures_steps(job));
+    job.config.training.enable_cpu_offload = false;
+    job.config.training.compile = false;
+    EXPECT_FALSE(captures_steps(job));
+}
+
+TEST(AllowTf32, TellsTheLibrariesOfTheGpu) {
+    for (const bool allowed : {true, false}) {
+        allow_tf32(allowed);
+        EXPECT_EQ(at::globalContext().allowTF32CuBLAS(), allowed);
+        EXPECT_EQ(at::globalContext().allowTF32CuDNN(), allowed);
+    }
+}
+
+}  // namespace
+}  // namespace flux::train
