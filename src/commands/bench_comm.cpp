@@ -193,8 +193,7 @@ nlohmann::ordered_json step_json(const train::ResolvedJob& job, const std::vecto
     return step;
 }
 
-void report(const train::ResolvedJob& job, const std::vector<Line>& lines,
-            const Options& options) {
+void report(const train::ResolvedJob& job, const std::vector<Line>& lines, const Options& options) {
     nlohmann::ordered_json operations = nlohmann::ordered_json::array();
     for (const Line& line : lines) {
         operations.push_back(json_of(line));
