@@ -15,8 +15,8 @@ inline void check_beside(const at::Tensor& x, const at::Tensor& tensor, at::IntA
                          std::string_view name) {
     check_shape(tensor, shape, name);
     TORCH_CHECK(tensor.scalar_type() == x.scalar_type() && tensor.device() == x.device(), name,
-                ": is ", tensor.scalar_type(), " on ", tensor.device(), " beside ",
-                x.scalar_type(), " on ", x.device());
+                ": is ", tensor.scalar_type(), " on ", tensor.device(), " beside ", x.scalar_type(),
+                " on ", x.device());
 }
 
 }  // namespace flux::kernels

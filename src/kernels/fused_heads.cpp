@@ -14,8 +14,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-void check_parts(std::span<const PackedHeads> parts, const at::Tensor& cos,
-                 const at::Tensor& sin) {
+void check_parts(std::span<const PackedHeads> parts, const at::Tensor& cos, const at::Tensor& sin) {
     TORCH_CHECK(!parts.empty(), "heads of no part");
     const PackedHeads& first = parts.front();
     check_shape(first.qkv, {-1, -1, -1}, "qkv");
@@ -176,11 +175,10 @@ Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tenso
     }
     variable_list tensors{cos.contiguous(), sin.contiguous()};
     for (const PackedHeads& part : parts) {
-        tensors.insert(tensors.end(),
-                       {part.qkv.contiguous(),
-                        part.bias.defined() ? part.bias.contiguous()
-                                            : at::empty({0}, part.qkv.options()),
-                        part.query_scale.contiguous(), part.key_scale.contiguous()});
+        tensors.insert(tensors.end(), {part.qkv.contiguous(),
+                                       part.bias.defined() ? part.bias.contiguous()
+                                                           : at::empty({0}, part.qkv.options()),
+                                       part.query_scale.contiguous(), part.key_scale.contiguous()});
     }
     const variable_list out = SplitHeads::apply(at::TensorList(tensors), parts.front().heads, eps);
     return {out[0], out[1], out[2], out.size() > 3 ? out[3] : at::Tensor()};

@@ -147,10 +147,9 @@ std::unique_ptr<metrics::MlperfLog> open_mlperf(const ResolvedJob& job, const Ru
 void introduce(const ResolvedJob& job) {
     const double flops = model::training_flops(job.model, job.image_tokens(),
                                                job.config.encoder.max_t5_encoding_len);
-    log::info(
-        "{} with {} parameters, {:.4g} TFLOP per sample forward and backward; {}; seed {}",
-        job.config.model.flavor, model::parameter_count(job.model), flops / 1e12,
-        device_name(job.device), job.seed);
+    log::info("{} with {} parameters, {:.4g} TFLOP per sample forward and backward; {}; seed {}",
+              job.config.model.flavor, model::parameter_count(job.model), flops / 1e12,
+              device_name(job.device), job.seed);
     say_step_path(job);
     if (job.mesh.size() > 1) {
         log::info("{} processes: {} x the model, each sharded over {}; started by {}",

@@ -28,10 +28,9 @@ std::optional<std::string> no_graph_because(const ResolvedJob& job) {
 std::string step_path(const ResolvedJob& job) {
     const config::JobConfig& config = job.config;
     const bool recomputes = config.activation_checkpoint.mode != config::RecomputeMode::kNone;
-    std::string path =
-        fmt::format("{}{}, {}, {}", long_name(job.dtype), products_text(config, job.model),
-                    config.kernels.fused ? "fused" : "twins",
-                    recomputes ? "recompute" : "no recompute");
+    std::string path = fmt::format(
+        "{}{}, {}, {}", long_name(job.dtype), products_text(config, job.model),
+        config.kernels.fused ? "fused" : "twins", recomputes ? "recompute" : "no recompute");
     if (job.device.is_cuda()) {
         path += config.kernels.tf32 ? ", TF32" : ", no TF32";
     }

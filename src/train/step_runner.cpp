@@ -15,8 +15,7 @@ namespace flux::train {
 namespace {
 
 std::array<at::Tensor*, 5> tensors_of(encoders::MicroBatch& batch) {
-    return {&batch.latents, &batch.noise, &batch.timesteps, &batch.text.tokens,
-            &batch.text.pooled};
+    return {&batch.latents, &batch.noise, &batch.timesteps, &batch.text.tokens, &batch.text.pooled};
 }
 
 }  // namespace
@@ -105,9 +104,9 @@ void StepRunner::record(Captured& captured, const StepSettings& settings) {
     // Slabs that hold the present values, from a validation, would not be filled again by a replay.
     parts_.model.parameters().parameters_changed();
     const auto work = [this, &captured, settings] {
-        captured.result =
-            compute_step(parts_, settings, [&, i = size_t{0}]() mutable { return captured.inputs[i++]; },
-                         [&]() -> const StepNumbers& { return *captured.numbers; });
+        captured.result = compute_step(
+            parts_, settings, [&, i = size_t{0}]() mutable { return captured.inputs[i++]; },
+            [&]() -> const StepNumbers& { return *captured.numbers; });
     };
     beside([&] {
         captured.graph = std::make_unique<kernels::DeviceGraph>(device_, work, first_graph_);

@@ -119,11 +119,16 @@ TEST(TrainStep, TheWatchSeesWhoAsks) {
     EXPECT_THAT(watch.found(), testing::Contains("aten::item"));
 }
 
-/// Takes a tensor of the host beside, or into, one of the device.
+/// Takes a tensor of the host beside, or into, one of the device. A plain number is none, though
+/// ATen wraps it: kernels get it as an argument.
 bool takes_from_host(const at::RecordFunction& call) {
     for (const c10::IValue& input : call.inputs()) {
-        if (input.isTensor() && input.toTensor().defined() && input.toTensor().is_cpu() &&
-            input.toTensor().numel() > 0) {
+        if (!input.isTensor() || !input.toTensor().defined()) {
+            continue;
+        }
+        const at::Tensor& tensor = input.toTensor();
+        if (tensor.is_cpu() && tensor.numel() > 0 &&
+            !tensor.unsafeGetTensorImpl()->is_wrapped_number()) {
             return true;
         }
     }
