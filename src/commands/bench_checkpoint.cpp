@@ -26,6 +26,7 @@
 #include "flux/checkpoint/load.h"
 #include "flux/checkpoint/save.h"
 #include "flux/checkpoint/saver.h"
+#include "flux/train/execution.h"
 #include "flux/train/synthetic.h"
 #include "flux/train/train_state.h"
 #include "flux/train/train_step.h"
@@ -127,8 +128,8 @@ struct State {
     explicit State(const train::ResolvedJob& job)
         : model(job.model, job.store(nullptr),
                 train::recompute_policy(job.config.activation_checkpoint),
-                train::kernel_path(job.config)),
-          optimizer(job.config.optimizer, model.parameters().shards()) {
+                train::execution(job.config)),
+          optimizer(job.config.optimizer, model.parameters().shards(), model.path()) {
         model.parameters().initialize(job.seed);
     }
     std::vector<checkpoint::Piece> pieces() {
@@ -228,7 +229,7 @@ Background measure_background(State& state, const train::ResolvedJob& job, const
     const encoders::MicroBatch batch = train::synthetic_batch(job);
     const auto step = [&] {
         return seconds_of([&] {
-            train::train_step(state.model, state.optimizer,
+            train::train_step({state.model, state.optimizer},
                               {.global_batch_size = job.global_batch_size,
                                .micro_batches = job.micro_batches(),
                                .max_norm = job.config.training.max_norm},

@@ -84,7 +84,7 @@ struct Training {
 
     /// As a validation between steps.
     at::Tensor predict() {
-        return model.predict(encoders::pose(micro_batch(device, 900, 8)).input).cpu();
+        return model.predict(encoders::pose(model.path(), micro_batch(device, 900, 8)).input).cpu();
     }
 
     c10::Device device;

@@ -99,9 +99,9 @@ bool asks(const at::RecordFunction& call) {
 TEST(TrainStep, AsksTheDeviceForNothing) {
     for (const bool fused : {true, false}) {
         model::Mmdit model(dimensions(), {}, units::RecomputePolicy{0.5},
-                           fused ? kernels::Path::kFused : kernels::Path::kTwin);
+                           {.path = fused ? kernels::Path::kFused : kernels::Path::kTwin});
         model.parameters().initialize(1);
-        optim::AdamW optimizer({}, model.parameters().shards());
+        optim::AdamW optimizer({}, model.parameters().shards(), model.path());
         optim::Ema ema(0.9, model.parameters().shards());
         const encoders::MicroBatch batch = micro_batch(at::kCPU);
         const Watch watch(asks);
@@ -147,11 +147,10 @@ TEST(TrainStep, TakesNothingFromTheHost) {
         at::zeros({}, rows);
     const encoders::MicroBatch batch = micro_batch(at::kMeta);
     const Watch watch(takes_from_host);
-    const encoders::FlowProblem problem = encoders::pose(batch);
+    const encoders::FlowProblem problem = encoders::pose(kernels::Path::kTwin, batch);
     model::timestep_embedding(problem.input.timesteps);
     model::rotary_table(problem.input.img_ids, dimensions());
-    flow::per_sample_loss(problem.input.img, problem.target);
-    flow::loss_gradient(problem.input.img, problem.target, 2);
+    flow::loss_with_gradient(kernels::Path::kTwin, problem.input.img, problem.target, 2);
     ema.update(shards, result.skipped);
     EXPECT_TRUE(packed(result).is_meta());
     EXPECT_THAT(watch.found(), testing::IsEmpty());

@@ -121,13 +121,13 @@ void expect_copies_to_follow(kernels::Path path, dist::Mesh* mesh) {
     units::StoreSettings settings;
     settings.compute_dtype = at::kBFloat16;
     settings.mesh = mesh;
-    model::Mmdit model(dimensions(), settings, {0.0}, path);
+    model::Mmdit model(dimensions(), settings, {0.0}, {.path = path});
     units::ParameterStore& store = model.parameters();
     store.initialize(3);
     optim::AdamW optimizer({}, store.shards(), path);
     const int rank = mesh == nullptr ? 0 : mesh->rank(), processes = mesh == nullptr ? 1 : 2;
     const auto step = [&](int64_t number, bool broken, bool rehearsal) {
-        return train_step(model, optimizer,
+        return train_step({model, optimizer},
                           {.global_batch_size = 2 * processes, .rehearsal = rehearsal}, 1e-2, [&] {
                               auto batch = micro_batch((number * processes + rank) * 2);
                               if (broken) {
