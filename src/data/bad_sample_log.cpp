@@ -23,6 +23,8 @@ BadSampleLog::BadSampleLog(const Dataset& dataset, const LoaderSettings& setting
       together_(!alone_ && substitute_),
       sums_up_(alone_ || (settings.group_offset == 0 && settings.end < 0)),
       by_position_(dataset.order() != nullptr),
+      counts_epochs_(together_ && !by_position_),
+      told_(settings.first_sample),
       epoch_(by_position_ ? 0 : static_cast<uint32_t>(settings.first_sample / dataset.size())),
       saw_epoch_begin_(by_position_ ? settings.first_sample == 0
                                     : settings.first_sample % dataset.size() == 0) {
@@ -36,7 +38,7 @@ void BadSampleLog::add(const Slot& slot, int64_t sample) {
     // passes.
     const auto epoch =
         by_position_ ? slot.position.epoch : static_cast<uint32_t>(sample / dataset_.size());
-    if (epoch != epoch_) {
+    if (epoch != epoch_ && !counts_epochs_) {
         end_epoch(saw_epoch_begin_);
         epoch_ = epoch;
         saw_epoch_begin_ = seen_before_;
@@ -55,14 +57,22 @@ void BadSampleLog::add(const Slot& slot, int64_t sample) {
     if (!together_) {
         judge();
     }
-    if (!by_position_ && (sample + 1) % dataset_.size() == 0) {
+    if (!by_position_ && !together_ && (sample + 1) % dataset_.size() == 0) {
         end_epoch(saw_epoch_begin_);
     }
 }
 
-/// They count for the epoch that this process is in: where an epoch ends within a step, or before
-/// its last steps are told, these fall into the next.
+/// A step in which an epoch ends counts for the next one, in all processes alike; where rows have
+/// no number that all share, for the one that this process is in.
 void BadSampleLog::add_of_all(int64_t read, int64_t bad) {
+    told_ += read;
+    if (counts_epochs_) {
+        const auto epoch = static_cast<uint32_t>((told_ - 1) / dataset_.size());
+        if (epoch != epoch_) {
+            end_epoch(/*complete=*/false);
+            epoch_ = epoch;
+        }
+    }
     count(read, bad);
     judge();
 }

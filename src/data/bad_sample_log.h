@@ -50,7 +50,9 @@ private:
     const bool together_;  // processes train together; a bad sample of any is replaced
     const bool sums_up_;   // one does for all; after a finite pass that is shared, the caller
 
-    const bool by_position_;  // the data set's size is an estimate
+    const bool by_position_;    // the data set's size is an estimate
+    const bool counts_epochs_;  // by what is told of all, not by what this process reads
+    int64_t told_;              // samples of all processes, those before this start included
     uint32_t epoch_;
     bool saw_epoch_begin_;
     bool seen_before_ = false;

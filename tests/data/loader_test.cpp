@@ -221,6 +221,18 @@ TEST(Loader, ProcessesTogetherJudgeByWhatAllHaveRead) {
     EXPECT_EQ(error_of(goes_on, 5), "no error");
 }
 
+TEST(Loader, ProcessesTogetherEndEpochsAlikeHoweverFarTheyHaveRead) {
+    const NumberedDataset dataset(20, [](int64_t) { return false; });
+    for (const int batches : {1, 6}) {  // within the first epoch, and in the second
+        Loader loader(dataset, {.batch_size = 2, .group_size = 4, .max_bad_fraction = 0.1});
+        take(loader, batches);
+        for (int step = 1; step <= 7; ++step) {  // the sixth is the second epoch's first
+            loader.add_of_all(4, step >= 5 ? 1 : 0);
+        }
+        EXPECT_THROW(loader.add_of_all(4, 1), TooManyBadSamples) << batches;
+    }
+}
+
 TEST(Loader, TheShareOfAFewSamplesIsNotJudged) {
     const NumberedDataset dataset(100, [](int64_t row) { return row == 95; });
     Loader resumed(
