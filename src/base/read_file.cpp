@@ -1,6 +1,7 @@
 #include "flux/base/read_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,6 +19,22 @@ ReadFile::ReadFile(std::filesystem::path path)
     }
     // The system reads farther ahead. Asking for ranges (POSIX_FADV_WILLNEED) was slower by half.
     ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_SEQUENTIAL);
+}
+
+FileIdentity identity_of(const std::filesystem::path& path) {
+    struct stat info {};
+    if (::stat(path.c_str(), &info) != 0) {
+        fail("{}: cannot open: {}", path.string(), std::strerror(errno));
+    }
+    return {info.st_dev, info.st_ino};
+}
+
+FileIdentity ReadFile::identity() const {
+    struct stat info {};
+    if (::fstat(descriptor_, &info) != 0) {
+        fail("{}: cannot read: {}", path_.string(), std::strerror(errno));
+    }
+    return {info.st_dev, info.st_ino};
 }
 
 ReadFile::~ReadFile() { ::close(descriptor_); }

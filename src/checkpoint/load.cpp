@@ -100,6 +100,9 @@ Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder) {
     try {
         manifest_ = read_manifest(folder);
         files_ = open_files(folder, manifest_);
+        for (const auto& [name, file] : files_) {
+            identities_.emplace(name, identity_of(file.path()));
+        }
     } catch (const Error& problem) {
         fail_damaged(folder, problem.what());
     }
@@ -238,7 +241,12 @@ void Checkpoint::read_slices(std::vector<Wish> wishes,
     std::atomic<uint64_t> bytes{0};
     parallel_for(static_cast<int64_t>(runs.size()), reading_threads(), [&](int64_t i) {
         const std::vector<Wish>& run = runs[static_cast<size_t>(i)];
-        const ReadFile file(files_.at(run.front().slice->file).path());
+        const std::string& name = run.front().slice->file;
+        const ReadFile file(files_.at(name).path());
+        if (file.identity() != identities_.at(name)) {
+            fail("{}: was replaced while it was read: start again, with the new checkpoint",
+                 files_.at(name).path().string());
+        }
         for (const Wish& wish : run) {
             bytes += read_slice(wish, file);
             if (progress) {

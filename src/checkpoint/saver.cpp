@@ -13,10 +13,11 @@
 namespace flux::checkpoint {
 namespace {
 
-/// The calling thread takes the time that no other wants. Whoever waits for it wants none.
+/// Training goes before the calling thread, but this must get on beside other programs too: a stop
+/// signal may leave only seconds to complete the checkpoint, and the way back to more is closed.
 void yield_to_training() {
-    constexpr int kLast = 19;
-    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLast);
+    constexpr int kLater = 5;
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLater);
 }
 
 }  // namespace

@@ -52,5 +52,14 @@ TEST(InspectCheckpoint, VerifyReadsEverything) {
                 AllOf(HasSubstr(shard.string()), HasSubstr("checksum"), HasSubstr("step-6")));
 }
 
+TEST(InspectCheckpoint, AFileThatIsReplacedMeanwhileIsNotRead) {
+    const TemporaryFolder folder;
+    const auto path = save(folder.path(), example_run(6), example_pieces(6), 0);
+    Checkpoint opened(path);
+    save(folder.path(), example_run(6), example_pieces(7), 0);
+    EXPECT_THAT(problem_of([&] { opened.verify(); }), HasSubstr("was replaced while it was read"));
+    EXPECT_EQ(difference(path, example_pieces(7)), "");
+}
+
 }  // namespace
 }  // namespace flux::checkpoint::test

@@ -86,6 +86,7 @@ private:
     std::filesystem::path folder_;
     Manifest manifest_;
     std::map<std::string, SafetensorsFile> files_;
+    std::map<std::string, FileIdentity> identities_;                             // of the files
     std::map<std::pair<std::string, std::string>, const TensorEntry*> by_name_;  // (kind, name)
     std::set<const Slice*> verified_;  // not changed while threads read
 };
