@@ -26,7 +26,8 @@ void check_names(const std::vector<std::string>& words, const model::FluxConfig&
     const auto units = model::make_units(dimensions);
     for (const std::string& word : words) {
         const auto names_one = [&](const units::Parameter& parameter) {
-            return parameter.name.find(word) != std::string::npos;
+            const size_t end = parameter.name.rfind('.');  // of the layer's name
+            return parameter.name.substr(0, end).find(word) != std::string::npos;
         };
         if (std::none_of(units.begin(), units.end(), [&](const auto& unit) {
                 const auto& parameters = unit->parameters();

@@ -298,14 +298,17 @@ bool Trainer::draw_pictures() {
     return drawn;
 }
 
-/// Before the run ends for a reason that lies outside of the weights; bad samples of further steps
-/// do not matter any more.
+/// Before the run ends for a reason that lies outside of the weights: what else the steps that are
+/// still unread bring to light is said, and does not take its place.
 void Trainer::save_trained() {
     while (!unread_.empty()) {
         try {
             read_figures(/*all=*/true);
         } catch (const data::TooManyBadSamples&) {
             continue;
+        } catch (const Error& problem) {
+            log::warning("{}", problem.what());
+            break;
         }
     }
     if (figures_.step > 0) {

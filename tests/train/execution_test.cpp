@@ -74,6 +74,8 @@ TEST(Float8Layers, NamesThatFitNoneAreRefused) {
     config.float8.filter_fqns = {"mlp", "output"};
     EXPECT_THAT(layers_error(config),
                 HasSubstr("float8.filter_fqns: \"output\" is in the name of no layer"));
+    config.float8.filter_fqns = {"img_attn.qkv.weight"};  // of a parameter: leaves no layer out
+    EXPECT_THAT(layers_error(config), HasSubstr("is in the name of no layer"));
     config.model.converters.clear();
     EXPECT_EQ(layers_error(config), "no error");
 }
