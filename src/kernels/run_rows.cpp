@@ -3,6 +3,7 @@
 #include <c10/util/StringUtil.h>
 
 #include "flux/kernels/chunk_count.h"
+#include "flux/kernels/fused.h"
 
 #ifdef FLUX_WITH_CUDA
 #include <cuda_runtime_api.h>
@@ -21,14 +22,16 @@ std::string cuda_error_text(int code) {
 
 }  // namespace
 
-bool has_row_kernels(const at::Tensor& x) {
+bool fuses(c10::DeviceType device, c10::ScalarType dtype) {
 #ifdef FLUX_WITH_CUDA
-    const bool here = x.is_cpu() || x.is_cuda();
+    const bool here = device == c10::DeviceType::CPU || device == c10::DeviceType::CUDA;
 #else
-    const bool here = x.is_cpu();
+    const bool here = device == c10::DeviceType::CPU;
 #endif
-    return here && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+    return here && (dtype == at::kFloat || dtype == at::kBFloat16);
 }
+
+bool has_row_kernels(const at::Tensor& x) { return fuses(x.device().type(), x.scalar_type()); }
 
 Rows rows_in_chunks(int64_t batch, int64_t tokens, c10::DeviceType device) {
     Rows rows{.batch = batch, .tokens = tokens, .chunk = kChunk};

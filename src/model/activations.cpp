@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "flux/kernels/chunk_count.h"
 #include "flux/kernels/fused.h"
 #include "flux/model/layers.h"
 #include "flux/model/mmdit.h"
@@ -39,8 +40,8 @@ struct Sizes {
     int64_t weight(int64_t in, int64_t out) const { return in * out * element; }
     /// fp32 sums of each chunk of rows, `width` numbers each.
     int64_t chunk_sums(int64_t count, int64_t width) const {
-        constexpr int64_t kChunk = 32;  // kernels/row_kernels.h
-        return pass.batch * ((count + kChunk - 1) / kChunk) * width * kFloatBytes;
+        const auto device = pass.on_gpu ? c10::DeviceType::CUDA : c10::DeviceType::CPU;
+        return kernels::chunk_count(pass.batch, count, device) * width * kFloatBytes;
     }
 
     /// What attention needs in backward: tiles of each thread or, where it is not fused, the

@@ -5,6 +5,7 @@
 #include "flux/base/dtype.h"
 #include "flux/base/log.h"
 #include "flux/kernels/device_graph.h"
+#include "flux/kernels/fused.h"
 #include "flux/train/execution.h"
 
 namespace flux::train {
@@ -23,14 +24,26 @@ std::optional<std::string> no_graph_because(const ResolvedJob& job) {
     return std::nullopt;
 }
 
+/// What runs, not what is wished for.
+const char* operations_text(const ResolvedJob& job) {
+    if (!job.config.kernels.fused) {
+        return "twins";
+    }
+    if (!kernels::fuses(job.device.type(), job.dtype)) {
+        return "twins (nothing is fused for this device in this build)";
+    }
+    const bool other_attention = job.device.is_cpu() && !kernels::fuses_attention_on_cpu(job.dtype);
+    return other_attention ? "fused but for attention" : "fused";
+}
+
 }  // namespace
 
 std::string step_path(const ResolvedJob& job) {
     const config::JobConfig& config = job.config;
     const bool recomputes = config.activation_checkpoint.mode != config::RecomputeMode::kNone;
-    std::string path = fmt::format(
-        "{}{}, {}, {}", long_name(job.dtype), products_text(config, job.model),
-        config.kernels.fused ? "fused" : "twins", recomputes ? "recompute" : "no recompute");
+    std::string path =
+        fmt::format("{}{}, {}, {}", long_name(job.dtype), products_text(config, job.model),
+                    operations_text(job), recomputes ? "recompute" : "no recompute");
     if (job.device.is_cuda()) {
         path += config.kernels.tf32 ? ", TF32" : ", no TF32";
     }

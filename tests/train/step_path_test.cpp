@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "flux/kernels/device_graph.h"
+#include "flux/kernels/fused.h"
 #include "flux/train/device.h"
 
 namespace flux::train {
@@ -13,7 +14,9 @@ namespace {
 TEST(StepPath, SaysWhatRuns) {
     ResolvedJob job;
     job.config.activation_checkpoint.mode = config::RecomputeMode::kNone;
-    EXPECT_EQ(step_path(job), "float32, fused, no recompute, eager");
+    const bool all = kernels::fuses_attention_on_cpu(at::kFloat);
+    EXPECT_EQ(step_path(job), all ? "float32, fused, no recompute, eager"
+                                  : "float32, fused but for attention, no recompute, eager");
     job.config.activation_checkpoint.mode = config::RecomputeMode::kFull;
     job.config.kernels.fused = false;
     EXPECT_EQ(step_path(job), "float32, twins, recompute, eager");

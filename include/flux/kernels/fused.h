@@ -15,6 +15,8 @@ namespace flux::kernels {
 /// Fused where there is a body for the tensors' device and dtype, else the twin: in fp32 and bf16
 /// on CPUs, and on GPUs if built with a CUDA compiler; attention where fuses_attention_on_cpu().
 enum class Path { kTwin, kFused };
+/// Whether there is, attention apart.
+bool fuses(c10::DeviceType device, c10::ScalarType dtype);
 
 /// LayerNorm over the last dimension without weights (epsilon 1e-6), then * (1 + scale) + shift.
 /// x: [B, T, C]; shift, scale: [B, 1, C].
