@@ -24,6 +24,22 @@ import time
 import venv
 
 
+PACKAGES = ["torch==2.11.0", "diffusers==0.42.1"]
+WAYS = ["eager", "compile"]
+DTYPES = ["float32", "bfloat16", "bfloat16_weights"]
+
+
+def some_of(choices):
+    """What argparse makes of a list with commas."""
+    def parse(text):
+        names = text.split(",")
+        for name in names:
+            if name not in choices:
+                raise argparse.ArgumentTypeError(f"{name}: must be of {', '.join(choices)}")
+        return names
+    return parse
+
+
 def resident_gib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
@@ -35,6 +51,8 @@ def measure(d, way, dtype_name, steps, warmup):
 
     if d["mlp_ratio"] != 4:
         sys.exit(f"bench_peer.py: model.mlp_ratio = {d['mlp_ratio']}: diffusers has 4 only")
+    if d["recompute"] == "selective":
+        sys.exit("bench_peer.py: activation_checkpoint.mode = selective: diffusers knows full and none")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     autocast = dtype_name == "bfloat16"
     dtype = torch.bfloat16 if dtype_name == "bfloat16_weights" else torch.float32
@@ -73,8 +91,8 @@ def measure(d, way, dtype_name, steps, warmup):
         loss.item()
         if i >= warmup:
             times.append(time.perf_counter() - begin)
-    peak = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else resident_gib() - before
-    return {"step_s_median": statistics.median(times), "step_s_min": min(times), "step_s": times, "peak_gib": peak,
+    peak = torch.cuda.max_memory_reserved() / 2**30 if device == "cuda" else resident_gib() - before
+    return {"step_s_median": statistics.median(times), "step_s_min": min(times), "step_s": times, "memory_gib": peak,
             "params": sum(p.numel() for p in model.parameters()), "torch": torch.__version__}
 
 
@@ -86,10 +104,12 @@ def python_with_peer(folder):
         return sys.executable
     except ImportError:
         python = os.path.join(folder, "bin", "python")
-        if not os.path.exists(python):
-            venv.create(folder, with_pip=True)
-            subprocess.run([python, "-m", "pip", "install", "--quiet", "torch==2.11.0", "diffusers", "transformers",
-                            "accelerate"], check=True)
+        complete = os.path.join(folder, "complete")  # an installation may have been broken off
+        if not os.path.exists(complete):
+            venv.create(folder, with_pip=True, clear=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+            with open(complete, "w", encoding="utf-8") as file:
+                print(*PACKAGES, file=file)
         return python
 
 
@@ -113,8 +133,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="configs/bench_cpu.toml")
     parser.add_argument("--flux_train", default="build/flux_train")
-    parser.add_argument("--ways", default="eager,compile")
-    parser.add_argument("--dtypes", default="float32,bfloat16,bfloat16_weights")
+    parser.add_argument("--ways", type=some_of(WAYS), default=WAYS)
+    parser.add_argument("--dtypes", type=some_of(DTYPES), default=DTYPES)
     parser.add_argument("--recompute", action="store_true", help="everything again in backward, on both sides")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=2)
@@ -124,24 +144,26 @@ def main():
     parser.add_argument("--shape", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        print(json.dumps(measure(json.loads(arguments.shape), arguments.measure, arguments.dtypes, arguments.steps,
+        print(json.dumps(measure(json.loads(arguments.shape), arguments.measure, arguments.dtypes[0], arguments.steps,
                                  arguments.warmup)))
         return
     python = python_with_peer(arguments.venv)
     print(f"{'way':<26}{'ours, s':>10}{'peer, s':>10}{'faster':>9}{'memory':>9}", file=sys.stderr)
-    for dtype in arguments.dtypes.split(","):
-        for way in arguments.ways.split(","):
+    for dtype in arguments.dtypes:
+        for way in arguments.ways:
             own, other, peaks = [], [], []
             for _ in range(arguments.rounds):
                 a = ours(arguments, dtype)
                 b = peer(arguments, python, way, dtype, a["shape"])
+                if a["params"] != b["params"]:
+                    sys.exit(f"bench_peer.py: {a['params']} parameters here, {b['params']} there: not the same model")
                 own += a["step_s"]
                 other += b["step_s"]
-                peaks.append((a["peak_gib"], b["peak_gib"]))
+                peaks.append((a["memory_gib"], b["memory_gib"]))
             line = {"way": way, "dtype": dtype, "recompute": a["shape"]["recompute"], "ours_s": statistics.median(own),
                     "peer_s": statistics.median(other), "speedup": statistics.median(other) / statistics.median(own),
                     "memory_ratio": max(p[0] for p in peaks) / max(p[1] for p in peaks), "torch": b["torch"],
-                    "params": [a["params"], b["params"]], "step_s": [own, other]}
+                    "params": a["params"], "step_s": [own, other]}
             print(json.dumps(line), flush=True)
             print(f"{way + ' ' + dtype:<26}{line['ours_s']:>10.3f}{line['peer_s']:>10.3f}{line['speedup']:>8.2f}x"
                   f"{line['memory_ratio']:>8.2f}x", file=sys.stderr)

@@ -48,7 +48,8 @@ void fill_weights(units::ParameterStore& parameters, uint64_t seed) {
 
 struct Measured {
     std::vector<double> step_s;
-    double peak_gib = 0;  // of tensors
+    double peak_gib = 0;    // of tensors
+    double memory_gib = 0;  // what model and steps took: of a GPU, or resident on a CPU
     double loss = 0;
 };
 
@@ -57,7 +58,14 @@ double peak_gib(c10::Device device) {
                             : static_cast<double>(kernels::host_memory().peak) / kGiB;
 }
 
+double resident_peak_gib() {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    return static_cast<double>(usage.ru_maxrss) * 1024 / kGiB;
+}
+
 Measured run_steps(const train::ResolvedJob& job, dist::World& world, const Options& options) {
+    const double resident_before = resident_peak_gib();
     dist::Mesh mesh = world.make_mesh(job.mesh, job.device);
     model::Mmdit model(job.model, job.store(&mesh),
                        train::recompute_policy(job.config.activation_checkpoint),
@@ -88,13 +96,9 @@ Measured run_steps(const train::ResolvedJob& job, dist::World& world, const Opti
         }
     }
     measured.peak_gib = peak_gib(job.device);
+    measured.memory_gib =
+        job.device.is_cuda() ? measured.peak_gib : resident_peak_gib() - resident_before;
     return measured;
-}
-
-double resident_peak_gib() {
-    rusage usage{};
-    ::getrusage(RUSAGE_SELF, &usage);
-    return static_cast<double>(usage.ru_maxrss) * 1024 / kGiB;
 }
 
 const char* recompute_text(config::RecomputeMode mode) {
@@ -151,6 +155,7 @@ void report(const train::ResolvedJob& job, const Measured& measured, const Optio
         {"tflops", tflops},
         {"mfu", peak ? nlohmann::ordered_json(tflops / *peak) : nlohmann::ordered_json()},
         {"peak_gib", measured.peak_gib},
+        {"memory_gib", measured.memory_gib},
         {"peak_resident_gib", resident_peak_gib()},
         {"loss", measured.loss},
         {"step_s", measured.step_s}};
