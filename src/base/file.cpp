@@ -13,33 +13,11 @@
 #include <random>
 #include <utility>
 
+#include "base/block_output.h"
 #include "flux/base/error.h"
 
 namespace flux {
 namespace {
-
-[[noreturn]] void fail_errno(const std::filesystem::path& path, const char* operation) {
-    const int code = errno;
-    const char* remedy =
-        code == ENOSPC || code == EDQUOT ? " (free some space and start again)" : "";
-    fail("{}: {}: {}{}", path.string(), operation, std::strerror(code), remedy);
-}
-
-void write_all(int descriptor, const void* data, size_t size_bytes,
-               const std::filesystem::path& path) {
-    const char* from = static_cast<const char*>(data);
-    while (size_bytes > 0) {
-        const ssize_t written = ::write(descriptor, from, size_bytes);
-        if (written < 0) {
-            if (errno == EINTR) {
-                continue;
-            }
-            fail_errno(path, "cannot write");
-        }
-        from += written;
-        size_bytes -= static_cast<size_t>(written);
-    }
-}
 
 [[noreturn]] void fail_exists(const std::filesystem::path& path) {
     fail("{}: exists already and is not replaced: choose another name, or remove it first",
@@ -118,6 +96,7 @@ AtomicFile::AtomicFile(std::filesystem::path path, Existing existing)
         }
     }
     create();
+    output_ = std::make_unique<BlockOutput>(descriptor_, temporary_);
 }
 
 /// Processes of several hosts and containers may share a process id, hence a drawn name.
@@ -138,17 +117,17 @@ void AtomicFile::create() {
 }
 
 AtomicFile::~AtomicFile() {
+    output_.reset();  // it may still be writing
     if (descriptor_ >= 0) {
         ::close(descriptor_);
         ::unlink(temporary_.c_str());
     }
 }
 
-void AtomicFile::write(const void* data, size_t size_bytes) {
-    write_all(descriptor_, data, size_bytes, temporary_);
-}
+void AtomicFile::write(const void* data, size_t size_bytes) { output_->write(data, size_bytes); }
 
 void AtomicFile::commit() {
+    output_->finish();
     if (::fsync(descriptor_) != 0) {
         fail_errno(temporary_, "cannot flush to disk");
     }

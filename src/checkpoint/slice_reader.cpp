@@ -1,8 +1,9 @@
 #include "checkpoint/slice_reader.h"
 
-#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "flux/base/crc32c.h"
 
@@ -17,54 +18,49 @@ SliceReader::SliceReader(const ReadFile& file, uint64_t offset, const Slice& sli
       target_(target),
       begin_(target == nullptr ? slice.end : std::max(slice.begin, target->begin)),
       end_(target == nullptr ? slice.end : std::min(slice.end, target->end)),
-      options_(at::TensorOptions().dtype(dtype)) {
+      dtype_(dtype) {
     if (target != nullptr) {
         data_ = target->data.detach();
-        direct_ = data_.is_cpu() && data_.scalar_type() == dtype;
+        copies_ = data_.is_cpu() && data_.scalar_type() == dtype;
     }
 }
 
 uint32_t SliceReader::read(int64_t from, int64_t to) {
+    const int64_t block = static_cast<int64_t>(ReadFile::Window::kBytes) / element_bytes_;
     uint32_t sum = 0;
     for (int64_t at = from, count = 0; at < to; at += count) {
         const bool wanted = begin_ <= at && at < end_;
         const int64_t border = wanted ? end_ : at < begin_ ? begin_ : to;
-        count = std::min({block_elements(), border - at, to - at});
-        const auto bytes = wanted && direct_ ? in_target(at, count) : in_block(count);
-        file_.read(place(at), bytes);
+        count = std::min({block, border - at, to - at});
+        const auto bytes =
+            file_.read(place(at), static_cast<size_t>(count * element_bytes_), window_);
         sum = crc32c(bytes, sum);
-        if (wanted && !direct_) {
-            data_.narrow(0, at - target_->begin, count).copy_(block_.narrow(0, 0, count));
+        if (wanted) {
+            hand_over(at, count, bytes);
         }
         bytes_ += bytes.size();
     }
     return sum;
 }
 
-/// A block stays in the processor's cache from the read to the checksum; what a CPU converts is as
-/// little as ATen converts on the calling thread.
-int64_t SliceReader::block_elements() const {
-    constexpr int64_t kBlockBytes = int64_t{1} << 20, kConverted = 32768;
-    const bool converts = data_.defined() && data_.is_cpu() && !direct_;
-    return converts ? kConverted : kBlockBytes / element_bytes_;
-}
-
 uint64_t SliceReader::place(int64_t element) const {
     return offset_ + static_cast<uint64_t>((element - slice_.begin) * element_bytes_);
 }
 
-std::span<std::byte> SliceReader::in_target(int64_t at, int64_t count) const {
-    auto* data = static_cast<std::byte*>(data_.mutable_data_ptr());
-    return {data + (at - target_->begin) * element_bytes_,
-            static_cast<size_t>(count * element_bytes_)};
-}
-
-std::span<std::byte> SliceReader::in_block(int64_t count) {
-    if (!block_.defined()) {
-        block_ = at::empty({std::min(block_elements(), slice_.end - slice_.begin)}, options_);
+void SliceReader::hand_over(int64_t at, int64_t count, std::span<const std::byte> bytes) const {
+    const int64_t first = at - target_->begin;
+    if (copies_) {
+        auto* data = static_cast<std::byte*>(data_.mutable_data_ptr());
+        std::memcpy(data + first * element_bytes_, bytes.data(), bytes.size());
+        return;
     }
-    return {static_cast<std::byte*>(block_.mutable_data_ptr()),
-            static_cast<size_t>(count * element_bytes_)};
+    // What a CPU converts is as little at a time as ATen converts on the calling thread.
+    const int64_t most = data_.is_cpu() ? 32768 : count;
+    const at::Tensor block = at::from_blob(const_cast<std::byte*>(bytes.data()), {count}, dtype_);
+    for (int64_t i = 0; i < count; i += most) {
+        const int64_t part = std::min(most, count - i);
+        data_.narrow(0, first + i, part).copy_(block.narrow(0, i, part));
+    }
 }
 
 }  // namespace flux::checkpoint

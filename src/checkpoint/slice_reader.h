@@ -1,5 +1,5 @@
-// Reads one slice of a checkpoint, block by block: straight into the memory of a target where type
-// and device allow, else through a block of its own, and past what the target does not ask for.
+// Reads one slice of a checkpoint, block by block, hands a target what it asks for, and sums up
+// all.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -28,10 +28,8 @@ public:
     uint32_t read(int64_t from, int64_t to);
 
 private:
-    int64_t block_elements() const;
     uint64_t place(int64_t element) const;
-    std::span<std::byte> in_target(int64_t at, int64_t count) const;
-    std::span<std::byte> in_block(int64_t count);
+    void hand_over(int64_t at, int64_t count, std::span<const std::byte> bytes) const;
 
     const ReadFile& file_;
     const uint64_t offset_;
@@ -39,10 +37,10 @@ private:
     const int64_t element_bytes_;
     const Target* target_;
     const int64_t begin_, end_;
-    const at::TensorOptions options_;
-    at::Tensor data_;   // the target's
-    at::Tensor block_;  // what does not go straight there
-    bool direct_ = false;
+    const at::ScalarType dtype_;
+    at::Tensor data_;      // the target's
+    bool copies_ = false;  // else its type or device is another
+    ReadFile::Window window_;
     uint64_t bytes_ = 0;
 };
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,6 +11,8 @@
 #include <vector>
 
 namespace flux {
+
+class BlockOutput;
 
 /// A whole file mapped read-only. Movable; an empty file gives an empty span.
 class MappedFile {
@@ -37,7 +40,7 @@ enum class Existing { kReplace, kRefuse };
 /// Writes to "<path>.<8 digits>.tmp", a name of its own, and takes the final one in commit():
 /// write, fsync, rename, fsync of the folder. So several may write one path at once; the last one
 /// to commit wins. Destroyed before commit(), it removes the temporary file. All failures throw
-/// Error naming path and reason.
+/// Error naming path and reason, those of write() at the latest in commit().
 class AtomicFile {
 public:
     explicit AtomicFile(std::filesystem::path path, Existing existing = Existing::kReplace);
@@ -56,6 +59,7 @@ private:
     std::filesystem::path temporary_;
     Existing existing_;
     int descriptor_ = -1;
+    std::unique_ptr<BlockOutput> output_;
 };
 
 /// Removes what killed processes left of their AtomicFiles of this path. Only for who alone writes

@@ -7,6 +7,8 @@
 #include <span>
 #include <utility>
 
+#include "flux/base/aligned_bytes.h"
+
 namespace flux {
 
 /// Device and number: another file of the same name has others.
@@ -15,10 +17,20 @@ using FileIdentity = std::pair<uint64_t, uint64_t>;
 /// Throws Error naming the path and the reason.
 FileIdentity identity_of(const std::filesystem::path& path);
 
-/// A file that is read from front to back, from wherever one begins: for much data that is taken
-/// once, which a map would fetch page by page.
+/// A file of which much is read once: past the page cache where the file system allows, as giving
+/// the bytes pages there takes longer than reading them. Several threads may read.
 class ReadFile {
 public:
+    /// What a thread reads into.
+    class Window {
+    public:
+        static constexpr size_t kBytes = size_t{1} << 20;  // at most, in one call
+
+    private:
+        friend class ReadFile;
+        AlignedBytes memory_{kBytes + 2 * AlignedBytes::kAlignment};
+    };
+
     /// Throws Error naming the path and the reason.
     explicit ReadFile(std::filesystem::path path);
     ~ReadFile();
@@ -27,10 +39,14 @@ public:
 
     FileIdentity identity() const;
 
-    /// Fills `into` with the bytes from `offset` on. Throws Error if the file ends before.
-    void read(uint64_t offset, std::span<std::byte> into) const;
+    /// The bytes from `offset` on, at most Window::kBytes; they stay until the next call with the
+    /// window. Their address is aligned as their offset is, up to a page. Throws Error if the file
+    /// ends before.
+    std::span<const std::byte> read(uint64_t offset, size_t size_bytes, Window& window) const;
 
 private:
+    void open(int flags);
+
     std::filesystem::path path_;
     int descriptor_ = -1;
 };

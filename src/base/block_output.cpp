@@ -1,0 +1,101 @@
+#include "base/block_output.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "flux/base/error.h"
+
+namespace flux {
+
+void fail_errno(const std::filesystem::path& path, const char* operation) {
+    const int code = errno;
+    const char* remedy =
+        code == ENOSPC || code == EDQUOT ? " (free some space and start again)" : "";
+    fail("{}: {}: {}{}", path.string(), operation, std::strerror(code), remedy);
+}
+
+void write_all(int descriptor, const void* data, size_t size_bytes,
+               const std::filesystem::path& path) {
+    const char* from = static_cast<const char*>(data);
+    while (size_bytes > 0) {
+        const ssize_t written = ::write(descriptor, from, size_bytes);
+        if (written < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            fail_errno(path, "cannot write");
+        }
+        from += written;
+        size_bytes -= static_cast<size_t>(written);
+    }
+}
+
+BlockOutput::BlockOutput(int descriptor, std::filesystem::path path)
+    : descriptor_(descriptor), path_(std::move(path)) {}
+
+void BlockOutput::write(const void* data, size_t size_bytes) {
+    const auto* from = static_cast<const std::byte*>(data);
+    while (size_bytes > 0) {
+        AlignedBytes& block = blocks_.front();
+        if (block.size() == 0) {
+            block = AlignedBytes(kBlockBytes);
+        }
+        const size_t count = std::min(size_bytes, kBlockBytes - filled_bytes_);
+        std::memcpy(block.data() + filled_bytes_, from, count);
+        from += count;
+        size_bytes -= count;
+        filled_bytes_ += count;
+        if (filled_bytes_ == kBlockBytes) {
+            send();
+        }
+    }
+}
+
+void BlockOutput::send() {
+    if (under_way_.valid()) {
+        under_way_.get();
+    } else {
+        set_direct(true);  // the first
+    }
+    under_way_ = std::async(std::launch::async,
+                            [this, block = blocks_.front().data()] { send_block(block); });
+    std::swap(blocks_.front(), blocks_.back());
+    filled_bytes_ = 0;
+}
+
+void BlockOutput::send_block(const std::byte* block) {
+    ssize_t written = direct_ ? ::write(descriptor_, block, kBlockBytes) : 0;
+    if (written == static_cast<ssize_t>(kBlockBytes)) {
+        return;
+    }
+    set_direct(false);  // refused, or at the disk's end: then this says so
+    written = std::max<ssize_t>(written, 0);
+    write_all(descriptor_, block + written, kBlockBytes - static_cast<size_t>(written), path_);
+}
+
+void BlockOutput::finish() {
+    if (under_way_.valid()) {
+        under_way_.get();
+    }
+    set_direct(false);  // its size is no whole number of sectors
+    write_all(descriptor_, blocks_.front().data(), filled_bytes_, path_);
+    filled_bytes_ = 0;
+}
+
+void BlockOutput::set_direct(bool direct) {
+    if (direct == direct_) {
+        return;
+    }
+    const int flags = ::fcntl(descriptor_, F_GETFL);
+    const int wanted = direct ? flags | O_DIRECT : flags & ~O_DIRECT;
+    if (flags >= 0 && ::fcntl(descriptor_, F_SETFL, wanted) == 0) {
+        direct_ = direct;
+    }
+}
+
+}  // namespace flux
