@@ -1,6 +1,9 @@
 #include "flux/kernels/host_memory.h"
 
 #include <c10/core/CPUAllocator.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include <atomic>
 #include <cstdlib>
@@ -53,6 +56,13 @@ private:
 void count_host_memory() {
     static auto* const allocator = new CountingAllocator;  // tensors may outlive all else
     c10::SetCPUAllocator(allocator, /*priority=*/100);
+}
+
+void keep_host_memory() {
+#ifdef __GLIBC__
+    ::mallopt(M_MMAP_MAX, 0);  // such blocks would go back at once
+    ::mallopt(M_TRIM_THRESHOLD, -1);
+#endif
 }
 
 HostMemory host_memory() { return {held, peak}; }

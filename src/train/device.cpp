@@ -13,6 +13,7 @@
 
 #include "flux/base/error.h"
 #include "flux/kernels/cuda_device.h"
+#include "flux/kernels/host_memory.h"
 
 namespace flux::train {
 
@@ -41,11 +42,9 @@ void allow_tf32(bool allowed) {
 c10::Device prepare_device(const config::JobConfig& config, int local_rank) {
     const config::Training& settings = config.training;
     at::globalContext().setDeterministicAlgorithms(settings.deterministic, /*warn_only=*/false);
-    if (settings.device == config::Device::kCpu) {
-        return at::kCPU;
-    }
-    const auto problem = kernels::cuda_problem();
-    if (!problem) {
+    const bool may_use_gpu = settings.device != config::Device::kCpu;
+    const auto problem = may_use_gpu ? kernels::cuda_problem() : std::nullopt;
+    if (may_use_gpu && !problem) {
         allow_tf32(config.kernels.tf32);
         return take_gpu(local_rank);
     }
@@ -55,6 +54,7 @@ c10::Device prepare_device(const config::JobConfig& config, int local_rank) {
             "GPU",
             *problem);
     }
+    kernels::keep_host_memory();
     return at::kCPU;
 }
 

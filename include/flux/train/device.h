@@ -15,7 +15,8 @@ namespace flux::train {
 
 /// Chooses the device (`auto`: the GPU of the process's number on this machine, else the CPU) and
 /// sets what holds for the whole process: TF32 (kernels.tf32) and deterministic algorithms as
-/// asked. Throws Error with the remedy when a GPU is asked for and none can be used.
+/// asked, and that memory is kept where the CPU computes. Throws Error with the remedy when a GPU
+/// is asked for and none can be used.
 c10::Device prepare_device(const config::JobConfig& config, int local_rank = 0);
 
 /// Whether cuBLAS and cuDNN may round the inputs of fp32 products to TF32.
