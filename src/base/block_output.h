@@ -1,6 +1,6 @@
-// Writes a file in large blocks that go past the page cache: giving a checkpoint's bytes pages there
-// takes longer than writing them, and takes the processor from training. Where a file system does
-// not go along, they go through it.
+// Writes a file in large blocks that go past the page cache: giving a checkpoint's bytes pages
+// there takes longer than writing them, and takes the processor from training. Where a file system
+// does not go along, they go through it.
 #pragma once
 
 #include <array>

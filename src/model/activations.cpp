@@ -83,12 +83,14 @@ struct Sizes {
         }
         return filled_rows(count) * in;
     }
-    /// What the layer's backward takes besides its gradients: both factors of a product in 8 bits,
-    /// and the weight's before that in the compute dtype or, emulated, all in fp32.
+    /// What the layer's backward takes besides its gradients: factors and result of widened
+    /// products; both factors of a product in 8 bits, and the weight's before that in the compute
+    /// dtype or, emulated, all in fp32.
     int64_t linear_room(const kernels::Products& products, int64_t count, int64_t in,
                         int64_t out) const {
         if (products.kind == Kind::kPlain) {
-            return 0;
+            const int64_t rows = pass.batch * count;
+            return widens ? kFloatBytes * (rows * out + rows * in + in * out) : 0;
         }
         const int64_t up = filled_rows(count) * out, down = in * out;
         const int64_t inputs =
@@ -108,6 +110,8 @@ struct Sizes {
     int64_t element;
     int64_t all = pass.image_tokens + pass.text_tokens;
     bool attention_is_fused = !pass.on_gpu && kernels::fuses_attention_on_cpu(pass.dtype);
+    bool widens = !pass.on_gpu && pass.execution.path == kernels::Path::kFused &&
+                  kernels::widens_products(pass.dtype);
 };
 
 /// Image or text in a double block, by the name its layers begin with.

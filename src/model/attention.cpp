@@ -8,8 +8,9 @@ QkNorm::QkNorm(const units::ParameterScope& scope, const FluxConfig& config)
     scope.add("key_norm.scale", key_scale_, {config.head_dim()}, units::Init::constant(1));
 }
 
-kernels::PackedHeads QkNorm::pack(const Linear& qkv, const at::Tensor& x) const {
-    return {.qkv = qkv.product(x),
+kernels::PackedHeads QkNorm::pack(kernels::Path path, const Linear& qkv,
+                                  const at::Tensor& x) const {
+    return {.qkv = qkv.product(path, x),
             .bias = qkv.bias(),
             .query_scale = query_scale_,
             .key_scale = key_scale_,

@@ -23,18 +23,19 @@ struct Stream {
 
     kernels::PackedHeads heads(kernels::Path path, const at::Tensor& x,
                                const ShiftScaleGate& m) const {
-        return norm.pack(qkv, kernels::norm_modulate(path, x, m.shift, m.scale));
+        return norm.pack(path, qkv, kernels::norm_modulate(path, x, m.shift, m.scale));
     }
 
     /// Residual of attention, then of the MLP.
     at::Tensor finish(kernels::Path path, const at::Tensor& x, const at::Tensor& attention,
                       const std::vector<ShiftScaleGate>& m) const {
         const at::Tensor attended =
-            kernels::gated_residual(path, x, m[0].gate, proj.product(attention), proj.bias());
+            kernels::gated_residual(path, x, m[0].gate, proj.product(path, attention), proj.bias());
         const at::Tensor inner = kernels::bias_gelu(
-            path, mlp_up.product(kernels::norm_modulate(path, attended, m[1].shift, m[1].scale)),
+            path,
+            mlp_up.product(path, kernels::norm_modulate(path, attended, m[1].shift, m[1].scale)),
             mlp_up.bias());
-        return kernels::gated_residual(path, attended, m[1].gate, mlp_down.product(inner),
+        return kernels::gated_residual(path, attended, m[1].gate, mlp_down.product(path, inner),
                                        mlp_down.bias());
     }
 

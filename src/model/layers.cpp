@@ -22,9 +22,9 @@ Linear::Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight
 
 at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight_, bias_); }
 
-at::Tensor Linear::product(const at::Tensor& x) const {
+at::Tensor Linear::product(kernels::Path path, const at::Tensor& x) const {
     return products_.kind == kernels::Products::Kind::kPlain
-               ? at::linear(x, weight_)
+               ? kernels::linear(path, x, weight_)
                : kernels::float8_linear(products_, x, {}, weight_);
 }
 

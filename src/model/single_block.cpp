@@ -26,7 +26,7 @@ public:
             in.joint.defined() ? in.joint : at::cat({in.txt, in.img}, 1);  // [B, T, C]
         const ShiftScaleGate mod = modulation_(in.vec)[0];
         const std::array parts{
-            norm_.pack(linear1_, kernels::norm_modulate(path_, x, mod.shift, mod.scale))};
+            norm_.pack(path_, linear1_, kernels::norm_modulate(path_, x, mod.shift, mod.scale))};
         const kernels::Heads heads =
             kernels::split_heads(path_, parts, in.positions.cos, in.positions.sin, norm_.eps());
         out.joint = kernels::gated_residual(

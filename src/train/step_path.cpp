@@ -25,7 +25,7 @@ std::optional<std::string> no_graph_because(const ResolvedJob& job) {
 }
 
 /// What runs, not what is wished for.
-const char* operations_text(const ResolvedJob& job) {
+std::string operations_text(const ResolvedJob& job) {
     if (!job.config.kernels.fused) {
         return "twins";
     }
@@ -33,7 +33,9 @@ const char* operations_text(const ResolvedJob& job) {
         return "twins (nothing is fused for this device in this build)";
     }
     const bool other_attention = job.device.is_cpu() && !kernels::fuses_attention_on_cpu(job.dtype);
-    return other_attention ? "fused but for attention" : "fused";
+    const bool wide = job.device.is_cpu() && kernels::widens_products(job.dtype);
+    return fmt::format("fused{}{}", other_attention ? " but for attention" : "",
+                       wide ? ", products in float32" : "");
 }
 
 }  // namespace

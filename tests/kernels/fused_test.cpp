@@ -135,6 +135,9 @@ std::vector<Case> cases(const Sizes& sizes) {
                            return {attention(path, in[0], in[1], in[2])};
                        }});
     }
+    all.push_back({"linear", {x, {20, hidden}}, [](Path path, const Tensors& in) -> Tensors {
+                       return {linear(path, in[0], in[1])};
+                   }});
     all.push_back({"linear_pair",
                    {x, {kBatch, kTokens, inner}, {20, hidden + inner}},
                    [](Path path, const Tensors& in) -> Tensors {
@@ -291,6 +294,7 @@ TEST(FusedChecks, RefuseWhatDoesNotFitOnBothPaths) {
         EXPECT_ANY_THROW(heads(path, {{qkv, {}, size, size, 2}, {wide, {}, size, size, 2}}, ten))
             << "the MLP's input stands in the first part alone";
         EXPECT_ANY_THROW(attention(path, q, q.narrow(2, 0, 4), q));
+        EXPECT_ANY_THROW(linear(path, x, at::zeros({3, 15})));
         EXPECT_ANY_THROW(linear_pair(path, x, x, at::zeros({3, 15})));
         EXPECT_ANY_THROW(linear_pair(path, x, x.narrow(1, 0, 4), at::zeros({3, 16})));
     }

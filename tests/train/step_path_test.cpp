@@ -17,6 +17,10 @@ TEST(StepPath, SaysWhatRuns) {
     const bool all = kernels::fuses_attention_on_cpu(at::kFloat);
     EXPECT_EQ(step_path(job), all ? "float32, fused, no recompute, eager"
                                   : "float32, fused but for attention, no recompute, eager");
+    job.dtype = at::kBFloat16;
+    EXPECT_EQ(step_path(job).find("products in float32") != std::string::npos,
+              kernels::widens_products(at::kBFloat16));
+    job.dtype = at::kFloat;
     job.config.activation_checkpoint.mode = config::RecomputeMode::kFull;
     job.config.kernels.fused = false;
     EXPECT_EQ(step_path(job), "float32, twins, recompute, eager");

@@ -65,9 +65,16 @@ bool fuses_attention_on_cpu(at::ScalarType dtype);
 /// What each thread of that takes besides in backward.
 int64_t attention_scratch_bytes(int64_t tokens, int64_t head_size, at::ScalarType dtype);
 
+/// x weight^T. x: [B, T, C]; weight: [out, C].
+at::Tensor linear(Path path, const at::Tensor& x, const at::Tensor& weight);
+
 /// [a, b] weight^T without putting a and b side by side: the product of b is added to that of a,
-/// which has been rounded to the dtype. a: [B, T, C]; b: [B, T, M]; weight: [out, C + M].
+/// which has been rounded to the dtype unless products are widened. a: [B, T, C]; b: [B, T, M];
+/// weight: [out, C + M].
 at::Tensor linear_pair(Path path, const at::Tensor& a, const at::Tensor& b,
                        const at::Tensor& weight);
+/// Whether both make their products in fp32 on this machine's processor, because those in `dtype`
+/// are slower.
+bool widens_products(at::ScalarType dtype);
 
 }  // namespace flux::kernels

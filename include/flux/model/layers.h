@@ -25,7 +25,7 @@ public:
 
     at::Tensor operator()(const at::Tensor& x) const;  // [..., in] -> [..., out]
     /// Without the bias, which the operation after it adds.
-    at::Tensor product(const at::Tensor& x) const;
+    at::Tensor product(kernels::Path path, const at::Tensor& x) const;
     /// Of a and b side by side. a: [B, T, C]; b: [B, T, in - C].
     at::Tensor product(kernels::Path path, const at::Tensor& a, const at::Tensor& b) const;
 
