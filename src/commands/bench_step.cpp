@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "commands/bench_tools.h"
+#include "commands/shared.h"
 #include "flux/kernels/host_memory.h"
 #include "flux/kernels/keyed_draw.h"
 #include "flux/metrics/meter.h"
@@ -101,18 +102,6 @@ Measured run_steps(const train::ResolvedJob& job, dist::World& world, const Opti
     return measured;
 }
 
-const char* recompute_text(config::RecomputeMode mode) {
-    switch (mode) {
-        case config::RecomputeMode::kNone:
-            return "none";
-        case config::RecomputeMode::kFull:
-            return "full";
-        case config::RecomputeMode::kSelective:
-            break;
-    }
-    return "selective";
-}
-
 /// What another program has to build for the same work.
 nlohmann::ordered_json shape_json(const train::ResolvedJob& job) {
     const model::FluxConfig& c = job.model;
@@ -128,7 +117,7 @@ nlohmann::ordered_json shape_json(const train::ResolvedJob& job) {
             {"image_tokens", job.image_tokens()},
             {"text_tokens", job.config.encoder.max_t5_encoding_len},
             {"batch_size", job.config.training.batch_size},
-            {"recompute", recompute_text(job.config.activation_checkpoint.mode)}};
+            {"recompute", recompute_name(job.config.activation_checkpoint.mode)}};
 }
 
 void report(const train::ResolvedJob& job, const Measured& measured, const Options& options) {

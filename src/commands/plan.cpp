@@ -193,15 +193,11 @@ void print_line(const std::string& what, int64_t bytes) {
 
 /// How the configuration keeps activations.
 std::string mode_text(const config::ActivationCheckpoint& settings) {
-    switch (settings.mode) {
-        case config::RecomputeMode::kNone:
-            return "none";
-        case config::RecomputeMode::kFull:
-            return "full";
-        case config::RecomputeMode::kSelective:
-            break;
+    std::string text = recompute_name(settings.mode);
+    if (settings.mode == config::RecomputeMode::kSelective) {
+        text += " " + settings.selective_ac_option;
     }
-    return fmt::format("selective {}", settings.selective_ac_option);
+    return text;
 }
 
 void print_memory(const train::ResolvedJob& job, const train::PlanSettings& settings,

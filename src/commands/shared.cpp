@@ -30,6 +30,18 @@ void show_notices(const config::LoadedConfig& loaded) {
     }
 }
 
+const char* recompute_name(config::RecomputeMode mode) {
+    switch (mode) {
+        case config::RecomputeMode::kNone:
+            return "none";
+        case config::RecomputeMode::kFull:
+            return "full";
+        case config::RecomputeMode::kSelective:
+            break;
+    }
+    return "selective";
+}
+
 config::Flag cache_flag(std::string& cache_dir) {
     return {"cache_dir", "DIR",
             "keeps shards fetched over the network (default FLUX_CACHE_DIR, else "

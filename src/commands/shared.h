@@ -1,5 +1,5 @@
-// What the subcommands share: the list of them, the notices of a configuration, and which
-// checkpoint a path means.
+// What the subcommands share: the list of them, the notices of a configuration, words for its
+// values, and which checkpoint a path means.
 #pragma once
 
 #include <filesystem>
@@ -23,6 +23,9 @@ void show_notices(const config::LoadedConfig& loaded);
 /// For commands that read no configuration. Throws ConfigError naming the first word that is meant
 /// for one: --section.key or --print-config.
 void refuse_configuration(const config::CommandLine& command_line, std::string_view command);
+
+/// As activation_checkpoint.mode names it.
+const char* recompute_name(config::RecomputeMode mode);
 
 /// --cache_dir of tools that read tar shards, which may lie on the network.
 config::Flag cache_flag(std::string& cache_dir);
