@@ -1,6 +1,5 @@
 // `bench`: how fast parts of the program are on this machine.
 #include <fmt/core.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -13,10 +12,10 @@
 #include <string_view>
 
 #include "commands/bench_tools.h"
+#include "commands/shared.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"
-#include "flux/base/nearest.h"
 #include "flux/config/validate.h"
 
 namespace flux::commands {
@@ -53,13 +52,6 @@ double median_of(std::vector<double> values) {
     std::sort(values.begin(), values.end());
     const size_t half = values.size() / 2;
     return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
-}
-
-void check_between(std::string_view tool, std::string_view flag, int64_t value, int64_t low,
-                   int64_t high) {
-    if (value < low || value > high) {
-        fail_config("command line: {}: {} {}: must be {} to {}", tool, flag, value, low, high);
-    }
 }
 
 void check_free(const std::string& path) {
@@ -150,38 +142,13 @@ void write_figures(const std::string& path, const std::vector<Figure>& figures) 
 }
 
 int bench(const Words& words) {
-    struct Tool {
-        std::string_view name;
-        std::string_view help;
-        int (*run)(const Words&);
-    };
     static constexpr std::array kTools{
         Tool{"step", "whole training steps on synthetic data", bench_step},
         Tool{"unit", "one double and one single block, operation by operation", bench_unit},
         Tool{"checkpoint", "saving and loading, beside the disk alone", bench_checkpoint},
         Tool{"comm", "exchanges between the processes of a job", bench_comm},
         Tool{"data", "pictures, tokenizers, stored encodings and the loader", bench_data}};
-    for (const Tool& tool : kTools) {
-        if (!words.empty() && words.front() == tool.name) {
-            return tool.run({words.begin() + 1, words.end()});
-        }
-    }
-    if (!words.empty() && words.front() != "--help" && words.front() != "-h") {
-        std::vector<std::string> names;
-        for (const Tool& tool : kTools) {
-            names.emplace_back(tool.name);
-        }
-        fail_config("command line: bench {}: unknown{}; there are {}", words.front(),
-                    did_you_mean(words.front(), names), fmt::join(names, ", "));
-    }
-    fmt::print("Usage: flux_train bench TOOL ...   (each has its own --help)\n\n");
-    for (const Tool& tool : kTools) {
-        fmt::print("  {:<18}{}\n", tool.name, tool.help);
-    }
-    if (words.empty()) {
-        fail_config("command line: bench: which tool?");
-    }
-    return 0;
+    return run_tool("bench", kTools, words);
 }
 
 }  // namespace flux::commands

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "commands/bench_tools.h"
+#include "commands/shared.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"

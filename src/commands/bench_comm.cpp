@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "commands/bench_tools.h"
+#include "commands/shared.h"
 #include "flux/base/dtype.h"
 #include "flux/base/error.h"
 #include "flux/train/device.h"

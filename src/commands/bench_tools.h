@@ -6,7 +6,6 @@
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "flux/commands/commands.h"
@@ -58,10 +57,6 @@ private:
 };
 
 double median_of(std::vector<double> values);
-
-/// Throws ConfigError naming tool ("bench step"), flag and range.
-void check_between(std::string_view tool, std::string_view flag, int64_t value, int64_t low,
-                   int64_t high);
 
 /// Throws Error if `path` is taken; empty is no file.
 void check_free(const std::string& path);

@@ -13,13 +13,7 @@
 namespace flux::commands {
 namespace {
 
-struct Command {
-    std::string_view name;
-    std::string_view help;
-    int (*run)(const Words&);
-};
-
-constexpr std::array<Command, 8> kCommands{{
+constexpr std::array<Tool, 8> kCommands{{
     {"train", "train, or go on training from the newest checkpoint (the default)", train},
     {"sample", "draw pictures with a checkpoint", sample},
     {"preprocess", "encode a data set of pictures once, for training without encoders", preprocess},
@@ -41,13 +35,13 @@ int run(const Words& words) {
     if (words.empty() || words.front().starts_with("-")) {
         return train(words);
     }
-    for (const Command& command : kCommands) {
+    for (const Tool& command : kCommands) {
         if (words.front() == command.name) {
             return command.run({words.begin() + 1, words.end()});
         }
     }
     std::vector<std::string_view> names;
-    for (const Command& command : kCommands) {
+    for (const Tool& command : kCommands) {
         names.push_back(command.name);
     }
     fail_config("command line: {}: unknown subcommand; there are {}", words.front(),
@@ -56,7 +50,7 @@ int run(const Words& words) {
 
 std::string subcommands_help() {
     std::string text = "Subcommands (each has its own --help):\n";
-    for (const Command& command : kCommands) {
+    for (const Tool& command : kCommands) {
         text += fmt::format("  {:<12}{}\n", command.name, command.help);
     }
     return text;

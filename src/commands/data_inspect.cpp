@@ -49,9 +49,7 @@ int data_inspect(const Words& words) {
             "command line: data inspect: PATH is missing: give tar shards, a save_to_disk folder, "
             "Parquet files or a folder of pictures");
     }
-    if (workers < 1 || workers > 1024) {
-        fail_config("command line: data inspect: --num-workers {}: must be 1 to 1024", workers);
-    }
+    check_between("data inspect", "--num-workers", workers, 1, 1024);
     if (!sheet.empty()) {
         check_sheet(sheet);
     }

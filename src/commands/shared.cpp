@@ -1,5 +1,8 @@
 #include "commands/shared.h"
 
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
 #include <limits>
 #include <map>
 #include <optional>
@@ -7,6 +10,7 @@
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/log.h"
+#include "flux/base/nearest.h"
 #include "flux/checkpoint/folder.h"
 
 namespace flux::commands {
@@ -23,6 +27,37 @@ std::optional<std::filesystem::path> newest_of_run(const std::filesystem::path& 
 }
 
 }  // namespace
+
+int run_tool(std::string_view subcommand, std::span<const Tool> tools, const Words& words) {
+    for (const Tool& tool : tools) {
+        if (!words.empty() && words.front() == tool.name) {
+            return tool.run({words.begin() + 1, words.end()});
+        }
+    }
+    if (!words.empty() && words.front() != "--help" && words.front() != "-h") {
+        std::vector<std::string> names;
+        for (const Tool& tool : tools) {
+            names.emplace_back(tool.name);
+        }
+        fail_config("command line: {} {}: unknown{}; there are {}", subcommand, words.front(),
+                    did_you_mean(words.front(), names), fmt::join(names, ", "));
+    }
+    fmt::print("Usage: flux_train {} TOOL ...   (each has its own --help)\n\n", subcommand);
+    for (const Tool& tool : tools) {
+        fmt::print("  {:<18}{}\n", tool.name, tool.help);
+    }
+    if (words.empty()) {
+        fail_config("command line: {}: which tool?", subcommand);
+    }
+    return 0;
+}
+
+void check_between(std::string_view tool, std::string_view flag, int64_t value, int64_t low,
+                   int64_t high) {
+    if (value < low || value > high) {
+        fail_config("command line: {}: {} {}: must be {} to {}", tool, flag, value, low, high);
+    }
+}
 
 void show_notices(const config::LoadedConfig& loaded) {
     for (const std::string& notice : loaded.notices) {

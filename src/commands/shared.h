@@ -1,8 +1,10 @@
-// What the subcommands share: the list of them, the notices of a configuration, words for its
-// values, and which checkpoint a path means.
+// What the subcommands share: lists of them and of their tools, the notices of a configuration,
+// words for its values, and which checkpoint a path means.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -16,6 +18,21 @@ namespace flux::commands {
 
 /// The lines of --help that list the subcommands.
 std::string subcommands_help();
+
+/// A subcommand, or one of its own: `bench step`.
+struct Tool {
+    std::string_view name;
+    std::string_view help;
+    int (*run)(const Words&);
+};
+
+/// Runs the tool that the first word names, or lists them for --help. Throws ConfigError naming
+/// them for another word and for none.
+int run_tool(std::string_view subcommand, std::span<const Tool> tools, const Words& words);
+
+/// Throws ConfigError naming tool ("bench step"), flag and range.
+void check_between(std::string_view tool, std::string_view flag, int64_t value, int64_t low,
+                   int64_t high);
 
 /// Writes the notices of a configuration to stderr.
 void show_notices(const config::LoadedConfig& loaded);
