@@ -54,6 +54,12 @@ double median_of(std::vector<double> values) {
     return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
 }
 
+double seconds_of(const std::function<void()>& work) {
+    const double begin = seconds(Clock::kWall);
+    work();
+    return seconds(Clock::kWall) - begin;
+}
+
 void check_free(const std::string& path) {
     if (!path.empty() && std::filesystem::exists(path)) {
         fail("{}: exists already: remove it, or choose another with --json", path);

@@ -44,12 +44,6 @@ struct Options {
     std::string json;
 };
 
-double seconds_of(const std::function<void()>& work) {
-    const auto begin = std::chrono::steady_clock::now();
-    work();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
 /// An open file that is closed.
 class OpenFile {
 public:

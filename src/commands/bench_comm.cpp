@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -145,10 +144,7 @@ double measure(const Line& line, dist::Mesh& mesh, c10::Device device, int64_t r
     std::vector<double> seconds;
     for (int64_t i = 0; i < repeats; ++i) {
         mesh.barrier();
-        const auto begin = std::chrono::steady_clock::now();
-        run();
-        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-        seconds.push_back(took.count() / rounds);
+        seconds.push_back(seconds_of(run) / rounds);
     }
     return median_of(seconds);
 }

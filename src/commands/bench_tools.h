@@ -58,6 +58,9 @@ private:
 
 double median_of(std::vector<double> values);
 
+/// Seconds on the wall clock that `work` takes.
+double seconds_of(const std::function<void()>& work);
+
 /// Throws Error if `path` is taken; empty is no file.
 void check_free(const std::string& path);
 

@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -80,16 +79,16 @@ void synchronize(c10::Device device) {
 }
 
 /// Median seconds of `pass`, after two that warm up.
-double seconds_of(const std::function<void()>& pass, c10::Device device, int64_t repeats) {
+double median_seconds(const std::function<void()>& pass, c10::Device device, int64_t repeats) {
     std::vector<double> seconds;
     for (int64_t i = -2; i < repeats; ++i) {
         synchronize(device);
-        const auto begin = std::chrono::steady_clock::now();
-        pass();
-        synchronize(device);
+        const double took = seconds_of([&] {
+            pass();
+            synchronize(device);
+        });
         if (i >= 0) {
-            seconds.push_back(
-                std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+            seconds.push_back(took);
         }
     }
     return median_of(seconds);
@@ -280,7 +279,7 @@ double copy_speed(c10::Device device, int64_t repeats) {
     const auto options = at::TensorOptions(device).dtype(at::kFloat);
     const at::Tensor from = at::randn({kElements}, options);
     at::Tensor to = at::empty({kElements}, options);
-    return 8.0 * kElements / seconds_of([&] { to.copy_(from); }, device, repeats);
+    return 8.0 * kElements / median_seconds([&] { to.copy_(from); }, device, repeats);
 }
 
 /// AdamW reads value, gradient and moments in fp32, and writes all but the gradient.
@@ -290,13 +289,13 @@ nlohmann::ordered_json measure_block(const std::string& name, Block& block,
                                      std::vector<Operation> operations, const Shape& shape,
                                      double bytes_per_s, const Options& options) {
     const c10::Device device = shape.options.device();
-    const double whole = seconds_of([&] { block.run(); }, device, options.repeats);
+    const double whole = median_seconds([&] { block.run(); }, device, options.repeats);
     double floor = 0;
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     fmt::print("{:<28}{:>7}{:>12}{:>14}{:>12}{:>16}\n", name, "times", "ms", "GFLOP/s", "GB/s",
                "of copy speed");
     for (Operation& operation : operations) {
-        operation.seconds = seconds_of([&] { run(operation); }, device, options.repeats);
+        operation.seconds = median_seconds([&] { run(operation); }, device, options.repeats);
         if (operation.in_floor) {
             floor += static_cast<double>(operation.times) * operation.seconds;
         }
