@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "flux/base/dtype.h"
 #include "flux/base/log.h"
 #include "flux/kernels/device_graph.h"
@@ -38,9 +40,7 @@ std::string operations_text(const ResolvedJob& job) {
                        wide ? ", products in float32" : "");
 }
 
-}  // namespace
-
-std::string step_path(const ResolvedJob& job) {
+std::string path_text(const ResolvedJob& job, bool captures) {
     const config::JobConfig& config = job.config;
     const bool recomputes = config.activation_checkpoint.mode != config::RecomputeMode::kNone;
     std::string path =
@@ -49,13 +49,18 @@ std::string step_path(const ResolvedJob& job) {
     if (job.device.is_cuda()) {
         path += config.kernels.tf32 ? ", TF32" : ", no TF32";
     }
-    return path + (captures_steps(job) ? ", CUDA graph" : ", eager");
+    return path + (captures ? ", CUDA graph" : ", eager");
 }
 
+}  // namespace
+
+std::string step_path(const ResolvedJob& job) { return path_text(job, captures_steps(job)); }
+
 void say_step_path(const ResolvedJob& job) {
-    log::info("a step runs as: {}", step_path(job));
+    const bool compile = job.config.training.compile;
     const auto reason = no_graph_because(job);
-    if (job.config.training.compile && reason) {
+    log::info("a step runs as: {}", path_text(job, compile && !reason));
+    if (compile && reason) {
         log::warning("training.compile: steps run operation by operation: {}", *reason);
     }
 }

@@ -1,7 +1,6 @@
 // By which way a job's steps run, in words for the log and the benchmark.
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "flux/train/job.h"

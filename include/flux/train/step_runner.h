@@ -2,8 +2,7 @@
 // there can be one, as a graph of the whole step, which the host starts with one call.
 //
 //   micro-batches (encoded, drawn) --copied--> fixed tensors -+
-//   learning rate, stop, bad, rehearsal -----> fixed scalars -+-> graph -> fixed scalars: the
-//   result
+//   learning rate, stop, bad, rehearsal -----> fixed scalars -+-> graph -> result (fixed scalars)
 //
 // A graph is of one shape of micro-batch: each gets its own after some steps that run operation by
 // operation, in which libraries choose their kernels and take their workspaces.
