@@ -6,25 +6,16 @@
 
 #include <fstream>
 
-#include "flux/base/error.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux {
 namespace {
 
+using test::problem_of;
 using testing::AllOf;
 using testing::EndsWith;
 using testing::HasSubstr;
-
-template <class Function>
-std::string problem_of(Function function) {
-    try {
-        function();
-    } catch (const Error& problem) {
-        return problem.what();
-    }
-    return {};
-}
 
 TEST(AtomicFile, AppearsOnlyWithCommit) {
     const test::TemporaryFolder folder;

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "flux/base/error.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux {
@@ -15,12 +16,8 @@ namespace {
 TEST(FolderLock, RefusesASecondHolderByNameUntilTheFirstIsGone) {
     const test::TemporaryFolder folder;
     std::optional<FolderLock> first(folder.path());
-    try {
-        const FolderLock second(folder.path());
-        FAIL() << "two holders";
-    } catch (const Error& error) {
-        EXPECT_THAT(error.what(), testing::HasSubstr("process " + std::to_string(::getpid())));
-    }
+    EXPECT_THAT(test::problem_of([&] { const FolderLock second(folder.path()); }),
+                testing::HasSubstr("process " + std::to_string(::getpid())));
     EXPECT_EQ(lock_holder(folder.path()).value().find("process " + std::to_string(::getpid())), 0U);
     first.reset();
     EXPECT_FALSE(lock_holder(folder.path()));

@@ -7,7 +7,7 @@
 
 #include <string>
 
-#include "flux/base/error.h"
+#include "support/problem.h"
 #include "support/reference.h"
 #include "support/tensor_match.h"
 
@@ -28,13 +28,9 @@ std::string version1(const std::string& header, const std::string& data) {
 }
 
 std::string problem_of(const std::string& bytes) {
-    try {
-        parse_npy(as_bytes(bytes), "the place");
-        return {};
-    } catch (const Error& problem) {
-        EXPECT_THAT(problem.what(), testing::StartsWith("the place: "));
-        return problem.what();
-    }
+    const std::string problem = test::problem_of([&] { parse_npy(as_bytes(bytes), "the place"); });
+    EXPECT_THAT(problem, testing::AnyOf("", testing::StartsWith("the place: ")));
+    return problem;
 }
 
 TEST(Npy, RoundTrips) {

@@ -11,6 +11,7 @@
 
 #include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux {
@@ -40,12 +41,7 @@ std::vector<uint8_t> read_rgb(const std::filesystem::path& path, png_image& imag
 
 std::string error_of(const std::filesystem::path& path, const ImageView& image,
                      std::span<const PngText> texts = {}) {
-    try {
-        write_png(path, image, texts);
-    } catch (const Error& problem) {
-        return problem.what();
-    }
-    return "no error";
+    return test::problem_of([&] { write_png(path, image, texts); });
 }
 
 TEST(WritePng, KeepsEveryPixel) {

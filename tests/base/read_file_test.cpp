@@ -3,25 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux {
 namespace {
 
+using test::problem_of;
 using testing::AllOf;
 using testing::HasSubstr;
-
-template <class Function>
-std::string problem_of(Function function) {
-    try {
-        function();
-    } catch (const Error& problem) {
-        return problem.what();
-    }
-    return {};
-}
 
 std::string text_of(std::span<const std::byte> bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};

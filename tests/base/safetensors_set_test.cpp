@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "flux/base/error.h"
+#include "support/problem.h"
 #include "support/reference.h"
 #include "support/tensor_match.h"
 
@@ -39,12 +40,7 @@ protected:
     /// The message of the Error that opening this index gives; empty if it opens.
     std::string problem_of(const std::string& index) {
         const auto path = write_index(index);
-        try {
-            const SafetensorsSet set(path);
-            return {};
-        } catch (const Error& problem) {
-            return problem.what();
-        }
+        return test::problem_of([&] { const SafetensorsSet set(path); });
     }
 
     test::TemporaryFolder folder_;

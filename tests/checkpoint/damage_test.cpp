@@ -8,11 +8,13 @@
 #include "flux/base/file.h"
 #include "flux/base/safetensors.h"
 #include "flux/checkpoint/folder.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux::checkpoint::test {
 namespace {
 
+using flux::test::problem_of;
 using flux::test::TemporaryFolder;
 using testing::AllOf;
 using testing::HasSubstr;

@@ -113,15 +113,6 @@ std::string difference(const std::filesystem::path& checkpoint, const std::vecto
     return {};
 }
 
-std::string problem_of(const std::function<void()>& function) {
-    try {
-        function();
-    } catch (const Error& problem) {
-        return problem.what();
-    }
-    return {};
-}
-
 void damage_byte(const std::filesystem::path& path, size_t offset) {
     std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
     file.seekg(static_cast<std::streamoff>(offset));

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -30,9 +29,6 @@ std::filesystem::path save_split(const std::filesystem::path& folder, const RunS
 
 /// Loads all of `pieces` and says what differs; empty if every bit is right.
 std::string difference(const std::filesystem::path& checkpoint, const std::vector<Piece>& pieces);
-
-/// The message of the Error that `function` throws; empty if it throws none.
-std::string problem_of(const std::function<void()>& function);
 
 /// Replaces the byte at `offset` of a file by its complement.
 void damage_byte(const std::filesystem::path& path, size_t offset);

@@ -15,12 +15,14 @@
 #include "flux/checkpoint/export.h"
 #include "flux/kernels/host_memory.h"
 #include "flux/model/mmdit.h"
+#include "support/problem.h"
 #include "support/reference.h"
 #include "support/tensor_match.h"
 
 namespace flux::checkpoint::test {
 namespace {
 
+using flux::test::problem_of;
 using flux::test::same_bits;
 using flux::test::TemporaryFolder;
 using testing::AllOf;

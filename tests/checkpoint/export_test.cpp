@@ -7,12 +7,14 @@
 #include "example.h"
 #include "flux/base/file.h"
 #include "flux/base/safetensors.h"
+#include "support/problem.h"
 #include "support/reference.h"
 #include "support/tensor_match.h"
 
 namespace flux::checkpoint::test {
 namespace {
 
+using flux::test::problem_of;
 using flux::test::same_bits;
 using flux::test::TemporaryFolder;
 using testing::HasSubstr;

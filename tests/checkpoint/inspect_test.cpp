@@ -6,11 +6,13 @@
 
 #include "example.h"
 #include "flux/checkpoint/folder.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux::checkpoint::test {
 namespace {
 
+using flux::test::problem_of;
 using flux::test::TemporaryFolder;
 using testing::AllOf;
 using testing::HasSubstr;

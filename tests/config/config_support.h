@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/config/load_config.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux::config {
@@ -40,13 +40,9 @@ private:
 /// The message of the ConfigError that `call` must throw.
 template <class Call>
 std::string config_error(const Call& call) {
-    try {
-        call();
-    } catch (const ConfigError& problem) {
-        return problem.what();
-    }
-    ADD_FAILURE() << "no ConfigError";
-    return "";
+    const std::string problem = test::problem_of<ConfigError>(call);
+    EXPECT_NE(problem, "") << "no ConfigError";
+    return problem;
 }
 
 }  // namespace flux::config

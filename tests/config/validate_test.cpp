@@ -6,6 +6,7 @@
 #include "config/values.h"
 #include "config_support.h"
 #include "flux/config/run_files.h"
+#include "support/problem.h"
 
 namespace flux::config {
 namespace {
@@ -194,13 +195,11 @@ TEST(RefuseUnbuilt, RefusesOneValueAtLeastOfEveryUnbuiltOption) {
         }
         bool refused = option.one_of.size() == 1;  // nothing else can be said
         for (const Value& value : candidates) {
-            try {
+            const std::string problem = test::problem_of<ConfigError>([&] {
                 option.store(loaded.config, convert(option, value, ""));
                 refuse_unbuilt(loaded);
-            } catch (const ConfigError& problem) {
-                refused = refused ||
-                          std::string(problem.what()).find("not built yet") != std::string::npos;
-            }
+            });
+            refused = refused || problem.find("not built yet") != std::string::npos;
         }
         EXPECT_TRUE(refused) << option.name();
     }

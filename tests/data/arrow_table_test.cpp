@@ -15,7 +15,6 @@
 #include <parquet/arrow/writer.h>
 
 #include <fstream>
-#include <functional>
 #include <thread>
 
 #include "data/arrow_status.h"
@@ -23,12 +22,14 @@
 #include "flux/base/file.h"
 #include "flux/base/philox.h"
 #include "flux/data/arrow_writer.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux::data {
 namespace {
 
 namespace fs = std::filesystem;
+using test::problem_of;
 using testing::HasSubstr;
 
 const std::vector<SavedColumn> kColumns = {{"key", SavedKind::kText},
@@ -73,15 +74,6 @@ void expect_row(const ArrowTable& table, int64_t row) {
         EXPECT_EQ(picture->text(), "picture " + std::to_string(row));
     }
     EXPECT_FALSE(table.bytes(row, 4).has_value());
-}
-
-std::string error_of(const std::function<void()>& work) {
-    try {
-        work();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
 }
 
 TEST(ArrowTable, FindsAnyRowInAnyFileAndBatch) {
@@ -159,7 +151,7 @@ TEST(ArrowTable, RefusesABatchThatUnpacksToTooMuch) {
     for (const char* name : {"a", "b"}) {
         EXPECT_LT(fs::file_size(folder.path() / name), 100'000u);
         const ArrowTable bounded({folder.path() / name}, {{"data", CellKind::kBytes}}, 1 << 20);
-        EXPECT_THAT(error_of([&] { bounded.bytes(0, 0); }),
+        EXPECT_THAT(problem_of([&] { bounded.bytes(0, 0); }),
                     testing::AllOf(HasSubstr(name), HasSubstr("with smaller batches")));
         const ArrowTable table({folder.path() / name}, {{"data", CellKind::kBytes}}, 64 << 20);
         EXPECT_EQ(table.bytes(0, 0)->bytes.size(), size_t{8} << 20);
@@ -233,7 +225,7 @@ TEST(ArrowTable, ReadsParquet) {
     }
     const std::string good = read_text(folder.path() / "x.parquet");
     write_text(folder.path() / "x.parquet", good.substr(0, good.size() / 2));
-    EXPECT_THAT(error_of([&] { ArrowTable({folder.path() / "x.parquet"}, {}); }),
+    EXPECT_THAT(problem_of([&] { ArrowTable({folder.path() / "x.parquet"}, {}); }),
                 HasSubstr("x.parquet"));
 }
 
@@ -241,7 +233,7 @@ TEST(ArrowTable, RefusesOtherColumnsByName) {
     const test::TemporaryFolder folder;
     write_rows(folder.path() / "a", 0, 3);
     const auto open = [&](TableColumn column) {
-        return error_of([&] { ArrowTable({folder.path() / "a"}, {column}); });
+        return problem_of([&] { ArrowTable({folder.path() / "a"}, {column}); });
     };
     EXPECT_THAT(open({"mean", CellKind::kBytes}),
                 testing::AllOf(HasSubstr("has no column \"mean\""), HasSubstr("key, data")));
@@ -282,13 +274,13 @@ TEST(ArrowTable, SurvivesDamageInAnyByte) {
         }
         for (size_t size = 0; size < good.size(); size += 31) {
             write_fast(folder.path() / "bad", good.substr(0, size));
-            EXPECT_NE(error_of([&] {
+            EXPECT_NE(problem_of([&] {
                           const ArrowTable table({folder.path() / "bad"}, kWanted);
                           if (table.rows() < 12) {
                               fail("rows are lost");
                           }
                       }),
-                      "no error")
+                      "")
                 << size;
         }
     }
@@ -306,7 +298,7 @@ TEST(ArrowTable, RefusesABatchWithoutAHead) {
         bad[bit / 8] = static_cast<char>(bad[bit / 8] ^ (1 << bit % 8));
         write_fast(folder.path() / "bad", bad);
         const std::string error =
-            error_of([&] { const ArrowTable table({folder.path() / "bad"}, kWanted); });
+            problem_of([&] { const ArrowTable table({folder.path() / "bad"}, kWanted); });
         without_head += error.find("record batch without a head") != std::string::npos ? 1 : 0;
     }
     EXPECT_GT(without_head, 0);
@@ -344,20 +336,21 @@ TEST_F(TableFiles, AreNamedByFoldersPatternsAndLists) {
     EXPECT_EQ(find(at("[ab]")), (Names{"a", "b"}));
     EXPECT_EQ(find(folder_.path()), (Names{"a", "b", "c"}));
     EXPECT_EQ(find(at("a/data-00000-of-00001.arrow")), Names{"a"});
-    EXPECT_THAT(error_of([&] { find(at("d")); }), HasSubstr("no such file or folder"));
+    EXPECT_THAT(problem_of([&] { find(at("d")); }), HasSubstr("no such file or folder"));
 }
 
 TEST_F(TableFiles, NeverLeadOutOfTheirFolder) {
     save("good");
     save("bad", "../good/data-00000-of-00001.arrow");
-    EXPECT_THAT(error_of([&] { find(at("bad")); }), HasSubstr("must be a file in the same folder"));
+    EXPECT_THAT(problem_of([&] { find(at("bad")); }),
+                HasSubstr("must be a file in the same folder"));
 }
 
 TEST_F(TableFiles, OfSeveralSplitsAreNotMixed) {
     save("set/train");
     save("set/test");
     write_text(folder_.path() / "set/dataset_dict.json", R"({"splits": ["train", "test"]})");
-    EXPECT_THAT(error_of([&] { find(at("set")); }), HasSubstr("test, train"));
+    EXPECT_THAT(problem_of([&] { find(at("set")); }), HasSubstr("test, train"));
     EXPECT_EQ(find(at("set/train")), std::vector<std::string>{"train"});
 }
 
@@ -375,14 +368,14 @@ TEST_F(TableFiles, ThatLostRowsAreRefused) {
     fs::copy(folder_.path() / "whole", folder_.path() / "cut");
     write_text(folder_.path() / "cut" / file, cut);
     EXPECT_EQ(ArrowTable({folder_.path() / "cut" / file}, kWanted).rows(), 200);
-    EXPECT_THAT(error_of([&] { open_table(at("cut"), kWanted); }),
+    EXPECT_THAT(problem_of([&] { open_table(at("cut"), kWanted); }),
                 testing::AllOf(HasSubstr("cut/" + file), HasSubstr("holds 200 rows"),
                                HasSubstr("says 250")));
 
     // Of another program, which gives no rows of single files.
     const fs::path state = folder_.path() / "cut/state.json";
     write_text(state, R"({"_data_files": [{"filename": ")" + file + R"("}], "_split": "train"})");
-    EXPECT_THAT(error_of([&] { open_table(at("cut"), kWanted); }),
+    EXPECT_THAT(problem_of([&] { open_table(at("cut"), kWanted); }),
                 testing::AllOf(HasSubstr("no end mark"), HasSubstr("250 rows, 200 are here")));
     write_text(folder_.path() / "cut" / file, bytes.substr(0, bytes.size() - 8));
     EXPECT_EQ(open_table(at("cut"), kWanted)->rows(), 250);  // nothing is missing but the mark

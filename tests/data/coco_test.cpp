@@ -8,6 +8,7 @@
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/png.h"
+#include "support/problem.h"
 #include "support/reference.h"
 #include "support/sha256.h"
 
@@ -43,12 +44,7 @@ protected:
     void save() const { write_text(settings_.input_captions_file, document_.dump()); }
 
     std::string error() const {
-        try {
-            write_coco(settings_);
-        } catch (const Error& failure) {
-            return failure.what();
-        }
-        return "none";
+        return test::problem_of([&] { write_coco(settings_); });
     }
 
     test::TemporaryFolder folder_;

@@ -14,6 +14,7 @@
 #include "flux/base/file.h"
 #include "flux/data/webdataset.h"
 #include "support/local_server.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux::data {
@@ -53,12 +54,7 @@ protected:
         return fetch_shards(std::vector{item}, remote_).at(0);
     }
     std::string error_of(const std::string& item) const {
-        try {
-            fetch_one(item);
-        } catch (const Error& error) {
-            return error.what();
-        }
-        return "none";
+        return test::problem_of([&] { fetch_one(item); });
     }
     void expect_same(const fs::path& fetched, const std::string& name) const {
         EXPECT_TRUE(read_text(fetched) == read_text(folder("served") / name)) << name;

@@ -7,11 +7,11 @@
 #include <cstdlib>
 
 #include "data/noise_shard.h"
-#include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/data/object_store.h"
 #include "flux/data/webdataset.h"
 #include "support/local_server.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux::data {
@@ -58,12 +58,8 @@ protected:
         remote_.s3_endpoint = server_->url();
     }
     std::string error_of(const std::string& item) const {
-        try {
-            fetch_shards(list_shards(std::vector{item}, remote_), remote_);
-        } catch (const Error& error) {
-            return error.what();
-        }
-        return "none";
+        return test::problem_of(
+            [&] { fetch_shards(list_shards(std::vector{item}, remote_), remote_); });
     }
     void expect_same(const std::string& address, const std::string& name) const {
         EXPECT_TRUE(read_text(fetch_shard(address, remote_)) == read_text(folder("served") / name))

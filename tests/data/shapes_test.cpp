@@ -9,6 +9,7 @@
 #include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/data/registry.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux::data {
@@ -138,12 +139,8 @@ TEST(Shapes, TarShardsAreNotMixedWithOthers) {
     const ShapesTarSettings settings{.out_dir = folder.path(), .samples = 2, .img_size = 16};
     write_shapes_tar(settings);
     const std::string before = read_text(folder.path() / "shapes-00000.tar");
-    try {
-        write_shapes_tar(settings);
-        FAIL();
-    } catch (const Error& problem) {
-        EXPECT_THAT(problem.what(), testing::HasSubstr("shapes-00000.tar: is there already"));
-    }
+    EXPECT_THAT(test::problem_of([&] { write_shapes_tar(settings); }),
+                testing::HasSubstr("shapes-00000.tar: is there already"));
     EXPECT_EQ(read_text(folder.path() / "shapes-00000.tar"), before);
 }
 

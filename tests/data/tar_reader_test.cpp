@@ -7,6 +7,7 @@
 #include "flux/base/error.h"
 #include "flux/data/shard_cache.h"
 #include "flux/data/tar_index.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux::data {
@@ -42,13 +43,9 @@ protected:
     TarIndex index(const std::string& bytes) const { return index_tar(ShardReader(shard(bytes))); }
 
     std::string error_of(const std::string& bytes) const {
-        try {
-            names(bytes);
-        } catch (const Error& error) {
-            EXPECT_THAT(error.what(), HasSubstr("x.tar"));
-            return error.what();
-        }
-        return "no error";
+        const std::string problem = test::problem_of([&] { names(bytes); });
+        EXPECT_THAT(problem, HasSubstr("x.tar"));
+        return problem;
     }
 
     test::TemporaryFolder folder_;

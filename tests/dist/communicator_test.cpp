@@ -7,6 +7,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <arpa/inet.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,11 +15,13 @@
 #include "flux/base/error.h"
 #include "flux/dist/mesh.h"
 #include "support/group.h"
+#include "support/problem.h"
 
 namespace flux::dist {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::HasSubstr;
 
 constexpr auto kTimeout = 30s;
 
@@ -121,12 +124,7 @@ TEST(DistStore, PortInUseIsSaid) {
     place.local_size = 2;
     place.master_port = test::free_port();
     const Store first(place, 5s);
-    try {
-        const Store second(place, 5s);
-        FAIL() << "two stores on one port";
-    } catch (const Error& error) {
-        EXPECT_NE(std::string(error.what()).find("MASTER_PORT"), std::string::npos) << error.what();
-    }
+    EXPECT_THAT(test::problem_of([&] { const Store second(place, 5s); }), HasSubstr("MASTER_PORT"));
 }
 
 TEST(DistStore, NoAddressOnSeveralMachines) {
@@ -151,13 +149,8 @@ TEST(DistStore, AProgramThatSaysNothingIsNotWaitedForForEver) {
     place.world_size = 2;
     place.local_size = 2;
     place.master_port = ntohs(address.sin_port);
-    try {
-        const Store store(place, 1s);
-        FAIL() << "a store that does not speak";
-    } catch (const Error& error) {
-        EXPECT_NE(std::string(error.what()).find("no store of a job answers"), std::string::npos)
-            << error.what();
-    }
+    EXPECT_THAT(test::problem_of([&] { const Store store(place, 1s); }),
+                HasSubstr("no store of a job answers"));
     ::close(listener);
 }
 
@@ -166,13 +159,8 @@ TEST(DistStore, AnUnknownNameIsSaid) {
     place.rank = 1;
     place.world_size = 2;
     place.master_address = "no such host";
-    try {
-        const Store store(place, 1s);
-        FAIL() << "a store nowhere";
-    } catch (const Error& error) {
-        EXPECT_NE(std::string(error.what()).find("MASTER_ADDR=no such host"), std::string::npos)
-            << error.what();
-    }
+    EXPECT_THAT(test::problem_of([&] { const Store store(place, 1s); }),
+                HasSubstr("MASTER_ADDR=no such host"));
 }
 
 TEST(DistStore, NobodyThere) {
@@ -181,12 +169,8 @@ TEST(DistStore, NobodyThere) {
     place.world_size = 2;
     place.local_size = 2;
     place.master_port = test::free_port();
-    try {
-        const Store store(place, 1s);
-        FAIL() << "a store without a host";
-    } catch (const Error& error) {
-        EXPECT_NE(std::string(error.what()).find("init_timeout_seconds"), std::string::npos);
-    }
+    EXPECT_THAT(test::problem_of([&] { const Store store(place, 1s); }),
+                HasSubstr("init_timeout_seconds"));
 }
 
 }  // namespace

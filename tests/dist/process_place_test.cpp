@@ -12,6 +12,7 @@
 
 #include "flux/base/error.h"
 #include "flux/dist/mesh.h"
+#include "support/problem.h"
 
 namespace flux::dist {
 namespace {
@@ -61,12 +62,7 @@ ProcessPlace place_of(std::initializer_list<Variable> variables) {
 }
 
 std::string message_of(std::initializer_list<Variable> variables) {
-    try {
-        place_of(variables);
-    } catch (const ConfigError& error) {
-        return error.what();
-    }
-    return "no error";
+    return test::problem_of<ConfigError>([&] { place_of(variables); });
 }
 
 TEST(ProcessPlace, AloneWithoutALauncher) {

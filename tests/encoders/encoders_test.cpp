@@ -2,12 +2,13 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/randn.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "flux/base/error.h"
 #include "flux/encoders/conditioning.h"
 #include "flux/encoders/dct.h"
 #include "flux/encoders/words.h"
+#include "support/problem.h"
 
 namespace flux::encoders {
 namespace {
@@ -125,13 +126,10 @@ TEST_F(ConditioningTest, ShiftOfZeroIsZeroAndScaleActs) {
 TEST_F(ConditioningTest, NamesTheOptionOfAnEncoderItCannotOpen) {
     config::Encoder settings;
     settings.t5_encoder = "/models/t5";
-    try {
+    const std::string problem = test::problem_of([&] {
         const Conditioning conditioning(settings, false, {.tokens = 8, .pooled = 6}, at::kCPU);
-        FAIL();
-    } catch (const Error& error) {
-        EXPECT_NE(std::string(error.what()).find("encoder.t5_encoder = \"/models/t5\""),
-                  std::string::npos);
-    }
+    });
+    EXPECT_THAT(problem, testing::HasSubstr("encoder.t5_encoder = \"/models/t5\""));
 }
 
 }  // namespace

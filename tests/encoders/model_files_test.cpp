@@ -7,6 +7,7 @@
 
 #include "encoders/small_models.h"
 #include "flux/base/file.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux::encoders {

@@ -11,6 +11,7 @@
 #include "encoders/small_models.h"
 #include "flux/base/file.h"
 #include "flux/encoders/conditioning.h"
+#include "support/problem.h"
 #include "support/reference.h"
 #include "support/tensor_match.h"
 

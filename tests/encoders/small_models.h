@@ -8,7 +8,6 @@
 #include <map>
 #include <string>
 
-#include "flux/base/error.h"
 #include "flux/base/safetensors_set.h"
 
 namespace flux::test {
@@ -33,16 +32,5 @@ void write_clip_tokenizer(const std::filesystem::path& folder);
 
 /// tokenizer.json of a unigram model with printable ASCII.
 void write_t5_tokenizer(const std::filesystem::path& folder);
-
-/// The message of the Error that `act` throws; empty if it throws none.
-template <class Act>
-std::string problem_of(const Act& act) {
-    try {
-        act();
-        return {};
-    } catch (const Error& problem) {
-        return problem.what();
-    }
-}
 
 }  // namespace flux::test

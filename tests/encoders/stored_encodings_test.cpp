@@ -13,6 +13,7 @@
 #include "flux/encoders/empty_encodings.h"
 #include "flux/encoders/micro_batch.h"
 #include "flux/encoders/payload_check.h"
+#include "support/problem.h"
 #include "support/reference.h"
 #include "support/tensor_match.h"
 
@@ -125,12 +126,7 @@ TEST(CheckPayload, NamesTheOptionThatDoesNotFit) {
     const auto refusal = [&](auto change) {
         data::EncodingShape shape = good;
         change(shape);
-        try {
-            check_payload(shape, conditioning, expected);
-        } catch (const ConfigError& error) {
-            return std::string(error.what());
-        }
-        return std::string("accepted");
+        return test::problem_of<ConfigError>([&] { check_payload(shape, conditioning, expected); });
     };
     using Shape = data::EncodingShape;
     EXPECT_THAT(refusal([](Shape& s) { s.text_width = 96; }),

@@ -13,6 +13,7 @@
 #include "flux/encoders/clip_text.h"
 #include "flux/encoders/flux_autoencoder.h"
 #include "flux/encoders/t5_encoder.h"
+#include "support/problem.h"
 #include "support/reference.h"
 #include "support/tensor_match.h"
 

@@ -11,6 +11,7 @@
 #include "flux/data/shapes.h"
 #include "flux/flow/flow_matching.h"
 #include "flux/kernels/keyed_draw.h"
+#include "support/problem.h"
 
 namespace flux::eval {
 namespace {
@@ -133,12 +134,7 @@ TEST_F(ValidatorTest, GridsMeasureAtTheirTimes) {
 }
 
 std::string problem_of(const data::Dataset& dataset, const encoders::Conditioning& conditioning) {
-    try {
-        const Validator validator(dataset, conditioning, {});
-    } catch (const Error& problem) {
-        return problem.what();
-    }
-    return "";
+    return test::problem_of([&] { const Validator validator(dataset, conditioning, {}); });
 }
 
 TEST_F(ValidatorTest, ASetWithoutTimestepsNeedsAllOfThem) {

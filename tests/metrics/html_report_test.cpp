@@ -12,9 +12,9 @@
 #include <random>
 #include <set>
 
-#include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/png.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux::metrics {
@@ -226,12 +226,8 @@ TEST(ReportInput, NamesAFileThatIsNone) {
     const FakeRun run;
     for (const char* text : {"", "{", "[]", "{\"title\": 1}", "{\"title\": \"a\"}"}) {
         write_text(run.folder.path() / "report.json", text);
-        try {
-            load_report_input(run.folder.path());
-            ADD_FAILURE() << text;
-        } catch (const Error& problem) {
-            EXPECT_TRUE(holds(problem.what(), "/report.json: is not what a run keeps"));
-        }
+        const std::string problem = test::problem_of([&] { load_report_input(run.folder.path()); });
+        EXPECT_TRUE(holds(problem, "/report.json: is not what a run keeps")) << text;
     }
 }
 

@@ -10,10 +10,10 @@
 #include <random>
 #include <vector>
 
-#include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "metrics/http.h"
 #include "support/http_client.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux::metrics {
@@ -215,12 +215,7 @@ TEST(LiveView, EndsWhateverClientsDo) {
 }
 
 std::string error_of(const std::string& host, int port) {
-    try {
-        const LiveView view(host, port);
-    } catch (const ConfigError& problem) {
-        return problem.what();
-    }
-    return "no error";
+    return test::problem_of<ConfigError>([&] { const LiveView view(host, port); });
 }
 
 TEST(LiveView, NamesTheOptionWhereItCannotListen) {

@@ -14,6 +14,7 @@
 
 #include "flux/base/error.h"
 #include "flux/base/file.h"
+#include "support/problem.h"
 #include "support/reference.h"
 
 namespace flux::metrics {
@@ -297,12 +298,8 @@ TEST(Reporter, ResumesInAFolderWithoutMetrics) {
 TEST(Reporter, NamesAFolderThatIsMissing) {
     const TemporaryFolder folder;
     const auto missing = folder.path() / "missing";
-    try {
-        Reporter reporter({.folder = missing, .resume_step = {}});
-        FAIL() << "no error";
-    } catch (const Error& problem) {
-        EXPECT_THAT(problem.what(), HasSubstr(missing.string()));
-    }
+    EXPECT_THAT(test::problem_of([&] { Reporter({.folder = missing, .resume_step = {}}); }),
+                HasSubstr(missing.string()));
 }
 
 }  // namespace

@@ -8,10 +8,10 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/base/png.h"
 #include "flux/metrics/reporter.h"
+#include "support/problem.h"
 #include "support/python.h"
 #include "support/reference.h"
 
@@ -118,13 +118,8 @@ TEST(EventFile, OfAResumedRunComesAfterAllOthers) {
 TEST(EventFile, NamesAFolderThatCannotBe) {
     const TemporaryFolder folder;
     write_text(folder.path() / "tb", "a file");
-    try {
-        const EventFile file(folder.path() / "tb", std::nullopt);
-        FAIL() << "written into a file";
-    } catch (const Error& problem) {
-        EXPECT_THAT(problem.what(), HasSubstr("/tb: "));
-        EXPECT_THAT(problem.what(), HasSubstr("--metrics.save_tb_folder"));
-    }
+    EXPECT_THAT(test::problem_of([&] { const EventFile file(folder.path() / "tb", std::nullopt); }),
+                testing::AllOf(HasSubstr("/tb: "), HasSubstr("--metrics.save_tb_folder")));
 }
 
 void draw(const std::filesystem::path& file, const std::string& prompt) {

@@ -7,8 +7,8 @@
 #include <map>
 #include <set>
 
-#include "flux/base/error.h"
 #include "flux/model/mmdit.h"
+#include "support/problem.h"
 
 namespace flux::model {
 namespace {
@@ -91,12 +91,11 @@ TEST(WeightLayout, RefusesWhatIsNoWeightOfTheModel) {
     for (const std::string name :
          {"img_in", "x.weight", "double_blocks", "double_blocks.weight", "double_blocks.1.weight",
           "double_blocks.1.linear1.weight", "single_blocks.linear1.weight", ""}) {
-        try {
-            stored_tensors(WeightLayout::kDiffusers, name, {6, 3}, 3);
-            ADD_FAILURE() << name;
-        } catch (const Error& problem) {
-            EXPECT_THAT(problem.what(), HasSubstr("tensor " + name)) << name;
-        }
+        EXPECT_THAT(test::problem_of([&] {
+                        stored_tensors(WeightLayout::kDiffusers, name, {6, 3}, 3);
+                    }),
+                    HasSubstr("tensor " + name))
+            << name;
     }
 }
 

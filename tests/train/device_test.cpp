@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "flux/base/error.h"
+#include "support/problem.h"
 
 namespace flux::train {
 namespace {
@@ -17,12 +17,7 @@ RankDevice gpu(const std::string& host, const std::string& id) {
 }
 
 std::string message_of(const std::vector<RankDevice>& ranks) {
-    try {
-        check_devices(ranks);
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
+    return test::problem_of([&] { check_devices(ranks); });
 }
 
 TEST(CheckDevices, AGpuForEachProcessIsRight) {

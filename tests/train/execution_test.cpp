@@ -4,9 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "flux/base/error.h"
 #include "flux/train/job.h"
 #include "flux/train/plan.h"
+#include "support/problem.h"
 
 namespace flux::train {
 namespace {
@@ -23,18 +23,9 @@ config::JobConfig float8_job(const std::string& recipe) {
     return config;
 }
 
-template <class Call>
-std::string config_error(const Call& call) {
-    try {
-        call();
-    } catch (const ConfigError& problem) {
-        return problem.what();
-    }
-    return "no error";
-}
-
 std::string layers_error(const config::JobConfig& config) {
-    return config_error([&] { check_float8_layers(config, model_dimensions(config)); });
+    return test::problem_of<ConfigError>(
+        [&] { check_float8_layers(config, model_dimensions(config)); });
 }
 
 TEST(ExecutionOfAJob, FollowsItsOptions) {
@@ -68,16 +59,16 @@ TEST(ExecutionOfAJob, IsTold) {
 
 TEST(Float8Layers, NamesThatFitNoneAreRefused) {
     config::JobConfig config = float8_job("tensorwise");
-    EXPECT_EQ(layers_error(config), "no error");
+    EXPECT_EQ(layers_error(config), "");
     config.float8.filter_fqns = {"final_layer", "mlp"};  // the last layer is plain in any case
-    EXPECT_EQ(layers_error(config), "no error");
+    EXPECT_EQ(layers_error(config), "");
     config.float8.filter_fqns = {"mlp", "output"};
     EXPECT_THAT(layers_error(config),
                 HasSubstr("float8.filter_fqns: \"output\" is in the name of no layer"));
     config.float8.filter_fqns = {"img_attn.qkv.weight"};  // of a parameter: leaves no layer out
     EXPECT_THAT(layers_error(config), HasSubstr("is in the name of no layer"));
     config.model.converters.clear();
-    EXPECT_EQ(layers_error(config), "no error");
+    EXPECT_EQ(layers_error(config), "");
 }
 
 TEST(Float8Layers, OneAtLeastMustBeLeft) {
@@ -95,13 +86,15 @@ TEST(Float8Layers, OneAtLeastMustBeLeft) {
 
 TEST(Float8Device, ACpuEmulatesOrRefuses) {
     config::JobConfig config = float8_job("rowwise");
-    const auto error = [&] { return config_error([&] { check_float8_device(config, at::kCPU); }); };
+    const auto error = [&] {
+        return test::problem_of<ConfigError>([&] { check_float8_device(config, at::kCPU); });
+    };
     EXPECT_THAT(error(), AllOf(HasSubstr("model.converters = [\"float8\"]: the CPU"),
                                HasSubstr("8.9"), HasSubstr("float8.emulate = true")));
     config.float8.emulate = true;
-    EXPECT_EQ(error(), "no error");
+    EXPECT_EQ(error(), "");
     config = {};
-    EXPECT_EQ(error(), "no error");
+    EXPECT_EQ(error(), "");
 }
 
 TEST(Float8Plan, KeepsInputsInEightBits) {

@@ -8,13 +8,13 @@
 
 #include <fstream>
 
-#include "flux/base/error.h"
 #include "flux/base/file.h"
 #include "flux/checkpoint/export.h"
 #include "flux/checkpoint/save.h"
 #include "flux/kernels/keyed_draw.h"
 #include "flux/train/train_state.h"
 #include "support/group.h"
+#include "support/problem.h"
 #include "support/reference.h"
 #include "support/tensor_match.h"
 #include "support/tiny_model.h"
@@ -113,12 +113,7 @@ protected:
         return problem(path_, config);
     }
     std::string problem(const std::filesystem::path& path, const model::FluxConfig& config) const {
-        try {
-            InitialWeights(path, config);
-        } catch (const Error& error) {
-            return error.what();
-        }
-        return {};
+        return test::problem_of([&] { InitialWeights(path, config); });
     }
 
     TemporaryFolder folder_;

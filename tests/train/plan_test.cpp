@@ -18,6 +18,7 @@
 #include "flux/optim/ema.h"
 #include "flux/train/train_step.h"
 #include "support/group.h"
+#include "support/problem.h"
 
 namespace flux::train {
 namespace {
@@ -188,12 +189,7 @@ TEST(Plan, ShardsAreAsManyPartsAsProcesses) {
 TEST(CheckMemory, AsksTheMemoryThatTheShardsLieIn) {
     constexpr int64_t kGiB = 1 << 30;
     const auto message = [](const PlanSettings& settings, const Machine& machine) {
-        try {
-            check_memory(settings, machine);
-        } catch (const Error& error) {
-            return std::string(error.what());
-        }
-        return std::string();
+        return test::problem_of([&] { check_memory(settings, machine); });
     };
     // 177 GiB of weights, gradients and moments; pinned for a GPU 241, a power of two each unit.
     Machine machine{.device = "NVIDIA H200", .device_bytes = 140 * kGiB, .host_bytes = 256 * kGiB};
@@ -333,13 +329,8 @@ TEST(Plan, KnowsGpusAndTheNearestName) {
         EXPECT_GT(gpu.memory_gib, 79);
         EXPECT_GT(gpu.intra_node_gbs, gpu.inter_node_gbs);
     }
-    try {
-        gpu_model("h10");
-        FAIL() << "must throw";
-    } catch (const ConfigError& problem) {
-        EXPECT_NE(std::string(problem.what()).find("did you mean h100"), std::string::npos)
-            << problem.what();
-    }
+    EXPECT_THAT(test::problem_of<ConfigError>([] { gpu_model("h10"); }),
+                HasSubstr("did you mean h100"));
 }
 
 }  // namespace

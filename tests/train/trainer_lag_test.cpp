@@ -17,6 +17,7 @@
 #include "flux/train/stop_signal.h"
 #include "flux/train/trainer.h"
 #include "support/group.h"
+#include "support/problem.h"
 #include "support/reference.h"
 #include "support/tar_member.h"
 
@@ -69,12 +70,7 @@ int run(
 }
 
 std::string error_of(const fs::path& folder, int64_t lag, const Words& more) {
-    try {
-        run(folder, lag, more);
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
+    return test::problem_of([&] { run(folder, lag, more); });
 }
 
 /// The values of `key` in metrics.jsonl.
