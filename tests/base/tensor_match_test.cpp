@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 
 namespace flux::test {
@@ -29,6 +30,7 @@ TEST(TensorMatch, NamesTheTensorAndItsWorstElement) {
 
 TEST(TensorMatch, RelativeL2IsRelativeToTheExpectedNorm) {
     const at::Tensor actual = ramp().mul(1.25);  // exact in fp32
+    EXPECT_EQ(relative_l2(actual, ramp()), 0.25);
     EXPECT_TRUE(relative_l2_within("x", actual, ramp(), 0.25));
     EXPECT_FALSE(relative_l2_within("x", actual, ramp(), 0.2499));
     EXPECT_TRUE(relative_l2_within("x", at::zeros({3}), at::zeros({3}), 0));
@@ -45,6 +47,7 @@ TEST(TensorMatch, NonFiniteValuesMustMeetTheirLike) {
         EXPECT_FALSE(max_abs_within("x", ramp(), special, 1e30));
         EXPECT_FALSE(relative_l2_within("x", special, ramp(), 1e30));
         EXPECT_FALSE(relative_l2_within("x", ramp(), special, 1e30));
+        EXPECT_TRUE(std::isnan(relative_l2(special, ramp())));
     }
 }
 
@@ -53,6 +56,7 @@ TEST(TensorMatch, OtherShapesNeverMatch) {
     EXPECT_FALSE(result);
     EXPECT_THAT(result.message(), HasSubstr("x: shape [2, 3], expected [3, 2]"));
     EXPECT_FALSE(relative_l2_within("x", ramp(), at::Tensor(), 1));
+    EXPECT_THROW(relative_l2(ramp(), ramp().view({3, 2})), c10::Error);
 }
 
 TEST(TensorMatch, SameBitsSeesSignOfZeroAndDtype) {

@@ -1,5 +1,5 @@
-// Attention in tiles on CPUs, where this processor runs it: its error, and numbers that are not
-// finite. Elsewhere it is ATen's, and these tests are skipped.
+// Attention in tiles on CPUs, where this processor runs it: its error, numbers that are not finite,
+// and that threads change none. Elsewhere it is ATen's, and all but the last is skipped.
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/Version.h>
@@ -16,11 +16,31 @@
 #include <vector>
 
 #include "flux/kernels/fused.h"
+#include "support/tensor_match.h"
 
 namespace flux::kernels {
 namespace {
 
+using test::relative_l2;
 using Tensors = std::vector<at::Tensor>;
+
+/// Result, then gradients of q, k and v, for the gradient `dout` of the result.
+Tensors results(Path path, const Tensors& inputs, const at::Tensor& dout, at::ScalarType dtype) {
+    const at::AutoGradMode enable(true);
+    Tensors leaves;
+    for (const at::Tensor& input : inputs) {
+        leaves.push_back(input.to(dtype).detach().set_requires_grad(true));
+    }
+    Tensors all{attention(path, leaves[0], leaves[1], leaves[2])};
+    all[0].backward(dout.to(dtype));
+    for (const at::Tensor& leaf : leaves) {
+        all.push_back(leaf.grad());
+    }
+    for (at::Tensor& tensor : all) {
+        tensor = tensor.detach().to(at::kDouble);
+    }
+    return all;
+}
 
 class FusedAttention : public testing::TestWithParam<at::ScalarType> {
 protected:
@@ -30,36 +50,16 @@ protected:
                          << " is ATen's on this processor (" << at::get_cpu_capability() << ")";
         }
     }
-
-    /// Result, then gradients of q, k and v, for the gradient `dout` of the result.
-    static Tensors results(Path path, const Tensors& inputs, const at::Tensor& dout,
-                           at::ScalarType dtype) {
-        const at::AutoGradMode enable(true);
-        Tensors leaves;
-        for (const at::Tensor& input : inputs) {
-            leaves.push_back(input.to(dtype).detach().set_requires_grad(true));
-        }
-        Tensors all{attention(path, leaves[0], leaves[1], leaves[2])};
-        all[0].backward(dout.to(dtype));
-        for (const at::Tensor& leaf : leaves) {
-            all.push_back(leaf.grad());
-        }
-        for (at::Tensor& tensor : all) {
-            tensor = tensor.detach().to(at::kDouble);
-        }
-        return all;
-    }
 };
-
-double error(const at::Tensor& found, const at::Tensor& expected) {
-    return ((found - expected).norm() / expected.norm()).item<double>();
-}
 
 TEST_P(FusedAttention, IsAsExactAsItsTwin) {
     // Tiles of 128 queries and 256 keys, panels of 64: less than one of each, whole ones, several.
-    for (const std::vector<int64_t>& shape :
-         {std::vector<int64_t>{3, 3, 37, 10}, {2, 2, 256, 64}, {1, 2, 331, 70}}) {
-        SCOPED_TRACE(std::to_string(shape[2]) + " tokens");
+    for (const std::vector<int64_t>& shape : {std::vector<int64_t>{3, 3, 37, 10},
+                                              {3, 4, 37, 16},
+                                              {3, 2, 37, 128},
+                                              {2, 2, 256, 64},
+                                              {1, 2, 331, 70}}) {
+        SCOPED_TRACE(std::to_string(shape[2]) + " tokens, heads of " + std::to_string(shape[3]));
         Tensors inputs;
         for (int i = 0; i < 3; ++i) {
             inputs.push_back(at::randn(shape).to(GetParam()).to(at::kDouble));
@@ -71,7 +71,7 @@ TEST_P(FusedAttention, IsAsExactAsItsTwin) {
         const Tensors fused = results(Path::kFused, inputs, dout, GetParam());
         for (size_t i = 0; i < exact.size(); ++i) {
             ASSERT_EQ(fused[i].sizes(), exact[i].sizes());
-            EXPECT_LE(error(fused[i], exact[i]), 2 * error(twin[i], exact[i]) + 1e-7)
+            EXPECT_LE(relative_l2(fused[i], exact[i]), 2 * relative_l2(twin[i], exact[i]) + 1e-7)
                 << "tensor " << i;
         }
     }
@@ -104,6 +104,28 @@ TEST_P(FusedAttention, WhatIsNotFiniteStaysSo) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, FusedAttention, testing::Values(at::kFloat, at::kBFloat16));
+
+TEST(FusedAttentionNumbers, DoNotDependOnTheThreads) {
+    const int threads = at::get_num_threads();
+    for (const std::vector<int64_t>& shape :
+         {std::vector<int64_t>{3, 3, 37, 10}, {1, 2, 331, 70}}) {
+        Tensors inputs;
+        for (int i = 0; i < 3; ++i) {
+            inputs.push_back(at::randn(shape));
+        }
+        const at::Tensor dout = at::randn({shape[0], shape[2], shape[1] * shape[3]});
+        for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+            at::set_num_threads(1);
+            const Tensors one = results(Path::kFused, inputs, dout, dtype);
+            at::set_num_threads(2);
+            const Tensors two = results(Path::kFused, inputs, dout, dtype);
+            at::set_num_threads(threads);
+            for (size_t i = 0; i < one.size(); ++i) {
+                EXPECT_TRUE(one[i].equal(two[i])) << shape[2] << " tokens, tensor " << i;
+            }
+        }
+    }
+}
 
 }  // namespace
 }  // namespace flux::kernels

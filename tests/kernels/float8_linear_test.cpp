@@ -15,6 +15,7 @@
 
 #include "flux/kernels/cuda_device.h"
 #include "flux/kernels/float8.h"
+#include "support/tensor_match.h"
 
 namespace flux::kernels {
 namespace {
@@ -71,7 +72,7 @@ void expect_within(const char* what, const at::Tensor& found, const at::Tensor& 
     EXPECT_TRUE(((flat - exact).abs() <= bound + exact.abs() * last + 1e-6).all().item<bool>())
         << what;
     // Independent errors add up to less than their bound, and to no less than rounding makes.
-    const double error = ((flat - exact).norm() / exact.norm()).item<double>();
+    const double error = test::relative_l2(flat, exact);
     std::printf("measured: %s off by %.4f, expected about %.4f\n", what, error, typical);
     EXPECT_NEAR(error, typical, 0.25 * typical) << what;
 }
@@ -239,14 +240,11 @@ void expect_emulated(at::DeviceType device, Kind kind) {
     const at::Tensor x = random({1, kTokens, kIn}), w = random({kOut, kIn});
     const at::Tensor dy = random({1, kTokens, kOut});
     const Results real = run({kind, false}, x, w, dy), emulated = run({kind, true}, x, w, dy);
-    const auto expect_near = [](const at::Tensor& a, const at::Tensor& b, double tolerance) {
-        const at::Tensor exact = b.to(at::kDouble);
-        EXPECT_LE(((a.to(at::kDouble) - exact).norm() / exact.norm()).item<double>(), tolerance);
-    };
     // bf16's rounding, and of fast sums on a GPU, which have 14 bits.
-    expect_near(real.y, emulated.y, 5e-3);
-    expect_near(real.dx, emulated.dx, 5e-3);
-    expect_near(real.dw, emulated.dw, 5e-3);
+    constexpr double kTolerance = 5e-3;
+    EXPECT_TRUE(test::relative_l2_within("y", real.y, emulated.y, kTolerance));
+    EXPECT_TRUE(test::relative_l2_within("dx", real.dx, emulated.dx, kTolerance));
+    EXPECT_TRUE(test::relative_l2_within("dw", real.dw, emulated.dw, kTolerance));
 }
 
 TEST(Float8Products, OfLibTorchAreThoseEmulated) { expect_emulated(at::kCPU, Kind::kTensorwise); }

@@ -15,14 +15,12 @@
 #include <vector>
 
 #include "flux/kernels/cuda_device.h"
+#include "support/tensor_match.h"
 
 namespace flux::kernels {
 namespace {
 
-double error(const at::Tensor& found, const at::Tensor& expected) {
-    const at::Tensor exact = expected.to(at::kCPU, at::kDouble);
-    return ((found.to(at::kCPU, at::kDouble) - exact).norm() / exact.norm()).item<double>();
-}
+using test::relative_l2;
 
 /// On each device.
 class FusedStep : public testing::TestWithParam<at::DeviceType> {
@@ -114,8 +112,8 @@ TEST_P(FusedStep, AdamIsAsExactAsItsTwin) {
             adam_steps(Path::kTwin, twin, settings, true, gradients);
             adam_steps(Path::kFused, fused, settings, true, gradients);
             for (auto member : {&AdamState::value, &AdamState::mean, &AdamState::square}) {
-                const double of_fused = error(fused.*member, exact.*member);
-                const double of_twin = error(twin.*member, exact.*member);
+                const double of_fused = relative_l2(fused.*member, exact.*member);
+                const double of_twin = relative_l2(twin.*member, exact.*member);
                 EXPECT_GT(of_fused, 0);
                 EXPECT_LE(of_fused, 2 * of_twin) << decoupled;
             }
@@ -165,7 +163,7 @@ TEST_P(FusedStep, MixAndPackIsAsExactAsItsTwin) {
             here(at::randn({shape[0], 20, shape[2], shape[3]})).narrow(1, 2, shape[1]).copy_(a),
             here(b), here(t));
         ASSERT_EQ(fused.mixed.sizes(), exact.mixed.sizes());
-        EXPECT_LE(error(fused.mixed, exact.mixed), 2 * error(twin.mixed, exact.mixed));
+        EXPECT_LE(relative_l2(fused.mixed, exact.mixed), 2 * relative_l2(twin.mixed, exact.mixed));
         EXPECT_TRUE(fused.difference.equal(twin.difference));
     }
 }
@@ -184,9 +182,10 @@ TEST_P(FusedStep, SquaredErrorIsAsExactAsItsTwin) {
                 squared_error_with_gradient(Path::kFused, here(prediction), here(target), kShare);
             EXPECT_EQ(fused.gradient.scalar_type(), dtype);
             // A mean of a few numbers may happen to be exact.
-            EXPECT_LE(error(fused.means, exact.means), 2 * error(twin.means, exact.means) + 1e-7);
-            EXPECT_LE(error(fused.gradient, exact.gradient),
-                      2 * error(twin.gradient, exact.gradient));
+            EXPECT_LE(relative_l2(fused.means, exact.means),
+                      2 * relative_l2(twin.means, exact.means) + 1e-7);
+            EXPECT_LE(relative_l2(fused.gradient, exact.gradient),
+                      2 * relative_l2(twin.gradient, exact.gradient));
             EXPECT_TRUE(mean_squared_error(Path::kFused, here(prediction), here(target))
                             .equal(fused.means));
         }

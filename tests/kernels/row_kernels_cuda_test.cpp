@@ -14,6 +14,7 @@
 #include "kernels/cuda_on_host.h"
 // After what stands in for CUDA.
 #include "kernels/cuda_row_table.h"
+#include "support/tensor_match.h"
 
 namespace flux::kernels {
 namespace {
@@ -86,12 +87,10 @@ protected:
     static void expect_same(const Tensors& found, const Tensors& expected) {
         ASSERT_EQ(found.size(), expected.size());
         for (size_t i = 0; i < expected.size(); ++i) {
-            ASSERT_EQ(found[i].sizes(), expected[i].sizes());
-            const at::Tensor a = found[i].to(at::kDouble), b = expected[i].to(at::kDouble);
-            const double error = ((a - b).norm() / b.norm()).item<double>();
             // Both round once, from numbers that differ in the last bits of fp32.
-            EXPECT_LE(error, expected[i].scalar_type() == at::kFloat ? 2e-6 : 4e-4)
-                << "tensor " << i;
+            EXPECT_TRUE(
+                test::relative_l2_within("tensor " + std::to_string(i), found[i], expected[i],
+                                         expected[i].scalar_type() == at::kFloat ? 2e-6 : 4e-4));
         }
     }
 };

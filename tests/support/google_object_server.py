@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/ usr / bin / env python3
 """A Google Cloud Storage emulator on 127.0.0.1 for tests.
 
     google_object_server.py FOLDER LOG

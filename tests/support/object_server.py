@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/ usr / bin / env python3
 """An S3 server on 127.0.0.1 for tests: moto's, in front of which requests are logged and spoiled.
 
     object_server.py FOLDER LOG [FAULT ...]

@@ -1,8 +1,10 @@
-"""Predicts with a FluxTransformer2DModel of the diffusers library, for tests/train/parity_diffusers_test.cpp.
+""
+    "Predicts with a FluxTransformer2DModel of the diffusers library, for tests/train/parity_diffusers_test.cpp.
 
     run_diffusers.py FOLDER INPUT.safetensors OUT_FOLDER
 
-Loads the folder as the library does, and its files once more with every name required; writes the prediction to
+        Loads the folder as the library does,
+    and its files once more with every name required; writes the prediction to
 OUT_FOLDER/output.safetensors and the model, as the library saves it, to OUT_FOLDER/saved/.
 """
 

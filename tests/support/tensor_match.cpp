@@ -21,6 +21,12 @@ struct Difference {
     int64_t worst_index = 0;
 };
 
+/// 0 where both are all zeros.
+double relative_l2(const Difference& difference) {
+    const double error = std::sqrt(difference.squares);
+    return error == 0 ? 0 : error / std::sqrt(difference.expected_squares);
+}
+
 at::Tensor flat_double(const at::Tensor& tensor) {
     return tensor.detach().cpu().to(at::kDouble).contiguous().view({-1});
 }
@@ -99,15 +105,20 @@ testing::AssertionResult max_abs_within(std::string_view name, const at::Tensor&
                           tolerance, worst_text(difference, actual, expected));
 }
 
+double relative_l2(const at::Tensor& actual, const at::Tensor& expected) {
+    TORCH_CHECK(same_shape(actual, expected),
+                other_shape("relative_l2", actual, expected).message());
+    const double relative = relative_l2(compare(actual, expected));
+    return std::isfinite(relative) ? relative : std::numeric_limits<double>::quiet_NaN();
+}
+
 testing::AssertionResult relative_l2_within(std::string_view name, const at::Tensor& actual,
                                             const at::Tensor& expected, double tolerance) {
     if (!same_shape(actual, expected)) {
         return other_shape(name, actual, expected);
     }
     const Difference difference = compare(actual, expected);
-    const double norm = std::sqrt(difference.expected_squares);
-    const double error = std::sqrt(difference.squares);
-    const double relative = error == 0 ? 0 : error / norm;
+    const double relative = relative_l2(difference);
     if (relative <= tolerance) {
         return testing::AssertionSuccess()
                << fmt::format("{}: relative L2 difference {:.3g}", name, relative);
@@ -115,7 +126,8 @@ testing::AssertionResult relative_l2_within(std::string_view name, const at::Ten
     return testing::AssertionFailure() << fmt::format(
                "{}: relative L2 difference {:.3g} > {:.3g} (norm of expected {:.3g}): "
                "{}",
-               name, relative, tolerance, norm, worst_text(difference, actual, expected));
+               name, relative, tolerance, std::sqrt(difference.expected_squares),
+               worst_text(difference, actual, expected));
 }
 
 testing::AssertionResult same_bits(std::string_view name, const at::Tensor& actual,

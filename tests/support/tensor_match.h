@@ -14,6 +14,10 @@ namespace flux::test {
 testing::AssertionResult max_abs_within(std::string_view name, const at::Tensor& actual,
                                         const at::Tensor& expected, double tolerance);
 
+/// |actual - expected|_2 / |expected|_2 of tensors of one shape. NaN, which no bound allows, where
+/// values of one alone are not finite.
+double relative_l2(const at::Tensor& actual, const at::Tensor& expected);
+
 /// |actual - expected|_2 <= tolerance * |expected|_2.
 testing::AssertionResult relative_l2_within(std::string_view name, const at::Tensor& actual,
                                             const at::Tensor& expected, double tolerance);
