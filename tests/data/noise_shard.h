@@ -1,4 +1,4 @@
-// Tar shards of small pictures of noise, so that shards have some size.
+// Tar shards of small pictures of noise, so that shards have some size, and how tests fetch them.
 #pragma once
 
 #include <fmt/core.h>
@@ -8,6 +8,7 @@
 
 #include "data/tar_writer.h"
 #include "flux/base/png.h"
+#include "flux/data/object_store.h"
 
 namespace flux::data {
 
@@ -26,6 +27,16 @@ inline void write_noise_shard(const std::filesystem::path& path, int first, int 
         tar.add(fmt::format("{:06}.txt", i), fmt::format("picture {}", i));
     }
     tar.finish();
+}
+
+/// A few attempts without long waits.
+inline RemoteSettings quick_remote(const std::filesystem::path& cache_dir) {
+    return {.cache_dir = cache_dir,
+            .downloads = 2,
+            .attempts = 3,
+            .first_delay_s = 0.01,
+            .most_delay_s = 0.05,
+            .stall_timeout_s = 5};
 }
 
 }  // namespace flux::data

@@ -34,12 +34,7 @@ class ObjectStore : public testing::Test {
 protected:
     void SetUp() override {
         fs::create_directories(folder("served"));
-        remote_ = {.cache_dir = folder("cache"),
-                   .downloads = 2,
-                   .attempts = 3,
-                   .first_delay_s = 0.01,
-                   .most_delay_s = 0.05,
-                   .stall_timeout_s = 5};
+        remote_ = quick_remote(folder("cache"));
     }
     fs::path folder(const std::string& name) const { return scratch_.path() / name; }
 

@@ -40,12 +40,7 @@ protected:
         ::setenv("AWS_SECRET_ACCESS_KEY", "secret", 1);
         ::setenv("AWS_DEFAULT_REGION", "us-east-1", 1);
         fs::create_directories(folder("served"));
-        remote_ = {.cache_dir = folder("cache"),
-                   .downloads = 2,
-                   .attempts = 3,
-                   .first_delay_s = 0.01,
-                   .most_delay_s = 0.05,
-                   .stall_timeout_s = 5};
+        remote_ = quick_remote(folder("cache"));
         for (int shard = 0; shard < 3; ++shard) {
             write_noise_shard(folder("served") / fmt::format("a/s-{:04}.tar", shard), 5 * shard, 5);
         }

@@ -38,12 +38,7 @@ protected:
                             .seed = 7,
                             .max_image_pixels = 1 << 20,
                             .index_folder = folder("index"),
-                            .remote = {.cache_dir = folder("cache"),
-                                       .downloads = 2,
-                                       .attempts = 3,
-                                       .first_delay_s = 0.01,
-                                       .most_delay_s = 0.05,
-                                       .stall_timeout_s = 5}};
+                            .remote = quick_remote(folder("cache"))};
         settings_.ahead = 1;
     }
     fs::path folder(const std::string& name) const { return scratch_.path() / name; }
