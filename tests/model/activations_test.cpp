@@ -3,13 +3,11 @@
 #include "flux/model/activations.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/randn.h>
-#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include "flux/kernels/host_memory.h"
-#include "flux/model/latents.h"
 #include "flux/model/mmdit.h"
+#include "support/tiny_model.h"
 
 namespace flux::model {
 namespace {
@@ -31,30 +29,14 @@ struct Case {
                 .dtype = dtype,
                 .execution = execution};
     }
+    MmditInput input(const FluxConfig& config) const {
+        return test::random_input(config, {batch, text_tokens, picture, dtype});
+    }
 };
 
 void PrintTo(const Case& value, std::ostream* out) { *out << value.name; }
 
-FluxConfig dimensions() {
-    FluxConfig config = flavor("flux-tiny");
-    config.hidden_size = 64;
-    config.num_heads = 2;
-    config.depth = 2;
-    config.depth_single_blocks = 3;
-    return config;
-}
-
-MmditInput random_input(const FluxConfig& config, const Case& test_case) {
-    const auto options = at::TensorOptions().dtype(test_case.dtype);
-    return {
-        .img = at::randn({test_case.batch, test_case.image_tokens(), config.in_channels}, options),
-        .img_ids = image_ids(test_case.picture, test_case.picture, at::kCPU),
-        .txt = at::randn({test_case.batch, test_case.text_tokens, config.context_in_dim}, options),
-        .txt_ids = text_ids(test_case.text_tokens, at::kCPU),
-        .pooled = at::randn({test_case.batch, config.vec_in_dim}, options),
-        .timesteps = at::zeros({test_case.batch}),
-        .guidance = {}};
-}
+FluxConfig dimensions() { return test::small_dimensions(2, 3); }
 
 /// Where ATen's attention serves, it works in blocks of its own, which are not counted.
 constexpr double kAttentionBlocks = 200e3;
@@ -84,11 +66,11 @@ protected:
         settings.compute_dtype = GetParam().dtype;
         Mmdit model(config, settings, policy, GetParam().execution);
         model.parameters().initialize(1);
-        model.predict(random_input(config, GetParam()));  // weights in the compute dtype
+        model.predict(GetParam().input(config));  // weights in the compute dtype
         const int64_t before = kernels::host_memory().held;
         kernels::reset_host_peak();
         model.parameters().begin_gradients();
-        at::Tensor prediction = model.forward(random_input(config, GetParam()));
+        at::Tensor prediction = model.forward(GetParam().input(config));
         const int64_t own = before + static_cast<int64_t>(prediction.nbytes());
         const int64_t kept = kernels::host_memory().held - own;
         model.backward(prediction);

@@ -2,16 +2,15 @@
 #include "flux/model/execution.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/randn.h>
-#include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 
-#include "flux/model/latents.h"
 #include "flux/model/mmdit.h"
+#include "support/tensor_match.h"
+#include "support/tiny_model.h"
 
 namespace flux::model {
 namespace {
@@ -24,32 +23,9 @@ using testing::Not;
 
 const kernels::Products kTensorwise{.kind = Kind::kTensorwise, .emulated = true};
 
-FluxConfig dimensions() {
-    FluxConfig config = flavor("flux-tiny");
-    config.hidden_size = 64;
-    config.num_heads = 2;
-    config.depth = 1;
-    config.depth_single_blocks = 1;
-    return config;
-}
-
-MmditInput random_input(const FluxConfig& config) {
-    return {.img = at::randn({2, 16, config.in_channels}),
-            .img_ids = image_ids(8, 8, at::kCPU),
-            .txt = at::randn({2, 5, config.context_in_dim}),
-            .txt_ids = text_ids(5, at::kCPU),
-            .pooled = at::randn({2, config.vec_in_dim}),
-            .timesteps = at::zeros({2}),
-            .guidance = {}};
-}
-
 at::Tensor predict(const FluxConfig& config, const MmditInput& input, const Execution& execution) {
     Mmdit model(config, {}, units::RecomputePolicy::none(), execution);
-    model.parameters().initialize(1);
-    for (units::FlatShard& shard : model.parameters().shards()) {
-        shard.param.add_(0.02);  // gates and the last layer begin at 0
-    }
-    model.parameters().parameters_changed();
+    test::initialize_off_zero(model.parameters(), 1);
     return model.predict(input);
 }
 
@@ -74,8 +50,8 @@ TEST(ExecutionProducts, LeaveOutWhatIsNamedOrDoesNotFit) {
 }
 
 TEST(ExecutionProducts, ChangeEachLayerOfTheList) {
-    const FluxConfig config = dimensions();
-    const MmditInput input = random_input(config);
+    const FluxConfig config = test::small_dimensions(1, 1);
+    const MmditInput input = test::random_input(config);
     const at::Tensor plain = predict(config, input, {});
     const auto layers = block_linears(config);
     std::vector<std::string> names;
@@ -90,22 +66,18 @@ TEST(ExecutionProducts, ChangeEachLayerOfTheList) {
         const at::Tensor found =
             predict(config, input, {.products = kTensorwise, .plain_layers = others});
         EXPECT_FALSE(found.equal(plain)) << names[i];
-        EXPECT_LT(((found - plain).norm() / plain.norm()).item<double>(), 0.1) << names[i];
+        EXPECT_TRUE(test::relative_l2_within(names[i], found, plain, 0.1));
     }
 }
 
 TEST(ExecutionProducts, WhatIsNotFiniteComesThroughTheWholeModel) {
-    const FluxConfig config = dimensions();
+    const FluxConfig config = test::small_dimensions(1, 1);
     for (const Kind kind : {Kind::kTensorwise, Kind::kRowwise}) {
         Mmdit model(config, {}, units::RecomputePolicy::full(),
                     {.products = {.kind = kind, .emulated = true}});
-        model.parameters().initialize(1);
-        for (units::FlatShard& shard : model.parameters().shards()) {
-            shard.param.add_(0.02);
-        }
-        model.parameters().parameters_changed();
+        test::initialize_off_zero(model.parameters(), 1);
         model.parameters().begin_gradients();
-        at::Tensor gradient = model.forward(random_input(config));
+        at::Tensor gradient = model.forward(test::random_input(config));
         EXPECT_TRUE(std::isfinite(gradient.norm().item<double>()));
         gradient[0][3][5].fill_(std::numeric_limits<double>::infinity());
         model.backward(gradient);

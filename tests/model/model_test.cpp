@@ -11,6 +11,7 @@
 #include "flux/model/latents.h"
 #include "flux/model/mmdit.h"
 #include "support/problem.h"
+#include "support/tiny_model.h"
 
 namespace flux::model {
 namespace {
@@ -61,18 +62,9 @@ TEST(Mmdit, GuidanceChangesThePrediction) {
     FluxConfig config = flavor("flux-tiny");
     config.guidance_embed = true;
     Mmdit model(config, {}, units::RecomputePolicy::none());
-    model.parameters().initialize(1);
-    for (auto& shard : model.parameters().shards()) {
-        shard.param.add_(0.01);  // a fresh model predicts zero whatever it is given
-    }
-    model.parameters().parameters_changed();
-    MmditInput input{.img = at::randn({1, 4, 64}),
-                     .img_ids = image_ids(4, 4, at::kCPU),
-                     .txt = at::randn({1, 3, config.context_in_dim}),
-                     .txt_ids = text_ids(3, at::kCPU),
-                     .pooled = at::randn({1, config.vec_in_dim}),
-                     .timesteps = at::arange(1, at::kFloat) + 0.5,
-                     .guidance = at::arange(1, at::kFloat) + 1.0};
+    test::initialize_off_zero(model.parameters(), 1);
+    MmditInput input = test::random_input(config, {.batch = 1});
+    input.guidance = at::arange(1, at::kFloat) + 1.0;
     const at::Tensor first = model.predict(input);
     input.guidance = input.guidance + 3;
     EXPECT_FALSE(first.equal(model.predict(input)));

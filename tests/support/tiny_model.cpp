@@ -1,7 +1,13 @@
 #include "support/tiny_model.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
+
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+
+#include "flux/model/latents.h"
 
 namespace flux::test {
 
@@ -49,6 +55,35 @@ model::MmditInput tiny_input(const Fixture& mmdit_tiny) {
             .txt_ids = mmdit_tiny.tensor("input.txt_ids"),
             .pooled = mmdit_tiny.tensor("input.y"),
             .timesteps = mmdit_tiny.tensor("input.timesteps"),
+            .guidance = {}};
+}
+
+model::FluxConfig small_dimensions(int64_t depth, int64_t depth_single_blocks) {
+    model::FluxConfig config = model::flavor("flux-tiny");
+    config.hidden_size = 64;
+    config.num_heads = 2;
+    config.depth = depth;
+    config.depth_single_blocks = depth_single_blocks;
+    return config;
+}
+
+void initialize_off_zero(units::ParameterStore& parameters, uint64_t seed) {
+    parameters.initialize(seed);
+    for (units::FlatShard& shard : parameters.shards()) {
+        shard.param.add_(0.02);
+    }
+    parameters.parameters_changed();
+}
+
+model::MmditInput random_input(const model::FluxConfig& config, const InputShape& shape) {
+    const auto options = at::TensorOptions().dtype(shape.dtype);
+    const int64_t side = shape.latent_side, image_tokens = side / 2 * side / 2;
+    return {.img = at::randn({shape.batch, image_tokens, config.in_channels}, options),
+            .img_ids = model::image_ids(side, side, at::kCPU),
+            .txt = at::randn({shape.batch, shape.text_tokens, config.context_in_dim}, options),
+            .txt_ids = model::text_ids(shape.text_tokens, at::kCPU),
+            .pooled = at::randn({shape.batch, config.vec_in_dim}, options),
+            .timesteps = at::zeros({shape.batch}),
             .guidance = {}};
 }
 

@@ -2,8 +2,6 @@
 // counting allocator; then the arithmetic of links, time and largest batches.
 #include "flux/train/plan.h"
 
-#include <ATen/ops/arange.h>
-#include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -12,13 +10,14 @@
 
 #include "flux/base/error.h"
 #include "flux/kernels/host_memory.h"
-#include "flux/kernels/keyed_draw.h"
 #include "flux/model/flops.h"
 #include "flux/model/mmdit.h"
 #include "flux/optim/ema.h"
 #include "flux/train/train_step.h"
 #include "support/group.h"
 #include "support/problem.h"
+#include "support/tiny_model.h"
+#include "train/small_step.h"
 
 namespace flux::train {
 namespace {
@@ -45,18 +44,9 @@ struct Case {
 
 void PrintTo(const Case& value, std::ostream* out) { *out << value.name; }
 
-model::FluxConfig dimensions() {
-    model::FluxConfig config = model::flavor("flux-tiny");
-    config.hidden_size = 64;
-    config.num_heads = 2;
-    config.depth = 3;
-    config.depth_single_blocks = 5;
-    return config;
-}
-
 PlanSettings settings_of(const Case& test_case) {
     PlanSettings settings;
-    settings.model = dimensions();
+    settings.model = test::small_dimensions(3, 5);
     settings.store.slabs = test_case.slabs;
     settings.store.prefetch = std::max<int64_t>(0, test_case.slabs - 1);
     settings.store.reduce_dtype = test_case.reduce;
@@ -70,20 +60,6 @@ PlanSettings settings_of(const Case& test_case) {
     settings.image_tokens = kLatentSide * kLatentSide / 4;
     settings.text_tokens = kTextTokens;
     return settings;
-}
-
-/// This process's micro-batch, made anew as the trainer's loader does.
-encoders::MicroBatch micro_batch(const PlanSettings& settings, int64_t first) {
-    const at::Tensor index = at::arange(first, first + settings.batch_size, at::kLong);
-    const auto draw = [&](Purpose purpose, std::vector<int64_t> shape) {
-        return kernels::keyed_normal({5, purpose}, index, shape);
-    };
-    return {
-        .latents = draw(Purpose::kVaeNoise, {16, kLatentSide, kLatentSide}),
-        .noise = draw(Purpose::kNoise, {16, kLatentSide, kLatentSide}),
-        .timesteps = at::zeros({settings.batch_size}),
-        .text = {.tokens = draw(Purpose::kVaeNoise, {kTextTokens, settings.model.context_in_dim}),
-                 .pooled = draw(Purpose::kVaeNoise, {settings.model.vec_in_dim})}};
 }
 
 void expect_near(const char* what, int64_t measured, int64_t planned, double tolerance) {
@@ -122,7 +98,11 @@ TEST_P(DistPlan, AgreesWithTheCountersOfAStep) {
                     .micro_batches = settings.micro_batches},
                    1e-3, [&] {
                        sample += settings.batch_size * mesh.size();
-                       return micro_batch(settings, sample);
+                       return drawn_batch(settings.model, sample,
+                                          {.samples = settings.batch_size,
+                                           .height = kLatentSide,
+                                           .width = kLatentSide,
+                                           .text_tokens = kTextTokens});
                    });
         sent = mesh.traffic();
         sent.all_gather -= at_start.all_gather;

@@ -3,41 +3,19 @@
 #include "flux/train/step_runner.h"
 
 #include <ATen/ops/allclose.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
-#include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
 #include <limits>
 
 #include "flux/kernels/cuda_device.h"
-#include "flux/kernels/keyed_draw.h"
+#include "support/tiny_model.h"
+#include "train/small_step.h"
 
 namespace flux::train {
 namespace {
 
-model::FluxConfig dimensions() {
-    model::FluxConfig config = model::flavor("flux-tiny");
-    config.hidden_size = 64;
-    config.num_heads = 2;
-    config.depth = 1;
-    config.depth_single_blocks = 2;
-    return config;
-}
-
-/// Two samples of 8 x `width` latents.
-encoders::MicroBatch micro_batch(c10::Device device, int64_t first, int64_t width) {
-    const at::Tensor index =
-        at::arange(first, first + 2, at::TensorOptions(device).dtype(at::kLong));
-    const auto draw = [&](Purpose purpose, std::vector<int64_t> shape) {
-        return kernels::keyed_normal({5, purpose}, index, shape);
-    };
-    return {.latents = draw(Purpose::kVaeNoise, {16, 8, width}),
-            .noise = draw(Purpose::kNoise, {16, 8, width}),
-            .timesteps = at::full({2}, 0.25, at::TensorOptions(device).dtype(at::kFloat)),
-            .text = {.tokens = draw(Purpose::kVaeNoise, {4, dimensions().context_in_dim}),
-                     .pooled = draw(Purpose::kVaeNoise, {dimensions().vec_in_dim})}};
-}
+model::FluxConfig dimensions() { return test::small_dimensions(1, 2); }
 
 /// A model that trains, with a ring of slabs and an average.
 struct Training {
@@ -47,11 +25,7 @@ struct Training {
           optimizer({}, model.parameters().shards()),
           ema(0.5, model.parameters().shards()),
           runner({model, optimizer, &ema}, where, captures) {
-        model.parameters().initialize(3);
-        for (units::FlatShard& shard : model.parameters().shards()) {
-            shard.param.add_(0.01);  // gates begin at 0
-        }
-        model.parameters().parameters_changed();
+        test::initialize_off_zero(model.parameters(), 3);
         ema.begin(model.parameters().shards());
     }
 
@@ -72,7 +46,7 @@ struct Training {
         settings.bad_samples = [number] { return number; };
         int64_t first = number * 4;
         const StepResult result = runner.step(settings, 1e-3 * static_cast<double>(number), [&] {
-            encoders::MicroBatch batch = micro_batch(device, first, width);
+            encoders::MicroBatch batch = drawn_batch(dimensions(), first, {.width = width}, device);
             if (number == broken_step) {
                 batch.latents.mul_(std::numeric_limits<double>::infinity());
             }
@@ -84,7 +58,8 @@ struct Training {
 
     /// As a validation between steps.
     at::Tensor predict() {
-        return model.predict(encoders::pose(model.path(), micro_batch(device, 900, 8)).input).cpu();
+        const encoders::MicroBatch batch = drawn_batch(dimensions(), 900, {}, device);
+        return model.predict(encoders::pose(model.path(), batch).input).cpu();
     }
 
     c10::Device device;

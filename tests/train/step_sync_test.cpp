@@ -15,29 +15,13 @@
 #include "flux/model/layers.h"
 #include "flux/model/rope.h"
 #include "flux/train/train_step.h"
+#include "support/tiny_model.h"
+#include "train/small_step.h"
 
 namespace flux::train {
 namespace {
 
-model::FluxConfig dimensions() {
-    model::FluxConfig config = model::flavor("flux-tiny");
-    config.hidden_size = 64;
-    config.num_heads = 2;
-    config.depth = 1;
-    config.depth_single_blocks = 1;
-    return config;
-}
-
-encoders::MicroBatch micro_batch(c10::Device device) {
-    const auto zeros = [&](at::IntArrayRef shape) {
-        return at::zeros(shape, at::TensorOptions(device).dtype(at::kFloat));
-    };
-    return {.latents = zeros({2, 16, 8, 8}),
-            .noise = zeros({2, 16, 8, 8}),
-            .timesteps = zeros({2}),
-            .text = {.tokens = zeros({2, 4, dimensions().context_in_dim}),
-                     .pooled = zeros({2, dimensions().vec_in_dim})}};
-}
+model::FluxConfig dimensions() { return test::small_dimensions(1, 1); }
 
 /// Names of the operations called while it lives, on any thread, that do what must not be done.
 class Watch {
@@ -103,7 +87,7 @@ TEST(TrainStep, AsksTheDeviceForNothing) {
         model.parameters().initialize(1);
         optim::AdamW optimizer({}, model.parameters().shards(), model.path());
         optim::Ema ema(0.9, model.parameters().shards());
-        const encoders::MicroBatch batch = micro_batch(at::kCPU);
+        const encoders::MicroBatch batch = drawn_batch(dimensions(), 0);
         const Watch watch(asks);
         const StepResult result =
             train_step({model, optimizer, &ema}, {.global_batch_size = 4, .micro_batches = 2}, 1e-3,
@@ -145,7 +129,7 @@ TEST(TrainStep, TakesNothingFromTheHost) {
     StepResult result;
     result.loss = result.grad_norm = result.skipped = result.stop = result.bad =
         at::zeros({}, rows);
-    const encoders::MicroBatch batch = micro_batch(at::kMeta);
+    const encoders::MicroBatch batch = drawn_batch(dimensions(), 0, {}, at::kMeta);
     const Watch watch(takes_from_host);
     const encoders::FlowProblem problem = encoders::pose(kernels::Path::kTwin, batch);
     model::timestep_embedding(problem.input.timesteps);

@@ -1,44 +1,24 @@
 // What the processes of a job agree on in every step.
 #include "flux/train/train_step.h"
 
-#include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <limits>
 
-#include "flux/kernels/keyed_draw.h"
 #include "flux/model/mmdit.h"
 #include "flux/optim/ema.h"
 #include "support/group.h"
+#include "support/tiny_model.h"
+#include "train/small_step.h"
 
 namespace flux::train {
 namespace {
 
 using namespace std::chrono_literals;
 
-model::FluxConfig dimensions() {
-    model::FluxConfig config = model::flavor("flux-tiny");
-    config.hidden_size = 64;
-    config.num_heads = 2;
-    config.depth = 1;
-    config.depth_single_blocks = 1;
-    return config;
-}
-
-/// Two samples.
-encoders::MicroBatch micro_batch(int64_t first) {
-    const at::Tensor index = at::arange(first, first + 2, at::kLong);
-    const auto draw = [&](Purpose purpose, std::vector<int64_t> shape) {
-        return kernels::keyed_normal({5, purpose}, index, shape);
-    };
-    return {.latents = draw(Purpose::kVaeNoise, {16, 8, 8}),
-            .noise = draw(Purpose::kNoise, {16, 8, 8}),
-            .timesteps = at::zeros({2}),
-            .text = {.tokens = draw(Purpose::kVaeNoise, {4, dimensions().context_in_dim}),
-                     .pooled = draw(Purpose::kVaeNoise, {dimensions().vec_in_dim})}};
-}
+model::FluxConfig dimensions() { return test::small_dimensions(1, 1); }
 
 /// This process's part of the weights and of both moments.
 std::vector<at::Tensor> state_of(model::Mmdit& model, optim::AdamW& optimizer) {
@@ -70,18 +50,18 @@ TEST(DistTrainStep, ANumberOfOneProcessThatIsNotFiniteSkipsTheStepOfAll) {
     model.parameters().initialize(3);
     optim::AdamW optimizer({}, model.parameters().shards());
     const auto step = [&](int64_t number, int broken_rank) {
-        return train_step({model, optimizer},
-                          {.global_batch_size = 2 * mesh.size(),
-                           .stop_requested = number == 2 && mesh.rank() == 1,
-                           .bad_samples = [&] { return int64_t{mesh.rank()}; }},
-                          1e-3, [&] {
-                              auto batch = micro_batch((number * mesh.size() + mesh.rank()) * 2);
-                              if (mesh.rank() == broken_rank) {
-                                  batch.latents.view(-1)[7] =
-                                      std::numeric_limits<float>::infinity();
-                              }
-                              return batch;
-                          });
+        return train_step(
+            {model, optimizer},
+            {.global_batch_size = 2 * mesh.size(),
+             .stop_requested = number == 2 && mesh.rank() == 1,
+             .bad_samples = [&] { return int64_t{mesh.rank()}; }},
+            1e-3, [&] {
+                auto batch = drawn_batch(dimensions(), (number * mesh.size() + mesh.rank()) * 2);
+                if (mesh.rank() == broken_rank) {
+                    batch.latents.view(-1)[7] = std::numeric_limits<float>::infinity();
+                }
+                return batch;
+            });
     };
     constexpr int kNone = -1;
     EXPECT_EQ(step(0, kNone).skipped.item<double>(), 0);
@@ -127,15 +107,15 @@ void expect_copies_to_follow(kernels::Path path, dist::Mesh* mesh) {
     optim::AdamW optimizer({}, store.shards(), path);
     const int rank = mesh == nullptr ? 0 : mesh->rank(), processes = mesh == nullptr ? 1 : 2;
     const auto step = [&](int64_t number, bool broken, bool rehearsal) {
-        return train_step({model, optimizer},
-                          {.global_batch_size = 2 * processes, .rehearsal = rehearsal}, 1e-2, [&] {
-                              auto batch = micro_batch((number * processes + rank) * 2);
-                              if (broken) {
-                                  batch.latents.view(-1)[7] =
-                                      std::numeric_limits<float>::infinity();
-                              }
-                              return batch;
-                          });
+        return train_step(
+            {model, optimizer}, {.global_batch_size = 2 * processes, .rehearsal = rehearsal}, 1e-2,
+            [&] {
+                auto batch = drawn_batch(dimensions(), (number * processes + rank) * 2);
+                if (broken) {
+                    batch.latents.view(-1)[7] = std::numeric_limits<float>::infinity();
+                }
+                return batch;
+            });
     };
     optim::Ema ema(0.9, store.shards());
     ema.begin(store.shards());
