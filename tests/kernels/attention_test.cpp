@@ -103,9 +103,7 @@ TEST_P(FusedAttention, WhatIsNotFiniteStaysSo) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Dtypes, FusedAttention, testing::Values(at::kFloat, at::kBFloat16));
-
-TEST(FusedAttentionNumbers, DoNotDependOnTheThreads) {
+TEST_P(FusedAttention, DoesNotDependOnTheThreads) {
     const int threads = at::get_num_threads();
     for (const std::vector<int64_t>& shape :
          {std::vector<int64_t>{3, 3, 37, 10}, {1, 2, 331, 70}}) {
@@ -114,18 +112,18 @@ TEST(FusedAttentionNumbers, DoNotDependOnTheThreads) {
             inputs.push_back(at::randn(shape));
         }
         const at::Tensor dout = at::randn({shape[0], shape[2], shape[1] * shape[3]});
-        for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-            at::set_num_threads(1);
-            const Tensors one = results(Path::kFused, inputs, dout, dtype);
-            at::set_num_threads(2);
-            const Tensors two = results(Path::kFused, inputs, dout, dtype);
-            at::set_num_threads(threads);
-            for (size_t i = 0; i < one.size(); ++i) {
-                EXPECT_TRUE(one[i].equal(two[i])) << shape[2] << " tokens, tensor " << i;
-            }
+        at::set_num_threads(1);
+        const Tensors one = results(Path::kFused, inputs, dout, GetParam());
+        at::set_num_threads(2);
+        const Tensors two = results(Path::kFused, inputs, dout, GetParam());
+        at::set_num_threads(threads);
+        for (size_t i = 0; i < one.size(); ++i) {
+            EXPECT_TRUE(one[i].equal(two[i])) << shape[2] << " tokens, tensor " << i;
         }
     }
 }
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, FusedAttention, testing::Values(at::kFloat, at::kBFloat16));
 
 }  // namespace
 }  // namespace flux::kernels
