@@ -26,7 +26,7 @@ quick='' only='' skip='' out='' disk=. config=$top/configs/bench_cpu.toml
 while [ "$#" -gt 0 ]; do
     case $1 in
     --help | -h)
-        sed -n '2,14s/^# \{0,1\}//p' "$0"
+        sed -n '2,13s/^# \{0,1\}//p' "$0"
         exit 0
         ;;
     --quick)
@@ -40,12 +40,23 @@ while [ "$#" -gt 0 ]; do
     printf -v "${1#--}" %s "$2"
     shift 2
 done
+# Whether --only and --skip leave the part in.
+runs() {
+    { [ -z "$only" ] || [[ ",$only," = *",$1,"* ]]; } && [[ ",$skip," != *",$1,"* ]]
+}
+
 for part in ${only//,/ } ${skip//,/ }; do
     [[ " $all " = *" $part "* ]] || fail "$part: no such part; there are $all"
 done
 [ -r "$config" ] || fail "--config $config: cannot be read"
 [ -d "$disk" ] || fail "--disk $disk: no such folder"
 [ ! -e "$out" ] || fail "--out $out: exists already: remove it, or choose another"
+[ -z "$out" ] || [ -w "$(dirname "$out")" ] || fail "--out $out: its folder is not there, or cannot be written"
+chosen=0
+for part in $all; do
+    ! runs "$part" || chosen=1
+done
+[ $chosen = 1 ] || fail "--only $only --skip $skip: leave nothing to run"
 program=${FLUX_TRAIN:-$top/build/flux_train}
 [ -x "$program" ] || fail "$program: not there: run scripts/build.sh, or set FLUX_TRAIN"
 
@@ -289,8 +300,7 @@ machine() {
 
 status=0
 for part in $all; do
-    [ -z "$only" ] || [[ ",$only," = *",$part,"* ]] || continue
-    [[ ",$skip," != *",$part,"* ]] || continue
+    runs "$part" || continue
     if [ -n "$quick" ] && [ -z "$only" ] && [[ $part =~ ^(peers|recompute)$ ]]; then
         continue
     fi

@@ -13,6 +13,7 @@ ratios of the medians and of the peaks of memory; the table goes to stderr. The 
 Needs torch and diffusers; without them, a virtual environment with both is made in --venv.
 """
 import argparse
+import importlib.util
 import json
 import math
 import os
@@ -40,6 +41,29 @@ def some_of(choices):
     return parse
 
 
+def at_least_one(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
+    return number
+
+
+def check_shape(config, d):
+    """Ends with what diffusers cannot build. `d`: "shape" of `bench step`."""
+    if d["mlp_ratio"] != 4:
+        sys.exit(f"bench_peer.py: {config}: model.mlp_ratio = {d['mlp_ratio']}: diffusers has 4 only: set 4")
+    if d["recompute"] == "selective":
+        sys.exit(f"bench_peer.py: {config}: activation_checkpoint.mode = selective: diffusers knows full and none: set one")
+
+
+def output_of(words):
+    """What a program prints; ends with its exit code, as it has said itself what is wrong."""
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"bench_peer.py: `{' '.join(words[:3])} ...` ended with exit code {done.returncode}")
+    return done.stdout
+
+
 def resident_gib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
@@ -49,10 +73,6 @@ def measure(d, way, dtype_name, steps, warmup):
     import torch
     from diffusers import FluxTransformer2DModel
 
-    if d["mlp_ratio"] != 4:
-        sys.exit(f"bench_peer.py: model.mlp_ratio = {d['mlp_ratio']}: diffusers has 4 only")
-    if d["recompute"] == "selective":
-        sys.exit("bench_peer.py: activation_checkpoint.mode = selective: diffusers knows full and none")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     autocast = dtype_name == "bfloat16"
     dtype = torch.bfloat16 if dtype_name == "bfloat16_weights" else torch.float32
@@ -98,19 +118,19 @@ def measure(d, way, dtype_name, steps, warmup):
 
 def python_with_peer(folder):
     """This Python if it has the packages, else that of a virtual environment which is made once."""
-    try:
-        import diffusers  # noqa: F401
-        import torch  # noqa: F401
+    if all(importlib.util.find_spec(package) for package in ("diffusers", "torch")):
         return sys.executable
-    except ImportError:
-        python = os.path.join(folder, "bin", "python")
-        complete = os.path.join(folder, "complete")  # an installation may have been broken off
-        if not os.path.exists(complete):
+    python = os.path.join(folder, "bin", "python")
+    complete = os.path.join(folder, "complete")  # an installation may have been broken off
+    if not os.path.exists(complete):
+        try:
             venv.create(folder, with_pip=True, clear=True)
-            subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-            with open(complete, "w", encoding="utf-8") as file:
-                print(*PACKAGES, file=file)
-        return python
+        except (OSError, subprocess.CalledProcessError) as problem:
+            sys.exit(f"bench_peer.py: --venv {folder}: {problem}: choose another place")
+        output_of([python, "-m", "pip", "install", "--quiet", *PACKAGES])
+        with open(complete, "w", encoding="utf-8") as file:
+            print(*PACKAGES, file=file)
+    return python
 
 
 def ours(arguments, dtype):
@@ -118,15 +138,13 @@ def ours(arguments, dtype):
              str(arguments.steps), "--warmup", str(arguments.warmup), f"--training.mixed_precision_param={dtype.removesuffix('_weights')}"]
     if arguments.recompute:
         words.append("--activation_checkpoint.mode=full")
-    out = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(out.splitlines()[-1])
+    return json.loads(output_of(words).splitlines()[-1])
 
 
 def peer(arguments, python, way, dtype, shape):
     words = [python, __file__, "--measure", way, "--shape", json.dumps(shape), "--dtypes", dtype, "--steps",
              str(arguments.steps), "--warmup", str(arguments.warmup)]
-    out = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(out.splitlines()[-1])
+    return json.loads(output_of(words).splitlines()[-1])
 
 
 def main():
@@ -136,9 +154,9 @@ def main():
     parser.add_argument("--ways", type=some_of(WAYS), default=WAYS)
     parser.add_argument("--dtypes", type=some_of(DTYPES), default=DTYPES)
     parser.add_argument("--recompute", action="store_true", help="everything again in backward, on both sides")
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--steps", type=at_least_one, default=5)
     parser.add_argument("--warmup", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=2, help="A B, this many times")
+    parser.add_argument("--rounds", type=at_least_one, default=2, help="A B, this many times")
     parser.add_argument("--venv", default=".deps/peer")
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # this process is the peer
     parser.add_argument("--shape", help=argparse.SUPPRESS)
@@ -147,6 +165,9 @@ def main():
         print(json.dumps(measure(json.loads(arguments.shape), arguments.measure, arguments.dtypes[0], arguments.steps,
                                  arguments.warmup)))
         return
+    for option, path in (("--flux_train", arguments.flux_train), ("--config", arguments.config)):
+        if not os.path.isfile(path):
+            sys.exit(f"bench_peer.py: {option} {path}: there is no such file")
     python = python_with_peer(arguments.venv)
     print(f"{'way':<26}{'ours, s':>10}{'peer, s':>10}{'faster':>9}{'memory':>9}", file=sys.stderr)
     for dtype in arguments.dtypes:
@@ -154,6 +175,7 @@ def main():
             own, other, peaks = [], [], []
             for _ in range(arguments.rounds):
                 a = ours(arguments, dtype)
+                check_shape(arguments.config, a["shape"])
                 b = peer(arguments, python, way, dtype, a["shape"])
                 if a["params"] != b["params"]:
                     sys.exit(f"bench_peer.py: {a['params']} parameters here, {b['params']} there: not the same model")

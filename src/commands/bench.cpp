@@ -3,11 +3,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cmath>
-#include <cstdlib>
-#include <cstring>
 #include <ctime>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -64,6 +62,17 @@ void check_free(const std::string& path) {
     if (!path.empty() && std::filesystem::exists(path)) {
         fail("{}: exists already: remove it, or choose another with --json", path);
     }
+    const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+    if (!folder.empty() && !std::filesystem::is_directory(folder)) {
+        fail("{}: the folder does not exist: create it, or choose another place with --json", path);
+    }
+}
+
+void check_alone(std::string_view tool) {
+    if (const int processes = dist::process_place().world_size; processes > 1) {
+        fail_config("{}: measures one process, and these are {}: start it without a launcher", tool,
+                    processes);
+    }
 }
 
 void run_job(config::LoadedConfig loaded,
@@ -89,20 +98,6 @@ void print_line(const nlohmann::ordered_json& line, const std::string& path) {
 }
 
 double Figure::median() const { return median_of(per_second); }
-
-ScratchFolder::ScratchFolder(const std::filesystem::path& below) {
-    std::string name = (below / "flux_bench.XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) {
-        fail("{}: cannot create a temporary folder: {}; choose a folder that can be written", name,
-             std::strerror(errno));
-    }
-    path_ = name;
-}
-
-ScratchFolder::~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-}
 
 Figure measure(Figure figure, double items, int64_t repeats, const std::function<void()>& pass) {
     constexpr double kRepeatSeconds = 0.3;

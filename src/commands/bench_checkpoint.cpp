@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "commands/bench_tools.h"
+#include "commands/scratch_folder.h"
 #include "commands/shared.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
@@ -296,9 +297,7 @@ void check(const Options& options) {
     check_between("bench checkpoint", "--repeats", options.repeats, 1, 1000);
     check_between("bench checkpoint", "--steps", options.steps, 0, 1'000'000);
     check_free(options.json);
-    if (const int processes = dist::process_place().world_size; processes > 1) {
-        fail_config("bench checkpoint: measures one process, and these are {}", processes);
-    }
+    check_alone("bench checkpoint");
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "commands/bench_tools.h"
+#include "commands/scratch_folder.h"
 #include "commands/shared.h"
 #include "flux/base/error.h"
 #include "flux/base/file.h"
@@ -270,6 +271,7 @@ void check(const Options& options) {
         fail_config("command line: bench data: --clip and --t5 take the captions of --tar");
     }
     check_free(options.json);
+    check_alone("bench data");
 }
 
 void add(std::vector<Figure>& all, std::vector<Figure> more) {
@@ -295,8 +297,10 @@ int bench_data(const Words& words) {
         {"json", "FILE", "also writes the figures there", &options.json}};
     const config::CommandLine command_line = config::parse_command_line(words, flags);
     if (command_line.help) {
-        fmt::print("Usage: flux_train bench data --tar PATH --clip DIR --t5 DIR\n\n{}",
-                   config::flags_help(flags));
+        fmt::print(
+            "Usage: flux_train bench data [--tar PATH [--clip DIR] [--t5 DIR]]\n\n"
+            "Stored encodings alone without --tar.\n\n{}",
+            config::flags_help(flags));
         return 0;
     }
     refuse_configuration(command_line, "bench data");

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "flux/commands/commands.h"
@@ -42,27 +42,16 @@ void print_figures(const std::vector<Figure>& figures);
 /// The same for programs: a list of objects with name, unit, clock, median and values.
 void write_figures(const std::string& path, const std::vector<Figure>& figures);
 
-/// A folder of its own below another one, removed with all it holds.
-class ScratchFolder {
-public:
-    explicit ScratchFolder(const std::filesystem::path& below);
-    ~ScratchFolder();
-    ScratchFolder(const ScratchFolder&) = delete;
-    ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-    const std::filesystem::path& path() const { return path_; }
-
-private:
-    std::filesystem::path path_;
-};
-
 double median_of(std::vector<double> values);
 
 /// Seconds on the wall clock that `work` takes.
 double seconds_of(const std::function<void()>& work);
 
-/// Throws Error if `path` is taken; empty is no file.
+/// Throws Error if `path` is taken or lies in no folder; empty is no file.
 void check_free(const std::string& path);
+
+/// Throws ConfigError naming the tool if several processes were started.
+void check_alone(std::string_view tool);
 
 /// Meets the other processes and has `work` do with the job what training would do, without a
 /// checkpoint to go on from.

@@ -386,6 +386,7 @@ int bench_unit(const Words& words) {
     }
     check_between("bench unit", "--repeats", options.repeats, 1, 10'000);
     check_free(options.json);
+    check_alone("bench unit");
     const config::LoadedConfig loaded = config::load_config(command_line);
     config::with_places(loaded, [&] {
         config::validate(loaded);

@@ -21,7 +21,7 @@ constexpr std::array<Tool, 8> kCommands{{
     {"checkpoint", "write a checkpoint's weights for other programs; look at one", checkpoint},
     {"plan", "what a job needs of memory, links and time on GPUs that need not be here", plan},
     {"report", "write a run's report anew, or compare runs on one page", report},
-    {"bench", "measure how fast the data path is here", bench},
+    {"bench", "measure steps, blocks, data path, checkpoints and exchanges here", bench},
 }};
 
 }  // namespace

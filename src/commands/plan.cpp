@@ -182,9 +182,19 @@ void print_job(const train::ResolvedJob& job, const train::PlanSettings& setting
         job.mesh.size(), settings.micro_batches, settings.micro_batches == 1 ? "" : "es",
         settings.batch_size, job.global_batch_size, job.config.training.img_size,
         settings.image_tokens, settings.text_tokens);
-    fmt::print(
-        "computes in {}{}, gradients travel in {}\n\n", dtype_name(settings.store.compute_dtype),
-        train::products_text(job.config, job.model), dtype_name(settings.store.reduce_dtype));
+    const std::string products = train::products_text(job.config, job.model);
+    fmt::print("computes in {}{}, gradients travel in {}\n",
+               dtype_name(settings.store.compute_dtype), products,
+               dtype_name(settings.store.reduce_dtype));
+    if (settings.store.compute_dtype == at::kFloat || !products.empty()) {
+        fmt::print(
+            "the peak is that of bf16: --utilisation is to be the share of it that {} reach\n",
+            products.empty() ? "products in fp32" : "these products");
+    }
+    if (!job.config.kernels.fused) {
+        fmt::print("kernels.fused = false keeps more activations than are counted here\n");
+    }
+    fmt::print("\n");
 }
 
 void print_line(const std::string& what, int64_t bytes) {

@@ -146,15 +146,22 @@ void check_encoders(const LoadedConfig& loaded) {
     }
 }
 
-/// A recipe that nothing uses would leave a user in the belief to train in FP8.
+/// What nothing uses would leave a user in the belief to train in FP8. A converter of another name
+/// is refused later, for its name.
 void check_float8(const LoadedConfig& loaded) {
-    const auto& converters = loaded.config.model.converters;
-    if (!loaded.config.float8.recipe_name.empty() &&
-        std::find(converters.begin(), converters.end(), "float8") == converters.end()) {
-        fail_config(
-            "{}: does nothing without model.converters = [\"float8\"]: add that, or leave the "
-            "recipe out",
-            loaded.place("float8.recipe_name"));
+    const Float8& float8 = loaded.config.float8;
+    if (!loaded.config.model.converters.empty()) {
+        return;
+    }
+    // Files for other models name float8.filter_fqns although nothing is converted.
+    for (const auto& [key, is_set] : {std::pair("float8.recipe_name", !float8.recipe_name.empty()),
+                                      std::pair("float8.emulate", float8.emulate)}) {
+        if (is_set) {
+            fail_config(
+                "{}: does nothing without model.converters = [\"float8\"]: add that, or leave it "
+                "out",
+                loaded.place(key));
+        }
     }
 }
 

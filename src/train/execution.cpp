@@ -68,7 +68,9 @@ void check_float8_layers(const config::JobConfig& config, const model::FluxConfi
             "model.converters = [\"float8\"]: takes no layer of this model: float8.filter_fqns = "
             "{} leaves them out, or their sides are no multiples of {} (model.hidden_size = {}); "
             "change these or leave the converter out",
-            fmt::format("[{}]", fmt::join(config.float8.filter_fqns, ", ")),
+            config.float8.filter_fqns.empty()
+                ? "[]"
+                : fmt::format("[\"{}\"]", fmt::join(config.float8.filter_fqns, "\", \"")),
             kernels::kFloat8Alignment, dimensions.hidden_size);
     }
 }

@@ -60,6 +60,9 @@ void say_step_path(const ResolvedJob& job) {
     const bool compile = job.config.training.compile;
     const auto reason = no_graph_because(job);
     log::info("a step runs as: {}", path_text(job, compile && !reason));
+    if (job.config.kernels.tf32 && !job.device.is_cuda()) {
+        log::warning("kernels.tf32: there is no TF32 on a CPU");
+    }
     if (compile && reason) {
         log::warning("training.compile: steps run operation by operation: {}", *reason);
     }

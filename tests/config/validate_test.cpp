@@ -135,6 +135,8 @@ TEST(Validate, WantsTheConverterOfARecipe) {
     EXPECT_THAT(training_error_of(words),
                 HasSubstr("float8.recipe_name = \"rowwise\": does nothing without "
                           "model.converters = [\"float8\"]"));
+    EXPECT_THAT(training_error_of({"--training.steps=1", "--float8.emulate"}),
+                HasSubstr("float8.emulate = true: does nothing without"));
     EXPECT_NO_THROW(validate_training(load_words(
         {"--training.steps=1", "--float8.recipe_name=rowwise", "--model.converters=float8"})));
     // Files for other models name layers although nothing is converted.

@@ -101,6 +101,10 @@ TEST_F(RunBenchAll, AFailedPartIsALineAndTheOthersRun) {
     EXPECT_THAT(said(), HasSubstr("| data | FAILED |"));
     EXPECT_THAT(said(), HasSubstr("start to the end of the first step"));
     EXPECT_THAT(said(), testing::Not(HasSubstr("GPU")));
+    EXPECT_EQ(run({"--only", "step", "--skip", "step"}), 2);
+    EXPECT_THAT(said(), HasSubstr("leave nothing to run"));
+    EXPECT_EQ(run({"--out", "/no/such/table.md"}), 2);
+    EXPECT_THAT(said(), HasSubstr("--out /no/such/table.md: its folder"));
     EXPECT_EQ(run({"--only", "nothing"}), 2);
     EXPECT_THAT(said(), HasSubstr("nothing: no such part; there are step peers"));
 }

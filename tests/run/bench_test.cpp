@@ -2,10 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <thread>
 
 #include "flux/base/file.h"
 #include "run/process_group.h"
@@ -180,6 +183,65 @@ TEST(RunBenchCheckpoint, MeasuresTheDiskAndSavesInTheBackgroundAndLeavesNothing)
     EXPECT_FALSE(Json::parse(alone.out.substr(alone.out.find('{'))).contains("step_s"));
     EXPECT_THAT(run({"--steps", "-1"}).err, HasSubstr("--steps -1: must be"));
     EXPECT_TRUE(std::filesystem::is_empty(disk));
+}
+
+/// Waits until the folder has something in it, at most a minute.
+void wait_for_content(const std::filesystem::path& folder) {
+    for (int i = 0; i < 600 && std::filesystem::is_empty(folder); ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+}
+
+TEST(RunBenchCheckpoint, ASignalLeavesNothingEither) {
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+        const TemporaryFolder folder;
+        const auto disk = folder.path() / "disk";
+        std::filesystem::create_directory(disk);
+        const pid_t process =
+            start_flux_train(bench("checkpoint", {"--out", disk.string(), "--repeats", "1000"}),
+                             folder.path() / "log");
+        wait_for_content(disk);
+        ::kill(process, signal);
+        EXPECT_EQ(wait_for(process), 128 + signal);
+        EXPECT_TRUE(std::filesystem::is_empty(disk)) << signal;
+    }
+}
+
+TEST(RunBench, RefusesBeforeItMeasures) {
+    for (const std::string tool : {"step", "unit", "checkpoint"}) {
+        const auto result = run_flux_train(bench(tool, {"--json", "/no/such/figures.json"}));
+        EXPECT_EQ(result.exit_code, 1);
+        EXPECT_EQ(result.out, "");
+        EXPECT_THAT(result.err, HasSubstr("/no/such/figures.json: the folder does not exist"));
+    }
+    for (const std::string tool : {"unit", "checkpoint", "data"}) {
+        const TemporaryFolder folder;
+        ProcessGroup group(2,
+                           tool == "data" ? std::vector<std::string>{"bench", tool}
+                                          : bench(tool, {"--repeats", "1"}),
+                           folder.path());
+        EXPECT_THAT(group.wait(), testing::Each(2)) << group.all_logs();
+        EXPECT_THAT(group.all_logs(), HasSubstr("measures one process, and these are 2"));
+    }
+}
+
+TEST(RunBenchPeer, SaysAtOnceWhatItCannotDo) {
+    const std::string script = std::string(FLUX_SOURCE_DIR) + "/scripts/bench_peer.py";
+    const std::vector<std::pair<std::vector<std::string>, std::string>> cases{
+        {{"--config", "/no/such.toml"}, "--config /no/such.toml: there is no such file"},
+        {{"--flux_train", "/no/such"}, "--flux_train /no/such: there is no such file"},
+        {{"--rounds", "0"}, "0: must be 1 or more"},
+        {{"--ways", "quick"}, "quick: must be of eager, compile"}};
+    for (const auto& [more, message] : cases) {
+        const TemporaryFolder folder;
+        std::vector<std::string> words{"--flux_train", flux_train_binary().string(), "--config",
+                                       std::string(FLUX_SOURCE_DIR) + "/configs/bench_cpu.toml"};
+        words.insert(words.end(), more.begin(), more.end());
+        const auto log = folder.path() / "log";
+        EXPECT_NE(wait_for(start_program(script, words, log)), 0);
+        EXPECT_THAT(read_text(log), HasSubstr(message));
+        EXPECT_THAT(read_text(log), testing::Not(HasSubstr("Traceback")));
+    }
 }
 
 TEST(RunBenchComm, OneProcessIsToldToStartMore) {

@@ -9,6 +9,7 @@ namespace flux::test {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 const std::string kSchnell = std::string(FLUX_SOURCE_DIR) + "/configs/flux_schnell_cc12m.toml";
 
@@ -45,6 +46,18 @@ TEST(RunPlan, TakesSpeedsAndUtilisationAsGiven) {
     ASSERT_EQ(fast.exit_code, 0) << fast.err;
     EXPECT_NE(line_of(slow.out, "  all-gather"), line_of(fast.out, "  all-gather"));
     EXPECT_THAT(fast.out, HasSubstr("at 50 % of 989"));
+}
+
+TEST(RunPlan, SaysWhatItDoesNotKnow) {
+    const std::string peak = "the peak is that of bf16", activations = "keeps more activations";
+    const auto said = [](const std::string& option) {
+        return plan({"--gpus", "8", "--gpu", "h100", option}).out;
+    };
+    EXPECT_THAT(said("--training.mixed_precision_param=bfloat16"), Not(HasSubstr(peak)));
+    EXPECT_THAT(said("--training.mixed_precision_param=float32"), HasSubstr(peak));
+    EXPECT_THAT(said("--model.converters=float8"), HasSubstr(peak));
+    EXPECT_THAT(said("--kernels.fused"), Not(HasSubstr(activations)));
+    EXPECT_THAT(said("--kernels.fused=false"), HasSubstr(activations));
 }
 
 TEST(RunPlan, RefusesWhatCannotBe) {
