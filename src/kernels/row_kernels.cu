@@ -1,6 +1,7 @@
-// The CUDA bodies of row_kernels.h, compiled and launched.
+// The CUDA bodies of row_kernels.h and float8_job.h, compiled and launched.
 #include <cuda_runtime.h>
 
+#include "kernels/cuda_float8_columns.h"
 #include "kernels/cuda_row_table.h"
 
 namespace flux::kernels {
@@ -23,5 +24,7 @@ int launch(void (*kernel)(Job), int64_t blocks, int threads, const Job& job, voi
 
 const KernelSet<RowKernels<CudaRowKernel>> kRowKernelsCuda{cuda_row_table<float>(),
                                                            cuda_row_table<Bf16>()};
+const KernelSet<Float8Kernels> kFloat8KernelsCuda{cuda_float8_table<float>(),
+                                                  cuda_float8_table<Bf16>()};
 
 }  // namespace flux::kernels

@@ -10,6 +10,8 @@
 //   cuda_row_table.h     bodies for GPUs, which row_kernels.cu compiles and a test runs on the host
 //     cuda_columns.h, cuda_norm.h, cuda_heads.h, cuda_step.h: parts of it
 //     cuda_rows.h: vectors, sums and launches for it
+//   float8_job.h         jobs and table of casts to FP8, for GPUs alone
+//     cuda_float8.h, cuda_float8_columns.h: their bodies
 //   run_rows.h           deals out rows and runs a job where its tensors live
 //
 // Legend: B batch, T tokens, C channels, H heads, D head size. A row is one token. Rows are dealt

@@ -85,7 +85,7 @@ struct Sizes {
     }
     /// What the layer's backward takes besides its gradients: factors and result of widened
     /// products; both factors of a product in 8 bits, and the weight's before that in the compute
-    /// dtype or, emulated, all in fp32.
+    /// dtype, where its cast is not fused, or, emulated, all in fp32.
     int64_t linear_room(const kernels::Products& products, int64_t count, int64_t in,
                         int64_t out) const {
         if (products.kind == Kind::kPlain) {
@@ -97,7 +97,9 @@ struct Sizes {
             products.kind == Kind::kTensorwise ? filled_rows(count) * in : 0;  // transposed
         const int64_t to_input = up + down, to_weight = up + inputs;
         if (!products.emulated) {
-            return std::max(to_input + down * element, to_weight);
+            const bool fused = pass.on_gpu && pass.execution.path == kernels::Path::kFused &&
+                               kernels::fuses(c10::DeviceType::CUDA, pass.dtype);
+            return std::max(to_input + (fused ? 0 : down * element), to_weight);
         }
         const int64_t results = element == kFloatBytes ? 0 : kFloatBytes;
         const int64_t all_inputs = filled_rows(count) * in;

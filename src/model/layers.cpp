@@ -25,13 +25,13 @@ at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, 
 at::Tensor Linear::product(kernels::Path path, const at::Tensor& x) const {
     return products_.kind == kernels::Products::Kind::kPlain
                ? kernels::linear(path, x, weight_)
-               : kernels::float8_linear(products_, x, {}, weight_);
+               : kernels::float8_linear(path, products_, x, {}, weight_);
 }
 
 at::Tensor Linear::product(kernels::Path path, const at::Tensor& a, const at::Tensor& b) const {
     return products_.kind == kernels::Products::Kind::kPlain
                ? kernels::linear_pair(path, a, b, weight_)
-               : kernels::float8_linear(products_, a, b, weight_);
+               : kernels::float8_linear(path, products_, a, b, weight_);
 }
 
 Linear block_linear(const Execution& execution, const ParameterScope& scope, int64_t in,

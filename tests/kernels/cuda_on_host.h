@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -32,11 +33,11 @@ inline HostIndex threadIdx, blockIdx, blockDim;
 
 inline float rsqrtf(float x) { return 1.0F / std::sqrt(x); }
 
-/// To nearest, ties to even; finite numbers.
+/// To nearest, ties to even; NaN as a GPU has it.
 inline uint32_t host_bf16_pair(float low, float high) {
     const auto rounded = [](float x) {
         const auto bits = std::bit_cast<uint32_t>(x);
-        return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+        return std::isnan(x) ? 0x7fff : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     };
     return rounded(low) | rounded(high) << 16;
 }
@@ -53,7 +54,7 @@ public:
     explicit HostBlock(unsigned threads)
         : fibers_(threads), warps_(threads / kLanes), exchanged_(threads) {
         for (Fiber& fiber : fibers_) {
-            fiber.stack.resize(kStackBytes);
+            fiber.stack = std::make_unique_for_overwrite<char[]>(kStackBytes);
         }
     }
 
@@ -65,8 +66,8 @@ public:
         for (Fiber& fiber : fibers_) {
             fiber.done = false;
             getcontext(&fiber.context);
-            fiber.context.uc_stack.ss_sp = fiber.stack.data();
-            fiber.context.uc_stack.ss_size = fiber.stack.size();
+            fiber.context.uc_stack.ss_sp = fiber.stack.get();
+            fiber.context.uc_stack.ss_size = kStackBytes;
             fiber.context.uc_link = &scheduler_;
             makecontext(&fiber.context, &HostBlock::enter, 0);
         }
@@ -112,7 +113,7 @@ private:
 
     struct Fiber {
         ucontext_t context{};
-        std::vector<char> stack;
+        std::unique_ptr<char[]> stack;
         bool done = false;
     };
     struct Barrier {
@@ -174,5 +175,15 @@ inline void __syncthreads() { HostBlock::current->meet_block(); }
 inline float __shfl_xor_sync(uint32_t, float x, int step) {
     return HostBlock::current->exchange(x, static_cast<unsigned>(step));
 }
+
+inline uint32_t __reduce_max_sync(uint32_t, uint32_t x) {
+    for (unsigned step = 1; step < 32; step *= 2) {
+        const float other = HostBlock::current->exchange(std::bit_cast<float>(x), step);
+        x = std::max(x, std::bit_cast<uint32_t>(other));
+    }
+    return x;
+}
+
+inline void atomicMax(uint32_t* at, uint32_t x) { *at = std::max(*at, x); }
 
 }  // namespace flux::kernels

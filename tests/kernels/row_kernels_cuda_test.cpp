@@ -14,21 +14,11 @@
 #include "kernels/cuda_on_host.h"
 // After what stands in for CUDA.
 #include "kernels/cuda_row_table.h"
+#include "kernels/launch_on_host.h"
 #include "support/tensor_match.h"
 
 namespace flux::kernels {
 namespace {
-
-template <class Job>
-int launch(void (*kernel)(Job), int64_t blocks, int threads, const Job& job, void*) {
-    HostBlock block(static_cast<unsigned>(threads));
-    blockDim.x = static_cast<unsigned>(threads);
-    for (int64_t i = 0; i < blocks; ++i) {
-        blockIdx.x = static_cast<unsigned>(i);
-        block.run([&] { kernel(job); });
-    }
-    return 0;
-}
 
 using Tensors = std::vector<at::Tensor>;
 

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "flux/kernels/fused.h"
+
 namespace flux::kernels {
 
 /// How the three products of a linear layer are made: y = x W^T, dx = dy W, dW = dy^T x.
@@ -28,10 +30,11 @@ struct Products {
 /// Both sides of a weight must be multiples of it.
 inline constexpr int64_t kFloat8Alignment = 16;
 
-/// [a, b] weight^T, or a weight^T without b; takes part in autograd. Backward keeps the
-/// inputs in 8 bits. What is not finite makes the result so. a: [B, T, C]; b: [B, T, C'];
+/// [a, b] weight^T, or a weight^T without b; takes part in autograd. Casts are fused on GPUs, if
+/// built with a CUDA compiler, and give the same bits as the twin's. Backward keeps the inputs in 8
+/// bits. What is not finite makes the result so. a: [B, T, C]; b: [B, T, C'];
 /// weight: [out, C + C'], all fp32 or all bf16.
-at::Tensor float8_linear(const Products& products, const at::Tensor& a,
+at::Tensor float8_linear(Path path, const Products& products, const at::Tensor& a,
                          const std::optional<at::Tensor>& b, const at::Tensor& weight);
 
 }  // namespace flux::kernels
