@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "flux/base/error.h"
@@ -39,6 +40,7 @@ BlockOutput::BlockOutput(int descriptor, std::filesystem::path path)
     : descriptor_(descriptor), path_(std::move(path)) {}
 
 void BlockOutput::write(const void* data, size_t size_bytes) {
+    check();
     const auto* from = static_cast<const std::byte*>(data);
     while (size_bytes > 0) {
         AlignedBytes& block = blocks_.front();
@@ -56,14 +58,34 @@ void BlockOutput::write(const void* data, size_t size_bytes) {
     }
 }
 
-void BlockOutput::send() {
+/// What failed has left a gap.
+void BlockOutput::check() const {
+    if (failed_) {
+        fail("{}: cannot be written on: an earlier part failed", path_.string());
+    }
+}
+
+void BlockOutput::await() {
     if (under_way_.valid()) {
+        failed_ = true;
         under_way_.get();
-    } else {
+        failed_ = false;
+    }
+}
+
+void BlockOutput::send() {
+    if (!under_way_.valid()) {
         set_direct(true);  // the first
     }
-    under_way_ = std::async(std::launch::async,
-                            [this, block = blocks_.front().data()] { send_block(block); });
+    await();
+    const std::byte* const block = blocks_.front().data();
+    try {
+        under_way_ = std::async(std::launch::async, [this, block] { send_block(block); });
+    } catch (const std::system_error&) {  // no thread is to be had
+        failed_ = true;
+        send_block(block);
+        failed_ = false;
+    }
     std::swap(blocks_.front(), blocks_.back());
     filled_bytes_ = 0;
 }
@@ -79,11 +101,12 @@ void BlockOutput::send_block(const std::byte* block) {
 }
 
 void BlockOutput::finish() {
-    if (under_way_.valid()) {
-        under_way_.get();
-    }
+    check();
+    await();
     set_direct(false);  // its size is no whole number of sectors
+    failed_ = true;
     write_all(descriptor_, blocks_.front().data(), filled_bytes_, path_);
+    failed_ = false;
     filled_bytes_ = 0;
 }
 

@@ -25,13 +25,17 @@ public:
 
     /// An open file, empty and its owner's; `path` is for messages.
     BlockOutput(int descriptor, std::filesystem::path path);
+    BlockOutput(const BlockOutput&) = delete;
+    BlockOutput& operator=(const BlockOutput&) = delete;
 
-    /// Takes the bytes; what fails may be thrown by a later call.
+    /// Takes the bytes; what fails may be thrown by a later call, and all after it fail too.
     void write(const void* data, size_t size_bytes);
     /// Hands all that was taken to the system.
     void finish();
 
 private:
+    void check() const;
+    void await();
     void send();
     void send_block(const std::byte* block);
     void set_direct(bool direct);
@@ -39,6 +43,7 @@ private:
     int descriptor_;
     std::filesystem::path path_;
     bool direct_ = false;
+    bool failed_ = false;
     // One is filled while the other is written.
     std::array<AlignedBytes, 2> blocks_;
     size_t filled_bytes_ = 0;

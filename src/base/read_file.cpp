@@ -13,30 +13,23 @@
 
 namespace flux {
 
-ReadFile::ReadFile(std::filesystem::path path) : path_(std::move(path)) {
-    open(O_DIRECT);
-    const Window window;
-    if (descriptor_ < 0 ||
-        ::pread(descriptor_, window.memory_.data(), AlignedBytes::kAlignment, 0) < 0) {
-        open(0);
+ReadFile::ReadFile(std::filesystem::path path)
+    : path_(std::move(path)),
+      cached_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC)),
+      direct_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT)) {
+    if (cached_ < 0) {
+        const int code = errno;
+        ::close(direct_);
+        fail("{}: cannot open: {}", path_.string(), std::strerror(code));
     }
-    if (descriptor_ < 0) {
-        fail("{}: cannot open: {}", path_.string(), std::strerror(errno));
-    }
-    ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_SEQUENTIAL);  // for reads through the page cache
+    ::posix_fadvise(cached_, 0, 0, POSIX_FADV_SEQUENTIAL);
 }
 
 ReadFile::~ReadFile() {
-    if (descriptor_ >= 0) {
-        ::close(descriptor_);
+    ::close(cached_);
+    if (direct_ >= 0) {
+        ::close(direct_);
     }
-}
-
-void ReadFile::open(int flags) {
-    if (descriptor_ >= 0) {
-        ::close(descriptor_);
-    }
-    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | flags);
 }
 
 FileIdentity identity_of(const std::filesystem::path& path) {
@@ -49,7 +42,7 @@ FileIdentity identity_of(const std::filesystem::path& path) {
 
 FileIdentity ReadFile::identity() const {
     struct stat info {};
-    if (::fstat(descriptor_, &info) != 0) {
+    if (::fstat(cached_, &info) != 0) {
         fail("{}: cannot read: {}", path_.string(), std::strerror(errno));
     }
     return {info.st_dev, info.st_ino};
@@ -63,22 +56,26 @@ std::span<const std::byte> ReadFile::read(uint64_t offset, size_t size_bytes,
     const size_t skipped = offset % kAlignment, wanted = skipped + size_bytes;
     const size_t asked = (wanted + kAlignment - 1) / kAlignment * kAlignment;
     const uint64_t begin = offset - skipped;
+    bool direct = direct_ >= 0;
     for (size_t there = 0; there < wanted;) {
-        const ssize_t got =
-            ::pread(descriptor_, memory + there, asked - there, static_cast<off_t>(begin + there));
+        const ssize_t got = ::pread(direct ? direct_ : cached_, memory + there, asked - there,
+                                    static_cast<off_t>(begin + there));
         if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0 && direct) {
+            direct = false;  // what is wrong with the file itself comes again
             continue;
         }
         if (got < 0) {
             fail("{}: cannot read: {}", path_.string(), std::strerror(errno));
         }
-        const size_t end = there + static_cast<size_t>(got);
-        const size_t whole = end < wanted ? end / kAlignment * kAlignment : end;
-        if (whole <= there && end < wanted) {
+        if (got == 0) {
             fail("{}: ends at byte {}, {} more are expected: it is truncated", path_.string(),
-                 begin + end, wanted - end);
+                 begin + there, wanted - there);
         }
-        there = whole;
+        there += static_cast<size_t>(got);
+        direct = direct && there % kAlignment == 0;  // else at the end
     }
     return {memory + skipped, size_bytes};
 }

@@ -25,7 +25,7 @@ public:
     }
 
     std::byte* data() const { return memory_.get(); }
-    size_t size() const { return size_bytes_; }
+    size_t size() const { return memory_ ? size_bytes_ : 0; }
 
 private:
     struct Free {

@@ -18,7 +18,8 @@ using FileIdentity = std::pair<uint64_t, uint64_t>;
 FileIdentity identity_of(const std::filesystem::path& path);
 
 /// A file of which much is read once: past the page cache where the file system allows, as giving
-/// the bytes pages there takes longer than reading them. Several threads may read.
+/// the bytes pages there takes longer than reading them. Several threads may read. What several
+/// processes of a machine read comes from the disk for each.
 class ReadFile {
 public:
     /// What a thread reads into.
@@ -45,10 +46,9 @@ public:
     std::span<const std::byte> read(uint64_t offset, size_t size_bytes, Window& window) const;
 
 private:
-    void open(int flags);
-
     std::filesystem::path path_;
-    int descriptor_ = -1;
+    int cached_;  // descriptors: through the page cache,
+    int direct_;  // and past it; -1 where that is refused
 };
 
 }  // namespace flux
