@@ -123,9 +123,13 @@ def python_with_peer(folder):
     python = os.path.join(folder, "bin", "python")
     complete = os.path.join(folder, "complete")  # an installation may have been broken off
     if not os.path.exists(complete):
+        begun = os.path.join(folder, "made_by_bench_peer")
         try:
-            venv.create(folder, with_pip=True, clear=True)
-        except (OSError, subprocess.CalledProcessError) as problem:
+            if os.path.exists(folder) and os.listdir(folder) and not os.path.exists(begun):
+                sys.exit(f"bench_peer.py: --venv {folder}: holds what was not made here: choose another place")
+            venv.create(folder, with_pip=True, clear=os.path.exists(begun))
+            open(begun, "w", encoding="utf-8").close()
+        except (OSError, ValueError, subprocess.CalledProcessError) as problem:
             sys.exit(f"bench_peer.py: --venv {folder}: {problem}: choose another place")
         output_of([python, "-m", "pip", "install", "--quiet", *PACKAGES])
         with open(complete, "w", encoding="utf-8") as file:
@@ -133,9 +137,9 @@ def python_with_peer(folder):
     return python
 
 
-def ours(arguments, dtype):
+def ours(arguments, dtype, steps, warmup):
     words = [arguments.flux_train, "bench", "step", "--job.config_file", arguments.config, "--steps",
-             str(arguments.steps), "--warmup", str(arguments.warmup), f"--training.mixed_precision_param={dtype.removesuffix('_weights')}"]
+             str(steps), "--warmup", str(warmup), f"--training.mixed_precision_param={dtype.removesuffix('_weights')}"]
     if arguments.recompute:
         words.append("--activation_checkpoint.mode=full")
     return json.loads(output_of(words).splitlines()[-1])
@@ -165,17 +169,19 @@ def main():
         print(json.dumps(measure(json.loads(arguments.shape), arguments.measure, arguments.dtypes[0], arguments.steps,
                                  arguments.warmup)))
         return
-    for option, path in (("--flux_train", arguments.flux_train), ("--config", arguments.config)):
+    for option, path, use in (("--flux_train", arguments.flux_train, os.X_OK), ("--config", arguments.config, os.R_OK)):
         if not os.path.isfile(path):
             sys.exit(f"bench_peer.py: {option} {path}: there is no such file")
+        if not os.access(path, use):
+            sys.exit(f"bench_peer.py: {option} {path}: may not be {'run' if use == os.X_OK else 'read'}")
+    check_shape(arguments.config, ours(arguments, arguments.dtypes[0], steps=1, warmup=0)["shape"])
     python = python_with_peer(arguments.venv)
     print(f"{'way':<26}{'ours, s':>10}{'peer, s':>10}{'faster':>9}{'memory':>9}", file=sys.stderr)
     for dtype in arguments.dtypes:
         for way in arguments.ways:
             own, other, peaks = [], [], []
             for _ in range(arguments.rounds):
-                a = ours(arguments, dtype)
-                check_shape(arguments.config, a["shape"])
+                a = ours(arguments, dtype, arguments.steps, arguments.warmup)
                 b = peer(arguments, python, way, dtype, a["shape"])
                 if a["params"] != b["params"]:
                     sys.exit(f"bench_peer.py: {a['params']} parameters here, {b['params']} there: not the same model")

@@ -3,11 +3,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <string>
 
 #include "flux/base/error.h"
@@ -17,18 +18,33 @@ namespace {
 
 constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP};
 
-std::atomic<int> signal_pipe = -1;
+constexpr char kNoSignal = 0;  // the folder goes by itself
+
+/// Into which signals are written. Never closed: a handler may still be running.
+const std::array<int, 2>& signal_pipe() {
+    static const std::array<int, 2> ends = [] {
+        std::array<int, 2> made{};
+        if (::pipe2(made.data(), O_CLOEXEC) != 0) {
+            fail("cannot watch for signals: {}", std::strerror(errno));
+        }
+        return made;
+    }();
+    return ends;
+}
 
 /// A handler may do no more than hand the signal on.
 void hand_on(int signal) {
+    const int before = errno;
     const auto byte = static_cast<char>(signal);
-    (void)!::write(signal_pipe, &byte, 1);
+    (void)!::write(signal_pipe()[1], &byte, 1);
+    errno = before;
 }
 
 /// SIGHUP stays ignored where it is: nohup means to go on without the terminal.
 void handle(void (*handler)(int)) {
     for (const int signal : kSignals) {
-        struct sigaction action {}, before {};
+        struct sigaction action {
+        }, before{};
         action.sa_handler = handler;
         action.sa_flags = SA_RESTART;
         sigaction(signal, nullptr, &before);
@@ -41,45 +57,42 @@ void handle(void (*handler)(int)) {
 }  // namespace
 
 ScratchFolder::ScratchFolder(const std::filesystem::path& below) {
+    signal_pipe();
+    handle(hand_on);  // what comes before the thread is there waits for it
     std::string name = (below / "flux_bench.XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) {
+        const int code = errno;
+        handle(SIG_DFL);
         fail("{}: cannot create a temporary folder: {}; choose a folder that can be written", name,
-             std::strerror(errno));
+             std::strerror(code));
     }
     path_ = name;
-    if (::pipe2(wake_.data(), O_CLOEXEC) != 0) {
-        remove();
-        fail("{}: cannot watch for signals: {}", name, std::strerror(errno));
-    }
-    signal_pipe = wake_[1];
     watch_ = std::thread([this] { await_signal(); });
-    handle(hand_on);
 }
 
 ScratchFolder::~ScratchFolder() {
     handle(SIG_DFL);
-    signal_pipe = -1;
-    ::close(wake_[1]);
+    (void)!::write(signal_pipe()[1], &kNoSignal, 1);
     watch_.join();
-    ::close(wake_[0]);
     remove();
 }
 
-/// Other threads may still be writing: under another name nothing new comes in.
+/// Other threads may still be writing: a file under the folder's name keeps them from making it
+/// anew.
 void ScratchFolder::remove() const {
     std::error_code ignored;
     const std::filesystem::path going = path_.string() + ".removed";
     std::filesystem::rename(path_, going, ignored);
+    std::ofstream(path_).close();
     std::filesystem::remove_all(going, ignored);
+    std::filesystem::remove(path_, ignored);
 }
 
 void ScratchFolder::await_signal() const {
-    char signal = 0;
-    ssize_t got = 0;
-    do {
-        got = ::read(wake_[0], &signal, 1);
-    } while (got < 0 && errno == EINTR);
-    if (got == 1) {
+    char signal = kNoSignal;
+    while (::read(signal_pipe()[0], &signal, 1) < 0 && errno == EINTR) {
+    }
+    if (signal != kNoSignal) {
         remove();
         handle(SIG_DFL);
         ::kill(::getpid(), signal);

@@ -1,14 +1,13 @@
-// A folder of a benchmark's own, which goes with it however it ends.
+// A folder of a benchmark's own, which goes with it.
 #pragma once
 
-#include <array>
 #include <filesystem>
 #include <thread>
 
 namespace flux::commands {
 
-/// Created below another folder, and removed with all it holds: by the destructor, or by a signal
-/// that ends the process (SIGINT, SIGTERM, SIGHUP). One at a time.
+/// Created below another folder, and removed with all it holds: by the destructor, or when SIGINT,
+/// SIGTERM or SIGHUP ends the process. One at a time.
 class ScratchFolder {
 public:
     /// Throws Error naming the place and the reason.
@@ -24,7 +23,6 @@ private:
     void await_signal() const;
 
     std::filesystem::path path_;
-    std::array<int, 2> wake_{};  // a pipe, into which a signal is written
     std::thread watch_;
 };
 

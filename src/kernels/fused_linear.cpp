@@ -89,8 +89,8 @@ struct FusedLinear : torch::autograd::Function<FusedLinear> {
 
 }  // namespace
 
-// AMX multiplies bf16 several times as fast as AVX-512 does fp32, Zen's dot products twice as fast;
-// those of Intel's AVX-512 half as fast, and without either LibTorch computes in loops.
+// AMX multiplies bf16 several times as fast as AVX-512 does fp32, Zen 4's dot products twice as
+// fast; those of Intel's AVX-512 half as fast, and without either LibTorch computes in loops.
 bool widens_products(at::ScalarType dtype) {
 #if defined(__x86_64__)
     static const bool multiplies_bf16 = at::get_cpu_capability() == "AVX512" &&

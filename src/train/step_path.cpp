@@ -35,9 +35,10 @@ std::string operations_text(const ResolvedJob& job) {
         return "twins (nothing is fused for this device in this build)";
     }
     const bool other_attention = job.device.is_cpu() && !kernels::fuses_attention_on_cpu(job.dtype);
-    const bool wide = job.device.is_cpu() && kernels::widens_products(job.dtype);
+    const bool wide = job.device.is_cpu() && kernels::widens_products(job.dtype) &&
+                      execution(job.config).products == kernels::Products{};
     return fmt::format("fused{}{}", other_attention ? " but for attention" : "",
-                       wide ? ", products in float32" : "");
+                       wide ? ", blocks' products in float32" : "");
 }
 
 std::string path_text(const ResolvedJob& job, bool captures) {

@@ -4,10 +4,12 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "flux/base/file.h"
@@ -225,23 +227,67 @@ TEST(RunBench, RefusesBeforeItMeasures) {
     }
 }
 
+/// What bench_peer.py says when it refuses these options.
+std::string peer_refusal(const std::vector<std::string>& more) {
+    const TemporaryFolder folder;
+    const auto log = folder.path() / "log";
+    std::vector<std::string> words{"--flux_train", flux_train_binary().string(), "--config",
+                                   std::string(FLUX_SOURCE_DIR) + "/configs/bench_cpu.toml"};
+    words.insert(words.end(), more.begin(), more.end());
+    EXPECT_NE(wait_for(start_program(std::string(FLUX_SOURCE_DIR) + "/scripts/bench_peer.py", words,
+                                     log)),
+              0);
+    const std::string said = read_text(log);
+    EXPECT_THAT(said, testing::Not(HasSubstr("Traceback")));
+    return said;
+}
+
 TEST(RunBenchPeer, SaysAtOnceWhatItCannotDo) {
-    const std::string script = std::string(FLUX_SOURCE_DIR) + "/scripts/bench_peer.py";
-    const std::vector<std::pair<std::vector<std::string>, std::string>> cases{
-        {{"--config", "/no/such.toml"}, "--config /no/such.toml: there is no such file"},
-        {{"--flux_train", "/no/such"}, "--flux_train /no/such: there is no such file"},
-        {{"--rounds", "0"}, "0: must be 1 or more"},
-        {{"--ways", "quick"}, "quick: must be of eager, compile"}};
-    for (const auto& [more, message] : cases) {
-        const TemporaryFolder folder;
-        std::vector<std::string> words{"--flux_train", flux_train_binary().string(), "--config",
-                                       std::string(FLUX_SOURCE_DIR) + "/configs/bench_cpu.toml"};
-        words.insert(words.end(), more.begin(), more.end());
-        const auto log = folder.path() / "log";
-        EXPECT_NE(wait_for(start_program(script, words, log)), 0);
-        EXPECT_THAT(read_text(log), HasSubstr(message));
-        EXPECT_THAT(read_text(log), testing::Not(HasSubstr("Traceback")));
+    EXPECT_THAT(peer_refusal({"--config", "/no/such.toml"}),
+                HasSubstr("--config /no/such.toml: there is no such file"));
+    EXPECT_THAT(peer_refusal({"--flux_train", "/no/such"}),
+                HasSubstr("--flux_train /no/such: there is no such file"));
+    EXPECT_THAT(peer_refusal({"--rounds", "0"}), HasSubstr("0: must be 1 or more"));
+    EXPECT_THAT(peer_refusal({"--ways", "quick"}), HasSubstr("quick: must be of eager, compile"));
+}
+
+constexpr std::string_view kTinyModel = R"(
+[metrics]
+mlperf_logging = false
+[model]
+flavor = "flux-tiny"
+hidden_size = 32
+num_heads = 2
+axes_dim = [4, 6, 6]
+depth = 1
+depth_single_blocks = 1
+mlp_ratio = )";
+constexpr std::string_view kTinyRun = R"(
+[training]
+dataset = "shapes"
+img_size = 32
+batch_size = 1
+steps = 1
+)";
+
+TEST(RunBenchPeer, NamesWhatDiffusersCannotBuild) {
+    const TemporaryFolder folder;
+    const auto config = folder.path() / "tiny.toml";
+    write_text(config, std::string(kTinyModel) + "3.0" + std::string(kTinyRun));
+    EXPECT_THAT(peer_refusal({"--config", config.string(), "--venv", folder.path().string()}),
+                HasSubstr("mlp_ratio = 3.0: diffusers has 4 only"));
+}
+
+TEST(RunBenchPeer, TakesNoFolderThatHoldsSomethingElse) {
+    if (std::system("python3 -c 'import torch, diffusers' 2>/dev/null") == 0) {
+        GTEST_SKIP() << "needs a Python without diffusers, which would be used as it is";
     }
+    const TemporaryFolder folder;
+    const auto config = folder.path() / "tiny.toml";
+    write_text(config, std::string(kTinyModel) + "4.0" + std::string(kTinyRun));
+    EXPECT_THAT(peer_refusal({"--config", config.string(), "--venv", folder.path().string()}),
+                HasSubstr("holds what was not made here"));
+    EXPECT_TRUE(std::filesystem::exists(config));
 }
 
 TEST(RunBenchComm, OneProcessIsToldToStartMore) {
