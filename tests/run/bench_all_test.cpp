@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "flux/base/file.h"
+#include "run/job_words.h"
 #include "support/process.h"
 #include "support/reference.h"
 
@@ -21,30 +22,7 @@ protected:
     RunBenchAll() {
         std::filesystem::create_directory(folder_.path() / "tmp");
         std::filesystem::create_directory(folder_.path() / "disk");
-        write_text(config_, R"(
-[metrics]
-mlperf_logging = false
-[model]
-flavor = "flux-tiny"
-hidden_size = 32
-num_heads = 2
-axes_dim = [4, 6, 6]
-depth = 1
-depth_single_blocks = 1
-[encoder]
-t5_encoder = "words"
-clip_encoder = "words"
-autoencoder_path = "dct"
-context_in_dim = 16
-max_t5_encoding_len = 3
-[training]
-dataset = "shapes"
-img_size = 32
-batch_size = 2
-steps = 3
-[eval]
-dataset = ""
-)");
+        write_text(config_, tiny_config());
     }
 
     int run(std::vector<std::string> words, const Environment& more = {}) {

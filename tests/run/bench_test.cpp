@@ -9,10 +9,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
-#include <string_view>
 #include <thread>
 
 #include "flux/base/file.h"
+#include "run/job_words.h"
 #include "run/process_group.h"
 #include "support/process.h"
 #include "support/reference.h"
@@ -251,29 +251,10 @@ TEST(RunBenchPeer, SaysAtOnceWhatItCannotDo) {
     EXPECT_THAT(peer_refusal({"--ways", "quick"}), HasSubstr("quick: must be of eager, compile"));
 }
 
-constexpr std::string_view kTinyModel = R"(
-[metrics]
-mlperf_logging = false
-[model]
-flavor = "flux-tiny"
-hidden_size = 32
-num_heads = 2
-axes_dim = [4, 6, 6]
-depth = 1
-depth_single_blocks = 1
-mlp_ratio = )";
-constexpr std::string_view kTinyRun = R"(
-[training]
-dataset = "shapes"
-img_size = 32
-batch_size = 1
-steps = 1
-)";
-
 TEST(RunBenchPeer, NamesWhatDiffusersCannotBuild) {
     const TemporaryFolder folder;
     const auto config = folder.path() / "tiny.toml";
-    write_text(config, std::string(kTinyModel) + "3.0" + std::string(kTinyRun));
+    write_text(config, tiny_config("mlp_ratio = 3.0\n"));
     EXPECT_THAT(peer_refusal({"--config", config.string(), "--venv", folder.path().string()}),
                 HasSubstr("mlp_ratio = 3.0: diffusers has 4 only"));
 }
@@ -284,7 +265,7 @@ TEST(RunBenchPeer, TakesNoFolderThatHoldsSomethingElse) {
     }
     const TemporaryFolder folder;
     const auto config = folder.path() / "tiny.toml";
-    write_text(config, std::string(kTinyModel) + "4.0" + std::string(kTinyRun));
+    write_text(config, tiny_config());
     EXPECT_THAT(peer_refusal({"--config", config.string(), "--venv", folder.path().string()}),
                 HasSubstr("holds what was not made here"));
     EXPECT_TRUE(std::filesystem::exists(config));
