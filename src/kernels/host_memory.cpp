@@ -15,20 +15,30 @@ namespace {
 
 std::atomic<int64_t> held = 0, peak = 0;
 
-class CountingAllocator final : public c10::Allocator {
+/// What stands before a tensor's data.
+struct Header {
+    void* block;  // what malloc() gave
+    size_t size;
+};
+
+/// malloc() and not an aligned form of it, which asks for more than it gives: what is freed would
+/// be too small for the next tensor of that size.
+class HostAllocator final : public c10::Allocator {
 public:
     c10::DataPtr allocate(size_t size) override {
-        void* memory = nullptr;
-        if (::posix_memalign(&memory, kHeader, kHeader + size) != 0) {
+        void* const block = std::malloc(size + kAlignment + sizeof(Header));
+        if (block == nullptr) {
             throw std::bad_alloc();
         }
-        auto* const block = static_cast<std::byte*>(memory);
-        std::memcpy(block, &size, sizeof(size));
+        const auto least = reinterpret_cast<uintptr_t>(block) + sizeof(Header);
+        auto* const data =
+            reinterpret_cast<std::byte*>((least + kAlignment - 1) & ~(kAlignment - 1));
+        const Header header{block, size};
+        std::memcpy(data - sizeof(Header), &header, sizeof(Header));
         const int64_t now = held += static_cast<int64_t>(size);
         int64_t before = peak;
         while (before < now && !peak.compare_exchange_weak(before, now)) {
         }
-        std::byte* const data = block + kHeader;
         return {data, data, &release, c10::Device(c10::DeviceType::CPU)};
     }
     c10::DeleterFnPtr raw_deleter() const override { return &release; }
@@ -37,28 +47,28 @@ public:
     }
 
 private:
-    static constexpr size_t kHeader = 64;  // keeps the data aligned; holds the block's size
+    static constexpr uintptr_t kAlignment = 64;
 
     static void release(void* data) {
         if (data == nullptr) {
             return;
         }
-        std::byte* const block = static_cast<std::byte*>(data) - kHeader;
-        size_t size = 0;
-        std::memcpy(&size, block, sizeof(size));
-        held -= static_cast<int64_t>(size);
-        std::free(block);
+        Header header{};
+        std::memcpy(&header, static_cast<std::byte*>(data) - sizeof(Header), sizeof(Header));
+        held -= static_cast<int64_t>(header.size);
+        std::free(header.block);
     }
 };
 
 }  // namespace
 
 void count_host_memory() {
-    static auto* const allocator = new CountingAllocator;  // tensors may outlive all else
+    static auto* const allocator = new HostAllocator;  // tensors may outlive all else
     c10::SetCPUAllocator(allocator, /*priority=*/100);
 }
 
 void keep_host_memory() {
+    count_host_memory();
 #ifdef __GLIBC__
     ::mallopt(M_MMAP_MAX, 0);  // such blocks would go back at once
     ::mallopt(M_TRIM_THRESHOLD, -1);

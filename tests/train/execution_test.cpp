@@ -75,7 +75,7 @@ TEST(Float8Layers, OneAtLeastMustBeLeft) {
     config::JobConfig config = float8_job("tensorwise");
     config.float8.filter_fqns = {"blocks"};
     EXPECT_THAT(layers_error(config),
-                AllOf(HasSubstr("takes no layer of this model"), HasSubstr("[blocks]")));
+                AllOf(HasSubstr("takes no layer of this model"), HasSubstr("[\"blocks\"]")));
     config.float8.filter_fqns.clear();
     config.model.hidden_size = 24;
     config.model.num_heads = 1;

@@ -14,9 +14,10 @@ struct HostMemory {
 /// Takes the place of LibTorch's own allocator for the rest of the process.
 void count_host_memory();
 
-/// From now on what the main thread frees stays the process's own: a step finds the memory of the
-/// one before it, and need not have the system clear new pages (a quarter of a GB/s to 3 GB/s on
-/// virtual machines, up to a tenth of a step). Does nothing where the C library is not glibc.
+/// The same, and from now on what the main thread frees stays the process's own: a step finds the
+/// memory of the one before it, and need not have the system clear new pages (a quarter of a GB/s
+/// to 3 GB/s on virtual machines, up to a tenth of a step). Does nothing more where the C library
+/// is not glibc.
 void keep_host_memory();
 
 HostMemory host_memory();
