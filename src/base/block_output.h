@@ -12,13 +12,6 @@
 
 namespace flux {
 
-/// Throws Error with the reason in errno, and what to do about a full disk.
-[[noreturn]] void fail_errno(const std::filesystem::path& path, const char* operation);
-
-/// Throws Error naming `path`.
-void write_all(int descriptor, const void* data, size_t size_bytes,
-               const std::filesystem::path& path);
-
 class BlockOutput {
 public:
     static constexpr size_t kBlockBytes = size_t{4} << 20;

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/block_output.h"
+#include "base/descriptor.h"
 #include "flux/base/error.h"
 
 namespace flux {

@@ -177,7 +177,6 @@ int bench_step(const Words& words) {
         return 0;
     }
     check(options);
-    kernels::count_host_memory();
     run_job(config::load_config(command_line), [&](train::ResolvedJob& job, dist::World& world) {
         if (world.is_first()) {
             train::say_step_path(job);

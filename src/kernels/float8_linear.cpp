@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/float8_casts.h"
+#include "kernels/matrices.h"
 
 namespace flux::kernels {
 namespace {
@@ -34,22 +35,14 @@ at::Tensor product(const Float8Matrix& a, const Float8Matrix& b, at::ScalarType 
         .to(dtype);
 }
 
-at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
-
 Tensors parts_of(const at::Tensor& a, const std::optional<at::Tensor>& b) {
-    return b ? Tensors{rows_of(a), rows_of(*b)} : Tensors{rows_of(a)};
+    return b ? Tensors{matrix_of(a), matrix_of(*b)} : Tensors{matrix_of(a)};
 }
 
 at::Tensor forward_product(Path path, const Float8Matrix& x, const at::Tensor& weight,
                            const Products& products) {
     return product(x, float8_rows(path, {weight}, {at::kFloat8_e4m3fn, products.kind}),
                    weight.scalar_type(), products, /*fast=*/true);
-}
-
-std::vector<int64_t> with_width(at::IntArrayRef shape, int64_t width) {
-    std::vector<int64_t> result = shape.vec();
-    result.back() = width;
-    return result;
 }
 
 struct Float8Linear : torch::autograd::Function<Float8Linear> {
@@ -79,7 +72,7 @@ struct Float8Linear : torch::autograd::Function<Float8Linear> {
         const auto path = static_cast<Path>(context->saved_data["path"].toInt());
         const bool rowwise = products.kind == Kind::kRowwise;
         const Float8Cast cast{rowwise ? at::kFloat8_e4m3fn : at::kFloat8_e5m2, products.kind};
-        const at::Tensor dy = rows_of(gradients[0]).contiguous();
+        const at::Tensor dy = matrix_of(gradients[0]).contiguous();
         Float8Matrix up = float8_rows(path, {dy}, cast);
         const auto shape = context->saved_data["shape"].toIntVector();
         const variable_list inputs = input_gradients(path, up, weight, shape, products);

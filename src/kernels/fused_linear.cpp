@@ -14,19 +14,13 @@
 #include "flux/kernels/fused.h"
 #include "kernels/check_beside.h"
 #include "kernels/fused_twin.h"
+#include "kernels/matrices.h"
 
 namespace flux::kernels {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-at::Tensor matrix_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
-
-std::vector<int64_t> with_width(std::vector<int64_t> shape, int64_t width) {
-    shape.back() = width;
-    return shape;
-}
 
 /// As products take it.
 at::Tensor factor(const at::Tensor& x) {
@@ -56,7 +50,7 @@ struct FusedLinear : torch::autograd::Function<FusedLinear> {
         if (b) {
             product_(y, factor(right), matrix.narrow(0, width, right.size(1)), /*add=*/true);
         }
-        return y.to(a.scalar_type()).view(with_width(a.sizes().vec(), weight.size(0)));
+        return y.to(a.scalar_type()).view(with_width(a.sizes(), weight.size(0)));
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -89,8 +83,9 @@ struct FusedLinear : torch::autograd::Function<FusedLinear> {
 
 }  // namespace
 
-// AMX multiplies bf16 several times as fast as AVX-512 does fp32, Zen 4's dot products twice as
-// fast; those of Intel's AVX-512 half as fast, and without either LibTorch computes in loops.
+// Measured beside fp32: the dot products of Zen 4 run twice as fast, those of Intel's AVX-512 half
+// as fast. Not measured: AMX, which is meant to be several times as fast, and processors without
+// either.
 bool widens_products(at::ScalarType dtype) {
 #if defined(__x86_64__)
     static const bool multiplies_bf16 = at::get_cpu_capability() == "AVX512" &&
