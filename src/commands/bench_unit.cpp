@@ -162,7 +162,7 @@ Operation bias_gelu(const Shape& shape, int64_t tokens) {
             .bytes = passes(shape, 5, tokens, shape.inner()),
             .inputs = {shape.tokens(tokens, shape.inner()), shape.random({shape.inner()})},
             .forward = [path = shape.path](const Tensors& t) -> Tensors {
-                return {kernels::bias_gelu(path, t[0], t[1])};
+                return {kernels::bias_gelu(path, t[0], t[1]).x};
             }};
 }
 
@@ -179,8 +179,8 @@ Operation split_heads(const Shape& shape, const model::RotaryTable& positions, i
                 const kernels::Heads found =
                     kernels::split_heads(path, parts, positions.cos, positions.sin, 1e-6);
                 Tensors all{found.q, found.k, found.v};
-                if (found.mlp.defined()) {
-                    all.push_back(found.mlp);
+                if (found.mlp.x.defined()) {
+                    all.push_back(found.mlp.x);
                 }
                 return all;
             }};

@@ -6,7 +6,6 @@
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <optional>
 #include <vector>
 
 #include "kernels/float8_casts.h"
@@ -35,8 +34,12 @@ at::Tensor product(const Float8Matrix& a, const Float8Matrix& b, at::ScalarType 
         .to(dtype);
 }
 
-Tensors parts_of(const at::Tensor& a, const std::optional<at::Tensor>& b) {
-    return b ? Tensors{matrix_of(a), matrix_of(*b)} : Tensors{matrix_of(a)};
+Tensors matrices_of(at::TensorList inputs) {
+    Tensors all;
+    for (const at::Tensor& input : inputs) {
+        all.push_back(matrix_of(input));
+    }
+    return all;
 }
 
 at::Tensor forward_product(Path path, const Float8Matrix& x, const at::Tensor& weight,
@@ -47,21 +50,20 @@ at::Tensor forward_product(Path path, const Float8Matrix& x, const at::Tensor& w
 
 struct Float8Linear : torch::autograd::Function<Float8Linear> {
     static at::Tensor forward(AutogradContext* context, Path path, const Products& products,
-                              const at::Tensor& a, const std::optional<at::Tensor>& b,
-                              const at::Tensor& weight) {
-        const Tensors parts = parts_of(a, b);
+                              at::TensorList inputs, const at::Tensor& weight) {
+        const Tensors parts = matrices_of(inputs);
         const Float8Cast cast{at::kFloat8_e4m3fn, products.kind};
         const Float8Matrix x = float8_rows(path, parts, cast);
         // Rows have other scales than columns, so one cannot be made of the other.
         const Float8Matrix kept =
             products.kind == Kind::kRowwise ? float8_columns(path, parts, cast) : x;
         context->save_for_backward({kept.data, kept.inverse, weight});
-        context->saved_data["shape"] = a.sizes().vec();
+        context->saved_data["shape"] = inputs.front().sizes().vec();
         context->saved_data["path"] = static_cast<int64_t>(path);
         context->saved_data["kind"] = static_cast<int64_t>(products.kind);
         context->saved_data["emulated"] = products.emulated;
         return forward_product(path, x, weight, products)
-            .view(with_width(a.sizes(), weight.size(0)));
+            .view(with_width(inputs.front().sizes(), weight.size(0)));
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -75,15 +77,17 @@ struct Float8Linear : torch::autograd::Function<Float8Linear> {
         const at::Tensor dy = matrix_of(gradients[0]).contiguous();
         Float8Matrix up = float8_rows(path, {dy}, cast);
         const auto shape = context->saved_data["shape"].toIntVector();
+        variable_list found{{}, {}};  // of path and products
         const variable_list inputs = input_gradients(path, up, weight, shape, products);
+        found.insert(found.end(), inputs.begin(), inputs.end());
         up = rowwise ? float8_columns(path, {dy}, cast)
                      : Float8Matrix{float8_transposed(path, up.data), up.inverse};
         const Float8Matrix x{rowwise ? saved[0] : float8_transposed(path, saved[0]), saved[1]};
-        return {
-            {}, {}, inputs[0], inputs[1], product(up, x, weight.scalar_type(), products, rowwise)};
+        found.push_back(product(up, x, weight.scalar_type(), products, rowwise));
+        return found;
     }
 
-    /// dy W, for each of the two inputs. up: [R, out]; shape: of the first input.
+    /// dy W, for each of the one or two inputs. up: [R, out]; shape: of the first input.
     static variable_list input_gradients(Path path, const Float8Matrix& up,
                                          const at::Tensor& weight,
                                          const std::vector<int64_t>& shape,
@@ -99,7 +103,7 @@ struct Float8Linear : torch::autograd::Function<Float8Linear> {
             return product(up, part, weight.scalar_type(), products, fast);
         };
         if (rest == 0) {
-            return {gradient(0, width).view(shape), {}};
+            return {gradient(0, width).view(shape)};
         }
         if (width % kFloat8Alignment != 0) {  // only both together can be multiplied
             const at::Tensor both = gradient(0, weight.size(1));
@@ -113,14 +117,19 @@ struct Float8Linear : torch::autograd::Function<Float8Linear> {
 
 }  // namespace
 
-at::Tensor float8_linear(Path path, const Products& products, const at::Tensor& a,
-                         const std::optional<at::Tensor>& b, const at::Tensor& weight) {
+at::Tensor float8_linear(Path path, const Products& products, std::span<const LinearInput> parts,
+                         const at::Tensor& weight) {
+    check_linear(parts, weight);
     TORCH_CHECK(products.kind != Kind::kPlain, "a plain product is not one in FP8");
+    TORCH_CHECK(parts.size() <= 2, parts.size(), " parts of an FP8 product");
+    const Tensors inputs = tensors_of(parts);
     if (at::GradMode::is_enabled()) {
-        return Float8Linear::apply(path, products, a, b, weight);
+        return Float8Linear::apply(path, products, at::TensorList(inputs), weight);
     }
-    const Float8Matrix x = float8_rows(path, parts_of(a, b), {at::kFloat8_e4m3fn, products.kind});
-    return forward_product(path, x, weight, products).view(with_width(a.sizes(), weight.size(0)));
+    const Float8Matrix x =
+        float8_rows(path, matrices_of(inputs), {at::kFloat8_e4m3fn, products.kind});
+    return forward_product(path, x, weight, products)
+        .view(with_width(inputs.front().sizes(), weight.size(0)));
 }
 
 }  // namespace flux::kernels

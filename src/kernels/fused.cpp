@@ -129,12 +129,8 @@ struct BiasGelu : torch::autograd::Function<BiasGelu> {
     static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
                               const at::Tensor& bias_of) {
         const at::Tensor u = input.contiguous(), bias = bias_of.contiguous();
-        at::Tensor y = at::empty_like(u);
-        GeluJob job = gelu_job(u, bias, 0);
-        job.y = y.data_ptr();
-        run_rows(u, job, [](const auto& of) { return of.gelu; });
         context->save_for_backward({u, bias});
-        return y;
+        return gelu(u, bias, 0);
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -169,10 +165,11 @@ at::Tensor gated_residual(Path path, const at::Tensor& x, const at::Tensor& gate
                              : twin::gated_residual(x, gate, y, bias);
 }
 
-at::Tensor bias_gelu(Path path, const at::Tensor& u, const at::Tensor& bias) {
+LinearInput bias_gelu(Path path, const at::Tensor& u, const at::Tensor& bias) {
     check_shape(u, {-1, -1, -1}, "u");
     check_beside(u, bias, {u.size(2)}, "bias");
-    return is_fused(path, u) ? BiasGelu::apply(u, bias) : twin::bias_gelu(u, bias);
+    return is_fused(path, u) ? LinearInput{.x = BiasGelu::apply(u, bias), .u = u, .bias = bias}
+                             : LinearInput{.x = twin::bias_gelu(u, bias)};
 }
 
 }  // namespace flux::kernels

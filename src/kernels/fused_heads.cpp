@@ -74,10 +74,7 @@ public:
         }
         const int64_t width = 3 * heads * size;  // the MLP's input stands behind them
         if (first.qkv.size(2) > width) {
-            GeluJob job = gelu_job(first.qkv, first.bias, width);
-            out.push_back(at::empty({batch, first.tokens(), job.channels}, options));
-            job.y = out[3].data_ptr();
-            run_rows(first.qkv, job, [](const auto& of) { return of.gelu; });
+            out.push_back(gelu(first.qkv, first.bias, width));
         }
         context->save_for_backward(tensors.vec());
         context->saved_data["heads"] = heads;
@@ -181,7 +178,15 @@ Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tenso
                                        part.query_scale.contiguous(), part.key_scale.contiguous()});
     }
     const variable_list out = SplitHeads::apply(at::TensorList(tensors), parts.front().heads, eps);
-    return {out[0], out[1], out[2], out.size() > 3 ? out[3] : at::Tensor()};
+    const PackedHeads& wide = parts.front();
+    return {.q = out[0],
+            .k = out[1],
+            .v = out[2],
+            .mlp = out.size() > 3 ? LinearInput{.x = out[3],
+                                                .u = wide.qkv,
+                                                .bias = wide.bias,
+                                                .first = wide.qkv.size(2) - out[3].size(2)}
+                                  : LinearInput{}};
 }
 
 }  // namespace flux::kernels

@@ -1,5 +1,7 @@
-// Linear layers with one input or two. Where a CPU multiplies bf16 slowly, both factors are widened
-// to fp32 for the products, and the result, which adds up in fp32 there as well, is rounded once.
+// linear(): the products of a layer whose inputs need not stand side by side, nor be kept for
+// backward where they can be made again. Where a CPU multiplies bf16 slowly, both factors are
+// widened to fp32 for the products, and the result, which adds up in fp32 there as well, is rounded
+// once.
 #include <ATen/TensorOperators.h>
 #include <ATen/Version.h>
 #include <ATen/cpu/Utils.h>
@@ -9,10 +11,8 @@
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <optional>
-
 #include "flux/kernels/fused.h"
-#include "kernels/check_beside.h"
+#include "kernels/fused_rows.h"
 #include "kernels/fused_twin.h"
 #include "kernels/matrices.h"
 
@@ -36,48 +36,86 @@ void product_(at::Tensor out, const at::Tensor& a, const at::Tensor& b, bool add
     }
 }
 
-/// [a, b] weight^T, or a weight^T without b.
+/// Whether the layer makes it again.
+bool is_remade(const LinearInput& part) {
+    return part.u.defined() && part.u.is_contiguous() && is_fused(Path::kFused, part.u);
+}
+
+/// Without elements if undefined, and without a graph.
+at::Tensor constant(const at::Tensor& bias, const at::Tensor& u) {
+    return bias.defined() ? bias.detach().contiguous() : at::empty({0}, u.options());
+}
+
+/// [parts] weight^T. `inputs` are x of all parts, as gradients are for tensors. Kept as they lie:
+/// some tokens of more are not copied, but for the products.
 struct FusedLinear : torch::autograd::Function<FusedLinear> {
-    static at::Tensor forward(AutogradContext* context, const at::Tensor& a,
-                              const std::optional<at::Tensor>& b, const at::Tensor& weight) {
-        const at::Tensor left = matrix_of(a), right = b ? matrix_of(*b) : at::Tensor();
-        context->save_for_backward({left, right, weight});
-        context->saved_data["shape"] = a.sizes().vec();
+    static at::Tensor forward(AutogradContext* context, at::TensorList inputs,
+                              std::span<const LinearInput> parts, const at::Tensor& weight) {
+        keep(context, inputs, parts, weight);
         const at::Tensor matrix = factor(weight).t();
-        const int64_t width = left.size(1);
-        const at::Tensor y = at::empty({left.size(0), weight.size(0)}, matrix.options());
-        product_(y, factor(left), matrix.narrow(0, 0, width));
-        if (b) {
-            product_(y, factor(right), matrix.narrow(0, width, right.size(1)), /*add=*/true);
+        const at::Tensor& x = inputs.front();
+        const at::Tensor y = at::empty({x.size(0) * x.size(1), weight.size(0)}, matrix.options());
+        int64_t column = 0;
+        for (const at::Tensor& input : inputs) {
+            product_(y, factor(matrix_of(input)), matrix.narrow(0, column, input.size(2)),
+                     /*add=*/column > 0);
+            column += input.size(2);
         }
-        return y.to(a.scalar_type()).view(with_width(a.sizes(), weight.size(0)));
+        return y.to(x.scalar_type()).view(with_width(x.sizes(), weight.size(0)));
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
         const auto saved = context->get_saved_variables();
-        const at::Tensor &left = saved[0], &right = saved[1];
+        const at::Tensor& weight = saved[0];
         const at::Tensor dy = factor(matrix_of(gradients[0]).contiguous());
-        const int64_t width = left.size(1), rest = saved[2].size(1) - width;
-        const at::ScalarType dtype = left.scalar_type();
-        const auto shape = context->saved_data["shape"].toIntVector();
-        const auto gradient = [&](const at::Tensor& columns) {
-            return at::mm(dy, columns).to(dtype).view(with_width(shape, columns.size(1)));
-        };
-        variable_list found(3);
-        {
-            const at::Tensor weight = factor(saved[2]);
-            found[0] = gradient(weight.narrow(1, 0, width));
-            if (rest > 0) {
-                found[1] = gradient(weight.narrow(1, width, rest));
-            }
+        const auto widths = context->saved_data["widths"].toIntVector();
+        const at::Tensor dweight = weight_gradient(context, saved, dy, widths);
+        const at::Tensor matrix = factor(weight);
+        variable_list found;
+        int64_t column = 0;
+        for (const int64_t width : widths) {
+            found.push_back(at::mm(dy, matrix.narrow(1, column, width))
+                                .to(weight.scalar_type())
+                                .view(with_width(gradients[0].sizes(), width)));
+            column += width;
         }
-        const at::Tensor dweight = at::empty(saved[2].sizes(), dy.options());
-        product_(dweight.narrow(1, 0, width), dy.t(), factor(left));
-        if (rest > 0) {
-            product_(dweight.narrow(1, width, rest), dy.t(), factor(right));
-        }
-        found[2] = dweight.to(dtype);
+        found.insert(found.end(), {at::Tensor(), dweight});  // nothing for `parts`
         return found;
+    }
+
+private:
+    static at::Tensor weight_gradient(AutogradContext* context, const variable_list& saved,
+                                      const at::Tensor& dy, const std::vector<int64_t>& widths) {
+        const at::Tensor dweight = at::empty(saved[0].sizes(), dy.options());
+        int64_t column = 0;
+        for (size_t i = 0; i < widths.size(); ++i) {
+            product_(dweight.narrow(1, column, widths[i]), dy.t(),
+                     factor(matrix_of(input(context, saved, i))));
+            column += widths[i];
+        }
+        return dweight.to(saved[0].scalar_type());
+    }
+
+    static void keep(AutogradContext* context, at::TensorList inputs,
+                     std::span<const LinearInput> parts, const at::Tensor& weight) {
+        variable_list kept{weight};
+        std::vector<int64_t> widths, firsts;  // of u, or -1 for an input that is kept itself
+        for (size_t i = 0; i < parts.size(); ++i) {
+            const bool again = is_remade(parts[i]);
+            kept.insert(kept.end(), {again ? parts[i].u.detach() : inputs[i],
+                                     again ? constant(parts[i].bias, parts[i].u) : at::Tensor()});
+            widths.push_back(inputs[i].size(2));
+            firsts.push_back(again ? parts[i].first : -1);
+        }
+        context->save_for_backward(kept);
+        context->saved_data["widths"] = widths;
+        context->saved_data["firsts"] = firsts;
+    }
+
+    static at::Tensor input(AutogradContext* context, const variable_list& saved, size_t i) {
+        const int64_t first = context->saved_data["firsts"].toIntVector()[i];
+        const at::Tensor &kept = saved[1 + 2 * i], &bias = saved[2 + 2 * i];
+        return first < 0 ? kept : gelu(kept, bias, first);
     }
 };
 
@@ -97,22 +135,16 @@ bool widens_products(at::ScalarType dtype) {
 #endif
 }
 
-at::Tensor linear(Path path, const at::Tensor& x, const at::Tensor& weight) {
-    check_shape(x, {-1, -1, -1}, "x");
-    check_beside(x, weight, {-1, x.size(2)}, "weight");
-    // In one dtype the library's is as good.
-    return path == Path::kFused && x.is_cpu() && widens_products(x.scalar_type())
-               ? FusedLinear::apply(x, std::nullopt, weight)
-               : at::linear(x, weight);
-}
-
-at::Tensor linear_pair(Path path, const at::Tensor& a, const at::Tensor& b,
-                       const at::Tensor& weight) {
-    check_shape(a, {-1, -1, -1}, "a");
-    check_beside(a, b, {a.size(0), a.size(1), -1}, "b");
-    check_beside(a, weight, {-1, a.size(2) + b.size(2)}, "weight");
-    return path == Path::kFused ? FusedLinear::apply(a, b, weight)
-                                : twin::linear_pair(a, b, weight);
+at::Tensor linear(Path path, std::span<const LinearInput> parts, const at::Tensor& weight) {
+    check_linear(parts, weight);
+    const at::Tensor& first = parts.front().x;
+    // Of one dense input that is kept, in one dtype, the library's is as good.
+    const bool is_plain = parts.size() == 1 && !is_remade(parts.front()) && first.is_contiguous() &&
+                          !(first.is_cpu() && widens_products(first.scalar_type()));
+    if (path == Path::kTwin || is_plain) {
+        return twin::linear(parts, weight);
+    }
+    return FusedLinear::apply(at::TensorList(tensors_of(parts)), parts, weight);
 }
 
 }  // namespace flux::kernels

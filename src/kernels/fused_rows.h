@@ -44,6 +44,15 @@ inline GeluJob gelu_job(const at::Tensor& u, const at::Tensor& bias, int64_t fir
             .sums = nullptr};
 }
 
+/// [B, T, columns].
+inline at::Tensor gelu(const at::Tensor& u, const at::Tensor& bias, int64_t first) {
+    GeluJob job = gelu_job(u, bias, first);
+    at::Tensor y = at::empty({u.size(0), u.size(1), job.channels}, u.options());
+    job.y = y.data_ptr();
+    run_rows(u, job, [](const auto& of) { return of.gelu; });
+    return y;
+}
+
 /// Fills the same columns of `du`, a tensor like u; the gradient of their bias, fp32.
 inline at::Tensor gelu_backward(GeluJob job, const at::Tensor& dy, at::Tensor du, int64_t first) {
     const at::Tensor sums = sums_for(job.rows, job.channels, du);

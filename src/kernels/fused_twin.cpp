@@ -14,6 +14,8 @@
 #include <array>
 #include <vector>
 
+#include "kernels/matrices.h"
+
 namespace flux::kernels::twin {
 namespace {
 
@@ -55,7 +57,7 @@ Heads split_heads(std::span<const PackedHeads> parts, const at::Tensor& cos, con
         found[1].push_back(at::rms_norm(qkv[1], {size}, part.key_scale, eps));
         found[2].push_back(qkv[2]);
         if (row.size(-1) > 3 * width) {
-            heads.mlp = at::gelu(row.narrow(-1, 3 * width, row.size(-1) - 3 * width), "tanh");
+            heads.mlp.x = at::gelu(row.narrow(-1, 3 * width, row.size(-1) - 3 * width), "tanh");
         }
     }
     heads.q = rotate(at::cat(found[0], 2), cos, sin);
@@ -68,8 +70,8 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
     return at::scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2);
 }
 
-at::Tensor linear_pair(const at::Tensor& a, const at::Tensor& b, const at::Tensor& weight) {
-    return at::linear(at::cat({a, b}, -1), weight);
+at::Tensor linear(std::span<const LinearInput> parts, const at::Tensor& weight) {
+    return at::linear(parts.size() == 1 ? parts.front().x : at::cat(tensors_of(parts), -1), weight);
 }
 
 void adam_(const AdamSettings& settings, const AdamScalars& scalars,

@@ -14,7 +14,7 @@ at::Tensor bias_gelu(const at::Tensor& u, const at::Tensor& bias);
 Heads split_heads(std::span<const PackedHeads> parts, const at::Tensor& cos, const at::Tensor& sin,
                   double eps);
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
-at::Tensor linear_pair(const at::Tensor& a, const at::Tensor& b, const at::Tensor& weight);
+at::Tensor linear(std::span<const LinearInput> parts, const at::Tensor& weight);
 
 void adam_(const AdamSettings& settings, const AdamScalars& scalars, std::span<const AdamRun> runs);
 PackedMix mix_and_pack(const at::Tensor& a, const at::Tensor& b, const at::Tensor& t);

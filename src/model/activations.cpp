@@ -83,14 +83,20 @@ struct Sizes {
         }
         return filled_rows(count) * in;
     }
+    /// The same of GELU's result, which a plain layer makes again.
+    int64_t gelu_input(const kernels::Products& products, int64_t count) const {
+        return products.kind == Kind::kPlain ? 0
+                                             : linear_input(products, count, config.mlp_hidden());
+    }
     /// What the layer's backward takes besides its gradients: factors and result of widened
-    /// products; both factors of a product in 8 bits, and the weight's before that in the compute
-    /// dtype, where its cast is not fused, or, emulated, all in fp32.
-    int64_t linear_room(const kernels::Products& products, int64_t count, int64_t in,
-                        int64_t out) const {
+    /// products, one input after the other, the widest having `part` channels; both factors of a
+    /// product in 8 bits, and the weight's before that in the compute dtype, where its cast is not
+    /// fused, or, emulated, all in fp32.
+    int64_t linear_room(const kernels::Products& products, int64_t count, int64_t in, int64_t out,
+                        int64_t part) const {
         if (products.kind == Kind::kPlain) {
             const int64_t rows = pass.batch * count;
-            return widens ? kFloatBytes * (rows * out + rows * in + in * out) : 0;
+            return widens ? kFloatBytes * (rows * out + rows * part + in * out) : 0;
         }
         const int64_t up = filled_rows(count) * out, down = in * out;
         const int64_t inputs =
@@ -126,15 +132,15 @@ struct Stream {
           mlp_up(s.products(name + "_mlp.0", hidden, mlp)),
           mlp_down(s.products(name + "_mlp.2", mlp, hidden)) {}
 
-    /// Kept by Stream::finish(), besides statistics: its part of the attention in order, the
-    /// projection, the residual, the second norm's result, the MLP before and after its activation,
-    /// and its result.
+    /// Kept by Stream::finish(), besides statistics: its part of the attention if that is in 8 bits
+    /// or a copy, the projection, the residual, the second norm's result, the MLP before its
+    /// activation, and its result.
     int64_t finish() const {
-        const int64_t part = sizes.pass.batch > 1 ? sizes.hidden(count) : sizes.joined_copy(count);
-        const int64_t attended =
-            proj.kind == Kind::kPlain ? part : sizes.linear_input(proj, count, hidden);
+        const int64_t attended = proj.kind == Kind::kPlain
+                                     ? sizes.joined_copy(count)
+                                     : sizes.linear_input(proj, count, hidden);
         return attended + 3 * sizes.hidden(count) + sizes.linear_input(mlp_up, count, hidden) +
-               sizes.mlp(count) + sizes.linear_input(mlp_down, count, mlp);
+               sizes.mlp(count) + sizes.gelu_input(mlp_down, count);
     }
 
     int64_t graph() const {
@@ -144,8 +150,8 @@ struct Stream {
                finish() + modulation;
     }
 
-    int64_t mlp_room() const { return sizes.linear_room(mlp_down, count, mlp, hidden); }
-    int64_t qkv_room() const { return sizes.linear_room(qkv, count, hidden, 3 * hidden); }
+    int64_t mlp_room() const { return sizes.linear_room(mlp_down, count, mlp, hidden, mlp); }
+    int64_t qkv_room() const { return sizes.linear_room(qkv, count, hidden, 3 * hidden, hidden); }
 
     const Sizes& sizes;
     int64_t count;
@@ -185,11 +191,10 @@ UnitActivations single_block(const Sizes& s, int64_t weights, int64_t index) {
     const auto first = s.products(name + ".linear1", hidden, 3 * hidden + inner);
     const auto second = s.products(name + ".linear2", hidden + inner, hidden);
     const bool plain = second.kind == Kind::kPlain;
-    // The MLP's inner values; attention's result is kept in any case.
-    const int64_t inputs = plain ? mlp : s.linear_input(second, s.all, hidden + inner);
+    // Attention's result is kept in any case.
+    const int64_t inputs = plain ? 0 : s.linear_input(second, s.all, hidden + inner);
     const int64_t modulation = s.vectors(1 + 3);  // silu, its three parts
-    // Norm, linear1; queries, keys, values, the attention's result; the MLP's inner values;
-    // linear2.
+    // Norm, linear1; queries, keys, values, the attention's result; linear2.
     const int64_t graph = (joins ? state : 0) + s.norm(s.all) +
                           s.linear_input(first, s.all, hidden) + wide + 4 * state +
                           (plain ? s.joined_copy(s.all) : 0) + s.per_head(s.all) + inputs + state +
@@ -198,7 +203,7 @@ UnitActivations single_block(const Sizes& s, int64_t weights, int64_t index) {
     const int64_t linear2 = s.weight(hidden + inner, hidden);
     // Without linear2's result: its gradient, and those of its two inputs.
     const int64_t pair = begin - state + 2 * state + mlp + linear2 +
-                         s.linear_room(second, s.all, hidden + inner, hidden);
+                         s.linear_room(second, s.all, hidden + inner, hidden, inner);
     // Without linear2's inputs. Gradients of q, k, v from the attention's.
     const int64_t attention =
         begin - state - inputs + state + mlp + 3 * state + s.attention_workspace(s.all) + linear2;
@@ -206,7 +211,7 @@ UnitActivations single_block(const Sizes& s, int64_t weights, int64_t index) {
                           s.gradient_copies(s.all) + wide + s.chunk_sums(s.all, 3 * hidden) +
                           linear2;
     const int64_t end = (joins ? 6 : 5) * state + wide + weights +
-                        s.linear_room(first, s.all, hidden, 3 * hidden + inner);
+                        s.linear_room(first, s.all, hidden, 3 * hidden + inner, hidden);
     return {.input = state, .graph = graph, .backward = std::max({pair, attention, heads, end})};
 }
 
@@ -229,8 +234,10 @@ UnitActivations final_layer(const Sizes& s, int64_t weights) {
     // The image's tokens, which lie one after the other only if there is one picture, their norm;
     // silu and both vectors of the modulation.
     const int64_t part = s.pass.batch > 1 ? s.hidden(image) : 0;
-    const int64_t graph = part + s.norm(image) + s.hidden(image) + s.vectors(1 + 2);
-    const int64_t begin = graph + 2 * s.tokens(image, s.config.out_channels);
+    const int64_t result = s.tokens(image, s.config.out_channels);  // given on in fp32
+    const int64_t kept_result = s.element == kFloatBytes ? 0 : result;
+    const int64_t graph = part + s.norm(image) + s.hidden(image) + s.vectors(1 + 2) + kept_result;
+    const int64_t begin = graph - kept_result + 2 * result;
     const int64_t norm =
         begin + 2 * s.hidden(image) + s.weight(s.config.hidden_size, s.config.out_channels);
     const int64_t end = s.hidden(s.all) + 2 * s.hidden(image) + weights;

@@ -10,7 +10,7 @@ QkNorm::QkNorm(const units::ParameterScope& scope, const FluxConfig& config)
 
 kernels::PackedHeads QkNorm::pack(kernels::Path path, const Linear& qkv,
                                   const at::Tensor& x) const {
-    return {.qkv = qkv.product(path, x),
+    return {.qkv = qkv.product(path, {.x = x}),
             .bias = qkv.bias(),
             .query_scale = query_scale_,
             .key_scale = key_scale_,

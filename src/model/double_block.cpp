@@ -29,12 +29,11 @@ struct Stream {
     /// Residual of attention, then of the MLP.
     at::Tensor finish(kernels::Path path, const at::Tensor& x, const at::Tensor& attention,
                       const std::vector<ShiftScaleGate>& m) const {
-        const at::Tensor attended =
-            kernels::gated_residual(path, x, m[0].gate, proj.product(path, attention), proj.bias());
-        const at::Tensor inner = kernels::bias_gelu(
-            path,
-            mlp_up.product(path, kernels::norm_modulate(path, attended, m[1].shift, m[1].scale)),
-            mlp_up.bias());
+        const at::Tensor attended = kernels::gated_residual(
+            path, x, m[0].gate, proj.product(path, {.x = attention}), proj.bias());
+        const at::Tensor normal = kernels::norm_modulate(path, attended, m[1].shift, m[1].scale);
+        const kernels::LinearInput inner =
+            kernels::bias_gelu(path, mlp_up.product(path, {.x = normal}), mlp_up.bias());
         return kernels::gated_residual(path, attended, m[1].gate, mlp_down.product(path, inner),
                                        mlp_down.bias());
     }

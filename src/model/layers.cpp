@@ -22,16 +22,10 @@ Linear::Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight
 
 at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight_, bias_); }
 
-at::Tensor Linear::product(kernels::Path path, const at::Tensor& x) const {
+at::Tensor Linear::product(kernels::Path path, std::span<const kernels::LinearInput> parts) const {
     return products_.kind == kernels::Products::Kind::kPlain
-               ? kernels::linear(path, x, weight_)
-               : kernels::float8_linear(path, products_, x, {}, weight_);
-}
-
-at::Tensor Linear::product(kernels::Path path, const at::Tensor& a, const at::Tensor& b) const {
-    return products_.kind == kernels::Products::Kind::kPlain
-               ? kernels::linear_pair(path, a, b, weight_)
-               : kernels::float8_linear(path, products_, a, b, weight_);
+               ? kernels::linear(path, parts, weight_)
+               : kernels::float8_linear(path, products_, parts, weight_);
 }
 
 Linear block_linear(const Execution& execution, const ParameterScope& scope, int64_t in,

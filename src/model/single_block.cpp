@@ -29,9 +29,9 @@ public:
             norm_.pack(path_, linear1_, kernels::norm_modulate(path_, x, mod.shift, mod.scale))};
         const kernels::Heads heads =
             kernels::split_heads(path_, parts, in.positions.cos, in.positions.sin, norm_.eps());
-        out.joint = kernels::gated_residual(
-            path_, x, mod.gate, linear2_.product(path_, attend(path_, heads), heads.mlp),
-            linear2_.bias());
+        const std::array inner{kernels::LinearInput{.x = attend(path_, heads)}, heads.mlp};
+        out.joint = kernels::gated_residual(path_, x, mod.gate, linear2_.product(path_, inner),
+                                            linear2_.bias());
         out.img.reset();
         out.txt.reset();
         return out;

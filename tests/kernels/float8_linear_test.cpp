@@ -9,6 +9,7 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -33,7 +34,7 @@ Results run(const Products& products, const at::Tensor& x, const at::Tensor& wei
     const at::AutoGradMode enable(true);
     const at::Tensor in = x.detach().set_requires_grad(true);
     const at::Tensor w = weight.detach().set_requires_grad(true);
-    const at::Tensor y = float8_linear(Path::kFused, products, in, {}, w);
+    const at::Tensor y = float8_linear(Path::kFused, products, std::array{LinearInput{in}}, w);
     y.backward(dy);
     return {y.detach(), in.grad(), w.grad()};
 }
@@ -135,7 +136,8 @@ TEST_P(Float8Linear, OfTwoInputsIsThatOfBothSideBySide) {
         const at::Tensor b = (3 * tokens(right)).detach().set_requires_grad(true);
         const at::Tensor w = random({kOut, left + right}).set_requires_grad(true);
         const at::Tensor dy = tokens(kOut);
-        const at::Tensor y = float8_linear(Path::kFused, products(), a, b, w);
+        const std::array parts{LinearInput{a}, LinearInput{b}};
+        const at::Tensor y = float8_linear(Path::kFused, products(), parts, w);
         y.backward(dy);
         const Results whole = run(products(), at::cat({a, b}, -1), w, dy);
         EXPECT_TRUE(y.equal(whole.y));
@@ -143,7 +145,7 @@ TEST_P(Float8Linear, OfTwoInputsIsThatOfBothSideBySide) {
         EXPECT_TRUE(a.grad().equal(whole.dx.narrow(-1, 0, left)));
         EXPECT_TRUE(b.grad().equal(whole.dx.narrow(-1, left, right)));
         const at::NoGradGuard nothing_kept;
-        EXPECT_TRUE(float8_linear(Path::kFused, products(), a, b, w).equal(y));
+        EXPECT_TRUE(float8_linear(Path::kFused, products(), parts, w).equal(y));
     }
 }
 

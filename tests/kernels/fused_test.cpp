@@ -55,8 +55,8 @@ std::pair<at::Tensor, at::Tensor> turns(int64_t tokens, int64_t size) {
 
 Tensors outputs(const Heads& heads) {
     Tensors all{heads.q, heads.k, heads.v};
-    if (heads.mlp.defined()) {
-        all.push_back(heads.mlp);
+    if (heads.mlp.x.defined()) {
+        all.push_back(heads.mlp.x);
     }
     return all;
 }
@@ -83,7 +83,7 @@ std::vector<Case> cases(const Sizes& sizes) {
     all.push_back({"bias_gelu",
                    {{kBatch, kTokens, inner}, {inner}},
                    [](Path path, const Tensors& in) -> Tensors {
-                       return {bias_gelu(path, 3 * in[0], in[1])};
+                       return {bias_gelu(path, 3 * in[0], in[1]).x};
                    }});
     all.push_back({"heads_of_two_parts",
                    {{kBatch, kOthers, 3 * hidden},
@@ -127,16 +127,36 @@ std::vector<Case> cases(const Sizes& sizes) {
                        const at::Tensor bias = in[2].slice(0, 1, {}, 2);
                        return {norm_modulate(path, part, vector, in[1].slice(2, 0, {}, 2)),
                                gated_residual(path, part, vector, part, bias),
-                               bias_gelu(path, part, bias)};
+                               bias_gelu(path, part, bias).x};
                    }});
     all.push_back({"linear", {x, {20, hidden}}, [](Path path, const Tensors& in) -> Tensors {
-                       return {linear(path, in[0], in[1])};
+                       return {linear(path, std::array{LinearInput{in[0]}}, in[1])};
                    }});
     all.push_back({"linear_pair",
                    {x, {kBatch, kTokens, inner}, {20, hidden + inner}},
                    [](Path path, const Tensors& in) -> Tensors {
-                       return {linear_pair(path, in[0], in[1], in[2])};
+                       const std::array parts{LinearInput{in[0]}, LinearInput{in[1]}};
+                       return {linear(path, parts, in[2])};
                    }});
+    all.push_back({"linear_of_gelu",
+                   {{kBatch, kTokens, inner}, {inner}, {20, inner}},
+                   [](Path path, const Tensors& in) -> Tensors {
+                       return {linear(path, std::array{bias_gelu(path, 3 * in[0], in[1])}, in[2])};
+                   }});
+    all.push_back(
+        {"linear_of_heads_and_gelu",
+         {{kBatch, kTokens, 3 * hidden + inner},
+          {3 * hidden + inner},
+          {size},
+          {size},
+          {20, hidden + inner}},
+         [one, heads](Path path, const Tensors& in) -> Tensors {
+             const std::array packed{PackedHeads{in[0], in[1], in[2], in[3], heads}};
+             const Heads found = split_heads(path, packed, one.first.to(in[0].device()),
+                                             one.second.to(in[0].device()), 1e-6);
+             const std::array parts{LinearInput{found.q.transpose(1, 2).flatten(2)}, found.mlp};
+             return {found.k, found.v, linear(path, parts, in[4])};
+         }});
     return all;
 }
 
@@ -300,9 +320,11 @@ TEST(FusedChecks, RefuseWhatDoesNotFitOnBothPaths) {
         EXPECT_ANY_THROW(heads(path, {{qkv, {}, size, size, 2}, {wide, {}, size, size, 2}}, ten))
             << "the MLP's input stands in the first part alone";
         EXPECT_ANY_THROW(attention(path, q, q.narrow(2, 0, 4), q));
-        EXPECT_ANY_THROW(linear(path, x, at::zeros({3, 15})));
-        EXPECT_ANY_THROW(linear_pair(path, x, x, at::zeros({3, 15})));
-        EXPECT_ANY_THROW(linear_pair(path, x, x.narrow(1, 0, 4), at::zeros({3, 16})));
+        const LinearInput one{x}, fewer{x.narrow(1, 0, 4)};
+        EXPECT_ANY_THROW(linear(path, {}, at::zeros({3, 8})));
+        EXPECT_ANY_THROW(linear(path, std::array{one}, at::zeros({3, 15})));
+        EXPECT_ANY_THROW(linear(path, std::array{one, one}, at::zeros({3, 15})));
+        EXPECT_ANY_THROW(linear(path, std::array{one, fewer}, at::zeros({3, 16})));
     }
 }
 
@@ -314,7 +336,7 @@ TEST(FusedNumbers, WhatIsNotFiniteStaysSo) {
     u[0][1][0] = -100;
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
         const at::Tensor y =
-            bias_gelu(Path::kFused, u.to(dtype), at::zeros({3}).to(dtype)).to(at::kFloat);
+            bias_gelu(Path::kFused, u.to(dtype), at::zeros({3}).to(dtype)).x.to(at::kFloat);
         EXPECT_TRUE(std::isnan(y[0][0][0].item<float>()));
         EXPECT_EQ(y[0][0][1].item<float>(), kInfinity);
         EXPECT_EQ(y[0][0][2].item<float>(), 0.0F);

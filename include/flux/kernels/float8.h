@@ -7,7 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <optional>
+#include <span>
 
 #include "flux/kernels/fused.h"
 
@@ -30,11 +30,11 @@ struct Products {
 /// Both sides of a weight must be multiples of it.
 inline constexpr int64_t kFloat8Alignment = 16;
 
-/// [a, b] weight^T, or a weight^T without b; takes part in autograd. Casts are fused on GPUs, if
+/// [parts] weight^T of one or two parts; takes part in autograd. Casts are fused on GPUs, if
 /// built with a CUDA compiler, and give the same bits as the twin's. Backward keeps the inputs in 8
-/// bits. What is not finite makes the result so. a: [B, T, C]; b: [B, T, C'];
-/// weight: [out, C + C'], all fp32 or all bf16.
-at::Tensor float8_linear(Path path, const Products& products, const at::Tensor& a,
-                         const std::optional<at::Tensor>& b, const at::Tensor& weight);
+/// bits. What is not finite makes the result so. weight: [out, C of all parts], all fp32 or all
+/// bf16.
+at::Tensor float8_linear(Path path, const Products& products, std::span<const LinearInput> parts,
+                         const at::Tensor& weight);
 
 }  // namespace flux::kernels

@@ -28,8 +28,17 @@ at::Tensor norm_modulate(Path path, const at::Tensor& x, const at::Tensor& shift
 at::Tensor gated_residual(Path path, const at::Tensor& x, const at::Tensor& gate,
                           const at::Tensor& y, const at::Tensor& bias);
 
+/// What a linear layer multiplies, or some of its columns; if it is the GELU of columns of u +
+/// bias, the layer may make it again in backward instead of keeping it, as u is kept anyway.
+struct LinearInput {
+    at::Tensor x;       // [B, T, C]
+    at::Tensor u{};     // [B, T, first + C] or undefined
+    at::Tensor bias{};  // of u's width, or undefined
+    int64_t first = 0;  // column of u
+};
+
 /// GELU (tanh form) of u + bias. u: [B, T, M]; bias: [M].
-at::Tensor bias_gelu(Path path, const at::Tensor& u, const at::Tensor& bias);
+LinearInput bias_gelu(Path path, const at::Tensor& u, const at::Tensor& bias);
 
 /// Queries, keys and values of some tokens, one after the other in each row, before their bias.
 struct PackedHeads {
@@ -45,7 +54,7 @@ struct Heads {
     at::Tensor q;  // [B, H, all T, D], like the next two
     at::Tensor k;
     at::Tensor v;
-    at::Tensor mlp;  // GELU of the first part's MLP input, [B, T, M]; undefined without one
+    LinearInput mlp;  // GELU of the first part's MLP input, [B, T, M]; undefined without one
 };
 
 /// RMSNorm of queries and keys (statistics in fp32), rotation of their pairs of channels, and the
@@ -65,16 +74,12 @@ bool fuses_attention_on_cpu(at::ScalarType dtype);
 /// What each thread of that takes besides in backward.
 int64_t attention_scratch_bytes(int64_t tokens, int64_t head_size, at::ScalarType dtype);
 
-/// x weight^T. x: [B, T, C]; weight: [out, C].
-at::Tensor linear(Path path, const at::Tensor& x, const at::Tensor& weight);
-
-/// [a, b] weight^T without putting a and b side by side: the product of b is added to that of a,
-/// which has been rounded to the dtype unless products are widened. a: [B, T, C]; b: [B, T, M];
-/// weight: [out, C + M].
-at::Tensor linear_pair(Path path, const at::Tensor& a, const at::Tensor& b,
-                       const at::Tensor& weight);
-/// Whether both make their products in fp32 on this machine's processor, because those in `dtype`
-/// are slower.
+/// [parts] weight^T without putting the parts side by side: the product of each is added to those
+/// before it, whose sum has been rounded to the dtype unless products are widened.
+/// weight: [out, C of all parts].
+at::Tensor linear(Path path, std::span<const LinearInput> parts, const at::Tensor& weight);
+/// Whether products are made in fp32 on this machine's processor, because those in `dtype` are
+/// slower.
 bool widens_products(at::ScalarType dtype);
 
 }  // namespace flux::kernels

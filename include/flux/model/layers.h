@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
 
 #include "flux/model/execution.h"
 #include "flux/model/flux_config.h"
@@ -24,10 +25,11 @@ public:
     Linear(const Linear&) = delete;
 
     at::Tensor operator()(const at::Tensor& x) const;  // [..., in] -> [..., out]
-    /// Without the bias, which the operation after it adds.
-    at::Tensor product(kernels::Path path, const at::Tensor& x) const;
-    /// Of a and b side by side. a: [B, T, C]; b: [B, T, in - C].
-    at::Tensor product(kernels::Path path, const at::Tensor& a, const at::Tensor& b) const;
+    /// Of inputs side by side, without the bias, which the operation after it adds.
+    at::Tensor product(kernels::Path path, std::span<const kernels::LinearInput> parts) const;
+    at::Tensor product(kernels::Path path, const kernels::LinearInput& x) const {
+        return product(path, std::span(&x, 1));
+    }
 
     const at::Tensor& bias() const { return bias_; }  // [out], undefined without one
 
