@@ -142,7 +142,7 @@ Operation norm_modulate(const Shape& shape, int64_t tokens) {
             .bytes = passes(shape, 5, tokens, width),
             .inputs = {shape.tokens(tokens, width), shape.tokens(1, width), shape.tokens(1, width)},
             .forward = [path = shape.path](const Tensors& t) -> Tensors {
-                return {kernels::norm_modulate(path, t[0], t[1], t[2])};
+                return {kernels::norm_modulate(path, t[0], t[1], t[2]).x};
             }};
 }
 

@@ -80,8 +80,12 @@ struct Float8Linear : torch::autograd::Function<Float8Linear> {
         variable_list found{{}, {}};  // of path and products
         const variable_list inputs = input_gradients(path, up, weight, shape, products);
         found.insert(found.end(), inputs.begin(), inputs.end());
-        up = rowwise ? float8_columns(path, {dy}, cast)
-                     : Float8Matrix{float8_transposed(path, up.data), up.inverse};
+        if (rowwise) {
+            up = {};  // before the other takes its place
+            up = float8_columns(path, {dy}, cast);
+        } else {
+            up.data = float8_transposed(path, up.data);
+        }
         const Float8Matrix x{rowwise ? saved[0] : float8_transposed(path, saved[0]), saved[1]};
         found.push_back(product(up, x, weight.scalar_type(), products, rowwise));
         return found;

@@ -42,21 +42,35 @@ struct NormModulate : torch::autograd::Function<NormModulate> {
                 .eps = kLayerNormEps};
     }
 
-    static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
+    static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
                               const at::Tensor& shift_of, const at::Tensor& scale_of) {
-        const at::Tensor x = input.contiguous();
+        const at::Tensor mean = float_rows(x), rstd = float_rows(x);
+        const at::Tensor y = run(x, shift_of, scale_of, mean, rstd);
+        context->save_for_backward({x, vectors(scale_of), mean, rstd});
+        return y;
+    }
+
+    /// x: dense. Writes mean and rstd.
+    static at::Tensor run(const at::Tensor& x, const at::Tensor& shift_of,
+                          const at::Tensor& scale_of, const at::Tensor& mean,
+                          const at::Tensor& rstd) {
         at::Tensor shift = vectors(shift_of), scale = vectors(scale_of);
         if (shift.stride(0) != scale.stride(0)) {
             shift = shift.contiguous();
             scale = scale.contiguous();
         }
-        const at::Tensor mean = float_rows(x), rstd = float_rows(x);
         at::Tensor y = at::empty_like(x);
         NormModulateJob job = job_of(x, shift, scale, mean, rstd);
         job.y = y.data_ptr();
         run_rows(x, job, [](const auto& of) { return of.norm_modulate; });
-        context->save_for_backward({x, scale, mean, rstd});
         return y;
+    }
+
+    static Remake again(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale) {
+        return {.from = {x, shift, scale}, .make = [](const Remake::Tensors& from) {
+                    const at::Tensor mean = float_rows(from[0]), rstd = float_rows(from[0]);
+                    return Remake::Tensors{run(from[0], from[1], from[2], mean, rstd)};
+                }};
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -126,9 +140,8 @@ struct GatedResidual : torch::autograd::Function<GatedResidual> {
 };
 
 struct BiasGelu : torch::autograd::Function<BiasGelu> {
-    static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
-                              const at::Tensor& bias_of) {
-        const at::Tensor u = input.contiguous(), bias = bias_of.contiguous();
+    static at::Tensor forward(AutogradContext* context, const at::Tensor& u,
+                              const at::Tensor& bias) {
         context->save_for_backward({u, bias});
         return gelu(u, bias, 0);
     }
@@ -145,14 +158,18 @@ struct BiasGelu : torch::autograd::Function<BiasGelu> {
 
 }  // namespace
 
-at::Tensor norm_modulate(Path path, const at::Tensor& x, const at::Tensor& shift,
-                         const at::Tensor& scale) {
+LinearInput norm_modulate(Path path, const at::Tensor& x, const at::Tensor& shift,
+                          const at::Tensor& scale) {
     check_shape(x, {-1, -1, -1}, "x");
     check_beside(x, shift, {x.size(0), 1, x.size(2)}, "shift");
     check_beside(x, scale, {x.size(0), 1, x.size(2)}, "scale");
     const bool fits = x.is_cpu() || x.size(-1) <= kMaxCudaNormChannels;
-    return is_fused(path, x) && fits ? NormModulate::apply(x, shift, scale)
-                                     : twin::norm_modulate(x, shift, scale);
+    if (!is_fused(path, x) || !fits) {
+        return {twin::norm_modulate(x, shift, scale)};
+    }
+    // Of some tokens among more, what is normalised is a copy, which backward keeps in any case.
+    const at::Tensor dense = x.contiguous();
+    return {NormModulate::apply(dense, shift, scale), NormModulate::again(dense, shift, scale)};
 }
 
 at::Tensor gated_residual(Path path, const at::Tensor& x, const at::Tensor& gate,
@@ -168,8 +185,11 @@ at::Tensor gated_residual(Path path, const at::Tensor& x, const at::Tensor& gate
 LinearInput bias_gelu(Path path, const at::Tensor& u, const at::Tensor& bias) {
     check_shape(u, {-1, -1, -1}, "u");
     check_beside(u, bias, {u.size(2)}, "bias");
-    return is_fused(path, u) ? LinearInput{.x = BiasGelu::apply(u, bias), .u = u, .bias = bias}
-                             : LinearInput{.x = twin::bias_gelu(u, bias)};
+    if (!is_fused(path, u)) {
+        return {twin::bias_gelu(u, bias)};
+    }
+    const at::Tensor dense = u.contiguous(), vector = bias.contiguous();
+    return {BiasGelu::apply(dense, vector), gelu_again(dense, vector, 0)};
 }
 
 }  // namespace flux::kernels

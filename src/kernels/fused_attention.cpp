@@ -7,7 +7,6 @@
 #include <ATen/Context.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <array>
@@ -17,6 +16,7 @@
 #include "kernels/attention_tiles.h"
 #include "kernels/check_beside.h"
 #include "kernels/fused_twin.h"
+#include "kernels/kept_tensors.h"
 #include "kernels/parallel.h"
 #include "kernels/row_kernel_choice.h"
 
@@ -306,7 +306,8 @@ void attend_backward(const AttentionTensors<T>& tensors, const Gradients<T>& gra
 
 struct Attention : torch::autograd::Function<Attention> {
     static at::Tensor forward(AutogradContext* context, const at::Tensor& queries,
-                              const at::Tensor& keys, const at::Tensor& values) {
+                              const at::Tensor& keys, const at::Tensor& values,
+                              const Remake& again) {
         const at::Tensor q = queries.contiguous(), k = keys.contiguous(), v = values.contiguous();
         at::Tensor out = at::empty({q.size(0), q.size(2), q.size(1) * q.size(3)}, q.options());
         const at::Tensor log_sum =
@@ -316,26 +317,31 @@ struct Attention : torch::autograd::Function<Attention> {
         } else {
             attend(AttentionTensors<at::BFloat16>(q, k, v, out, log_sum));
         }
-        context->save_for_backward({q, k, v, out, log_sum});
+        KeptTensors::save(context,
+                          {{.tensors = {q, k, v}, .again = again}, {.tensors = {out, log_sum}}});
         return out;
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-        const auto saved = context->get_saved_variables();
+        const KeptTensors kept(context);
         const at::Tensor dout = gradients[0].contiguous();
-        return saved[0].scalar_type() == at::kFloat ? run_backward<float>(saved, dout)
-                                                    : run_backward<at::BFloat16>(saved, dout);
+        return dout.scalar_type() == at::kFloat
+                   ? run_backward<float>(kept[0], kept[1], dout)
+                   : run_backward<at::BFloat16>(kept[0], kept[1], dout);
     }
 
+    /// heads: q, k, v; results: the mean of the values, and log_sum.
     template <class T>
-    static variable_list run_backward(const variable_list& saved, const at::Tensor& dout) {
+    static variable_list run_backward(const variable_list& heads, const variable_list& results,
+                                      const at::Tensor& dout) {
         variable_list found;
-        for (size_t i = 0; i < 3; ++i) {
-            found.push_back(at::empty_like(saved[i]));
+        for (const at::Tensor& head : heads) {
+            found.push_back(at::empty_like(head));
         }
-        attend_backward(AttentionTensors<T>(saved[0], saved[1], saved[2], saved[3], saved[4]),
+        attend_backward(AttentionTensors<T>(heads[0], heads[1], heads[2], results[0], results[1]),
                         Gradients<T>{dout.const_data_ptr<T>(), found[0].data_ptr<T>(),
                                      found[1].data_ptr<T>(), found[2].data_ptr<T>()});
+        found.emplace_back();  // nothing for `again`
         return found;
     }
 };
@@ -370,11 +376,12 @@ int64_t attention_scratch_bytes(int64_t tokens, int64_t head_size, at::ScalarTyp
                                : BackwardRoom<at::BFloat16>::bytes_for(tokens, head_size);
 }
 
-at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     const Remake& again) {
     check_shape(q, {-1, -1, -1, -1}, "q");
     check_beside(q, k, q.sizes(), "k");
     check_beside(q, v, q.sizes(), "v");
-    return path == Path::kFused && fits_tiles(q) ? Attention::apply(q, k, v)
+    return path == Path::kFused && fits_tiles(q) ? Attention::apply(q, k, v, again)
                                                  : twin::attention(q, k, v);
 }
 

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <array>
+#include <utility>
 
 #include "kernels/fused_rows.h"
 #include "kernels/fused_twin.h"
@@ -53,17 +54,14 @@ struct HeadsPart {
 
 class SplitHeads : public torch::autograd::Function<SplitHeads> {
 public:
-    static variable_list forward(AutogradContext* context, at::TensorList tensors, int64_t heads,
-                                 double eps) {
-        // cos, sin, then four of each part
+    /// q, k, v. tensors: cos, sin, then four of each part.
+    static variable_list run(at::TensorList tensors, int64_t heads, double eps) {
         const auto parts = parts_of(tensors);
-        const at::Tensor &cos = tensors[0], &sin = tensors[1];
-        const HeadsPart& first = parts.front();
-        const int64_t size = cos.size(-1), batch = first.qkv.size(0);
-        const auto options = first.qkv.options();
+        const at::Tensor &cos = tensors[0], &sin = tensors[1], &qkv = parts.front().qkv;
         variable_list out;
         for (int i = 0; i < 3; ++i) {
-            out.push_back(at::empty({batch, heads, cos.size(-2), size}, options));
+            out.push_back(
+                at::empty({qkv.size(0), heads, cos.size(-2), cos.size(-1)}, qkv.options()));
         }
         for (const HeadsPart& part : parts) {
             HeadsJob job = job_of(part, cos, sin, heads, eps);
@@ -72,7 +70,15 @@ public:
             job.v = out[2].data_ptr();
             run_rows(part.qkv, job, [](const auto& of) { return of.heads; });
         }
-        const int64_t width = 3 * heads * size;  // the MLP's input stands behind them
+        return out;
+    }
+
+    static variable_list forward(AutogradContext* context, at::TensorList tensors, int64_t heads,
+                                 double eps) {
+        variable_list out = run(tensors, heads, eps);
+        const HeadsPart first = parts_of(tensors).front();
+        const int64_t width =
+            3 * heads * tensors[0].size(-1);  // the MLP's input stands behind them
         if (first.qkv.size(2) > width) {
             out.push_back(gelu(first.qkv, first.bias, width));
         }
@@ -178,15 +184,16 @@ Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tenso
                                        part.query_scale.contiguous(), part.key_scale.contiguous()});
     }
     const variable_list out = SplitHeads::apply(at::TensorList(tensors), parts.front().heads, eps);
-    const PackedHeads& wide = parts.front();
-    return {.q = out[0],
-            .k = out[1],
-            .v = out[2],
-            .mlp = out.size() > 3 ? LinearInput{.x = out[3],
-                                                .u = wide.qkv,
-                                                .bias = wide.bias,
-                                                .first = wide.qkv.size(2) - out[3].size(2)}
-                                  : LinearInput{}};
+    const int64_t heads = parts.front().heads;
+    Remake again{.from = tensors, .make = [heads, eps](const Remake::Tensors& from) {
+                     return SplitHeads::run(from, heads, eps);
+                 }};
+    LinearInput mlp;
+    if (out.size() > 3) {
+        const at::Tensor &qkv = tensors[2], &bias = tensors[3];
+        mlp = {out[3], gelu_again(qkv, bias, qkv.size(2) - out[3].size(2))};
+    }
+    return {out[0], out[1], out[2], std::move(again), std::move(mlp)};
 }
 
 }  // namespace flux::kernels

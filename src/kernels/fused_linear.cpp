@@ -7,13 +7,11 @@
 #include <ATen/cpu/Utils.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include "flux/kernels/fused.h"
-#include "kernels/fused_rows.h"
 #include "kernels/fused_twin.h"
+#include "kernels/kept_tensors.h"
 #include "kernels/matrices.h"
 
 namespace flux::kernels {
@@ -36,22 +34,20 @@ void product_(at::Tensor out, const at::Tensor& a, const at::Tensor& b, bool add
     }
 }
 
-/// Whether the layer makes it again.
-bool is_remade(const LinearInput& part) {
-    return part.u.defined() && part.u.is_contiguous() && is_fused(Path::kFused, part.u);
-}
-
-/// Without elements if undefined, and without a graph.
-at::Tensor constant(const at::Tensor& bias, const at::Tensor& u) {
-    return bias.defined() ? bias.detach().contiguous() : at::empty({0}, u.options());
-}
-
 /// [parts] weight^T. `inputs` are x of all parts, as gradients are for tensors. Kept as they lie:
 /// some tokens of more are not copied, but for the products.
 struct FusedLinear : torch::autograd::Function<FusedLinear> {
     static at::Tensor forward(AutogradContext* context, at::TensorList inputs,
                               std::span<const LinearInput> parts, const at::Tensor& weight) {
-        keep(context, inputs, parts, weight);
+        std::vector<Keep> kept{{.tensors = {weight}}};
+        std::vector<int64_t> widths;
+        for (size_t i = 0; i < parts.size(); ++i) {
+            kept.push_back({.tensors = {inputs[i]}, .again = parts[i].again});
+            widths.push_back(inputs[i].size(2));
+        }
+        KeptTensors::save(context, kept);
+        context->saved_data["widths"] = widths;
+
         const at::Tensor matrix = factor(weight).t();
         const at::Tensor& x = inputs.front();
         const at::Tensor y = at::empty({x.size(0) * x.size(1), weight.size(0)}, matrix.options());
@@ -65,11 +61,11 @@ struct FusedLinear : torch::autograd::Function<FusedLinear> {
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-        const auto saved = context->get_saved_variables();
-        const at::Tensor& weight = saved[0];
+        const KeptTensors kept(context);
+        const at::Tensor weight = kept[0].front();
         const at::Tensor dy = factor(matrix_of(gradients[0]).contiguous());
         const auto widths = context->saved_data["widths"].toIntVector();
-        const at::Tensor dweight = weight_gradient(context, saved, dy, widths);
+        const at::Tensor dweight = weight_gradient(kept, dy, widths);
         const at::Tensor matrix = factor(weight);
         variable_list found;
         int64_t column = 0;
@@ -84,38 +80,17 @@ struct FusedLinear : torch::autograd::Function<FusedLinear> {
     }
 
 private:
-    static at::Tensor weight_gradient(AutogradContext* context, const variable_list& saved,
-                                      const at::Tensor& dy, const std::vector<int64_t>& widths) {
-        const at::Tensor dweight = at::empty(saved[0].sizes(), dy.options());
+    static at::Tensor weight_gradient(const KeptTensors& kept, const at::Tensor& dy,
+                                      const std::vector<int64_t>& widths) {
+        const at::Tensor weight = kept[0].front();
+        const at::Tensor dweight = at::empty(weight.sizes(), dy.options());
         int64_t column = 0;
         for (size_t i = 0; i < widths.size(); ++i) {
             product_(dweight.narrow(1, column, widths[i]), dy.t(),
-                     factor(matrix_of(input(context, saved, i))));
+                     factor(matrix_of(kept[1 + i].front())));
             column += widths[i];
         }
-        return dweight.to(saved[0].scalar_type());
-    }
-
-    static void keep(AutogradContext* context, at::TensorList inputs,
-                     std::span<const LinearInput> parts, const at::Tensor& weight) {
-        variable_list kept{weight};
-        std::vector<int64_t> widths, firsts;  // of u, or -1 for an input that is kept itself
-        for (size_t i = 0; i < parts.size(); ++i) {
-            const bool again = is_remade(parts[i]);
-            kept.insert(kept.end(), {again ? parts[i].u.detach() : inputs[i],
-                                     again ? constant(parts[i].bias, parts[i].u) : at::Tensor()});
-            widths.push_back(inputs[i].size(2));
-            firsts.push_back(again ? parts[i].first : -1);
-        }
-        context->save_for_backward(kept);
-        context->saved_data["widths"] = widths;
-        context->saved_data["firsts"] = firsts;
-    }
-
-    static at::Tensor input(AutogradContext* context, const variable_list& saved, size_t i) {
-        const int64_t first = context->saved_data["firsts"].toIntVector()[i];
-        const at::Tensor &kept = saved[1 + 2 * i], &bias = saved[2 + 2 * i];
-        return first < 0 ? kept : gelu(kept, bias, first);
+        return dweight.to(weight.scalar_type());
     }
 };
 
@@ -137,11 +112,7 @@ bool widens_products(at::ScalarType dtype) {
 
 at::Tensor linear(Path path, std::span<const LinearInput> parts, const at::Tensor& weight) {
     check_linear(parts, weight);
-    const at::Tensor& first = parts.front().x;
-    // Of one dense input that is kept, in one dtype, the library's is as good.
-    const bool is_plain = parts.size() == 1 && !is_remade(parts.front()) && first.is_contiguous() &&
-                          !(first.is_cpu() && widens_products(first.scalar_type()));
-    if (path == Path::kTwin || is_plain) {
+    if (path == Path::kTwin) {
         return twin::linear(parts, weight);
     }
     return FusedLinear::apply(at::TensorList(tensors_of(parts)), parts, weight);

@@ -53,6 +53,12 @@ inline at::Tensor gelu(const at::Tensor& u, const at::Tensor& bias, int64_t firs
     return y;
 }
 
+inline Remake gelu_again(const at::Tensor& u, const at::Tensor& bias, int64_t first) {
+    return {.from = {u, bias}, .make = [first](const Remake::Tensors& from) {
+                return Remake::Tensors{gelu(from[0], from[1], first)};
+            }};
+}
+
 /// Fills the same columns of `du`, a tensor like u; the gradient of their bias, fp32.
 inline at::Tensor gelu_backward(GeluJob job, const at::Tensor& dy, at::Tensor du, int64_t first) {
     const at::Tensor sums = sums_for(job.rows, job.channels, du);

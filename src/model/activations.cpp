@@ -44,13 +44,14 @@ struct Sizes {
         return kernels::chunk_count(pass.batch, count, device) * width * kFloatBytes;
     }
 
-    /// What attention needs in backward: tiles of each thread or, where it is not fused, the
-    /// gradient of its result in order (CPU) or that of q in fp32 (GPU).
+    /// What attention needs in backward: its heads again and tiles of each thread or, where it is
+    /// not fused, the gradient of its result in order (CPU) or that of q in fp32 (GPU).
     int64_t attention_workspace(int64_t count) const {
         if (attention_is_fused) {
             const int64_t threads =
                 std::min<int64_t>(at::get_num_threads(), pass.batch * config.num_heads);
-            return threads * kernels::attention_scratch_bytes(count, config.head_dim(), pass.dtype);
+            return 3 * hidden(count) +
+                   threads * kernels::attention_scratch_bytes(count, config.head_dim(), pass.dtype);
         }
         return pass.on_gpu ? hidden(count) / element * kFloatBytes : hidden(count);
     }
@@ -58,6 +59,8 @@ struct Sizes {
     int64_t joined_copy(int64_t count) const {
         return pass.on_gpu || attention_is_fused ? 0 : hidden(count);
     }
+    /// Queries, keys and values, which attention makes again where it is fused.
+    int64_t heads(int64_t count) const { return attention_is_fused ? 0 : 3 * hidden(count); }
     /// Gradients of q, k and v in order.
     int64_t gradient_copies(int64_t count) const {
         return attention_is_fused ? 0 : 3 * hidden(count);
@@ -71,22 +74,18 @@ struct Sizes {
         constexpr int64_t kAlignment = kernels::kFloat8Alignment;
         return (pass.batch * count + kAlignment - 1) / kAlignment * kAlignment;
     }
-    /// What a linear layer keeps of its input.
+    /// What a linear layer keeps of its input, in 8 bits; a plain one makes it again, or it is kept
+    /// by what made it.
     int64_t linear_input(const kernels::Products& products, int64_t count, int64_t in) const {
         switch (products.kind) {
             case Kind::kPlain:
-                return tokens(count, in);
+                return 0;
             case Kind::kTensorwise:
                 return pass.batch * count * in;
             case Kind::kRowwise:
                 break;
         }
         return filled_rows(count) * in;
-    }
-    /// The same of GELU's result, which a plain layer makes again.
-    int64_t gelu_input(const kernels::Products& products, int64_t count) const {
-        return products.kind == Kind::kPlain ? 0
-                                             : linear_input(products, count, config.mlp_hidden());
     }
     /// What the layer's backward takes besides its gradients: factors and result of widened
     /// products, one input after the other, the widest having `part` channels; both factors of a
@@ -113,6 +112,14 @@ struct Sizes {
                         to_weight + kFloatBytes * (up + all_inputs) + results * down);
     }
 
+    /// What emulated products in 8 bits take in forward: all in fp32, the input in 8 bits once
+    /// more.
+    int64_t emulated_forward(const kernels::Products& products, int64_t count, int64_t in,
+                             int64_t out) const {
+        const int64_t rows = filled_rows(count);
+        return products.emulated ? rows * in + kFloatBytes * (rows * (in + out) + in * out) : 0;
+    }
+
     const FluxConfig& config;
     const PassShape& pass;
     int64_t element;
@@ -133,20 +140,19 @@ struct Stream {
           mlp_down(s.products(name + "_mlp.2", mlp, hidden)) {}
 
     /// Kept by Stream::finish(), besides statistics: its part of the attention if that is in 8 bits
-    /// or a copy, the projection, the residual, the second norm's result, the MLP before its
-    /// activation, and its result.
+    /// or a copy, the projection, the residual, the MLP before its activation, and its result.
     int64_t finish() const {
         const int64_t attended = proj.kind == Kind::kPlain
                                      ? sizes.joined_copy(count)
                                      : sizes.linear_input(proj, count, hidden);
         return attended + 3 * sizes.hidden(count) + sizes.linear_input(mlp_up, count, hidden) +
-               sizes.mlp(count) + sizes.gelu_input(mlp_down, count);
+               sizes.mlp(count) + sizes.linear_input(mlp_down, count, mlp);
     }
 
     int64_t graph() const {
         const int64_t modulation = sizes.vectors(1 + 6);  // silu, its six parts
         return 2 * sizes.norm(count) + sizes.linear_input(qkv, count, hidden) +  // first norm
-               3 * sizes.hidden(count) +  // queries, keys, values
+               3 * sizes.hidden(count) +  // queries, keys, values in rows
                finish() + modulation;
     }
 
@@ -165,8 +171,8 @@ UnitActivations double_block(const Sizes& s, int64_t weights, int64_t index) {
     const Stream txt(s, name + ".txt", text), img(s, name + ".img", image);
     const int64_t hidden = s.config.hidden_size, mlp = s.config.mlp_hidden();
     const int64_t state = s.hidden(s.all);
-    // q, k, v and result of the attention.
-    const int64_t graph = txt.graph() + img.graph() + 4 * state + s.per_head(s.all);
+    // Heads and result of the attention.
+    const int64_t graph = txt.graph() + img.graph() + s.heads(s.all) + state + s.per_head(s.all);
     const int64_t begin = graph + 2 * state;  // result and its gradient
     const int64_t down = s.weight(mlp, hidden);
     const int64_t finish_weights = 2 * down + s.weight(hidden, hidden);
@@ -191,14 +197,16 @@ UnitActivations single_block(const Sizes& s, int64_t weights, int64_t index) {
     const auto first = s.products(name + ".linear1", hidden, 3 * hidden + inner);
     const auto second = s.products(name + ".linear2", hidden + inner, hidden);
     const bool plain = second.kind == Kind::kPlain;
-    // Attention's result is kept in any case.
-    const int64_t inputs = plain ? 0 : s.linear_input(second, s.all, hidden + inner);
+    const int64_t inputs = s.linear_input(second, s.all, hidden + inner);
     const int64_t modulation = s.vectors(1 + 3);  // silu, its three parts
-    // Norm, linear1; queries, keys, values, the attention's result; linear2.
+    // Norm, linear1; heads and result of the attention; linear2.
     const int64_t graph = (joins ? state : 0) + s.norm(s.all) +
-                          s.linear_input(first, s.all, hidden) + wide + 4 * state +
+                          s.linear_input(first, s.all, hidden) + wide + s.heads(s.all) + state +
                           (plain ? s.joined_copy(s.all) : 0) + s.per_head(s.all) + inputs + state +
                           modulation;
+    // linear2's, with the heads and GELU's result at hand.
+    const int64_t forward = graph - s.heads(s.all) + 3 * state + mlp +
+                            s.emulated_forward(second, s.all, hidden + inner, hidden);
     const int64_t begin = graph + 2 * state;  // result and its gradient
     const int64_t linear2 = s.weight(hidden + inner, hidden);
     // Without linear2's result: its gradient, and those of its two inputs.
@@ -207,12 +215,14 @@ UnitActivations single_block(const Sizes& s, int64_t weights, int64_t index) {
     // Without linear2's inputs. Gradients of q, k, v from the attention's.
     const int64_t attention =
         begin - state - inputs + state + mlp + 3 * state + s.attention_workspace(s.all) + linear2;
-    const int64_t heads = begin - state - inputs - 4 * state + mlp + 3 * state +
+    const int64_t heads = begin - state - inputs - s.heads(s.all) - state + mlp + 3 * state +
                           s.gradient_copies(s.all) + wide + s.chunk_sums(s.all, 3 * hidden) +
                           linear2;
-    const int64_t end = (joins ? 6 : 5) * state + wide + weights +
+    const int64_t end = (joins ? 5 : 4) * state + wide + weights +
                         s.linear_room(first, s.all, hidden, 3 * hidden + inner, hidden);
-    return {.input = state, .graph = graph, .backward = std::max({pair, attention, heads, end})};
+    return {.input = state,
+            .graph = graph,
+            .backward = std::max({forward, pair, attention, heads, end})};
 }
 
 UnitActivations embedders(const Sizes& s, int64_t weights) {

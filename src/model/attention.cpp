@@ -9,8 +9,8 @@ QkNorm::QkNorm(const units::ParameterScope& scope, const FluxConfig& config)
 }
 
 kernels::PackedHeads QkNorm::pack(kernels::Path path, const Linear& qkv,
-                                  const at::Tensor& x) const {
-    return {.qkv = qkv.product(path, {.x = x}),
+                                  const kernels::LinearInput& x) const {
+    return {.qkv = qkv.product(path, x),
             .bias = qkv.bias(),
             .query_scale = query_scale_,
             .key_scale = key_scale_,
@@ -18,7 +18,7 @@ kernels::PackedHeads QkNorm::pack(kernels::Path path, const Linear& qkv,
 }
 
 at::Tensor attend(kernels::Path path, const kernels::Heads& heads) {
-    return kernels::attention(path, heads.q, heads.k, heads.v);
+    return kernels::attention(path, heads.q, heads.k, heads.v, heads.again);
 }
 
 }  // namespace flux::model

@@ -31,9 +31,10 @@ struct Stream {
                       const std::vector<ShiftScaleGate>& m) const {
         const at::Tensor attended = kernels::gated_residual(
             path, x, m[0].gate, proj.product(path, {.x = attention}), proj.bias());
-        const at::Tensor normal = kernels::norm_modulate(path, attended, m[1].shift, m[1].scale);
+        const kernels::LinearInput normal =
+            kernels::norm_modulate(path, attended, m[1].shift, m[1].scale);
         const kernels::LinearInput inner =
-            kernels::bias_gelu(path, mlp_up.product(path, {.x = normal}), mlp_up.bias());
+            kernels::bias_gelu(path, mlp_up.product(path, normal), mlp_up.bias());
         return kernels::gated_residual(path, attended, m[1].gate, mlp_down.product(path, inner),
                                        mlp_down.bias());
     }

@@ -74,7 +74,7 @@ std::vector<Case> cases(const Sizes& sizes) {
     std::vector<Case> all;
     all.push_back({"norm_modulate", {x, vectors}, [](Path path, const Tensors& in) -> Tensors {
                        return {
-                           norm_modulate(path, in[0], vector_of(in[1], 0), vector_of(in[1], 1))};
+                           norm_modulate(path, in[0], vector_of(in[1], 0), vector_of(in[1], 1)).x};
                    }});
     all.push_back(
         {"gated_residual", {x, vectors, x, {hidden}}, [](Path path, const Tensors& in) -> Tensors {
@@ -125,7 +125,7 @@ std::vector<Case> cases(const Sizes& sizes) {
                        const at::Tensor part = in[0].slice(0, 0, {}, 2).slice(2, 0, {}, 2);
                        const at::Tensor vector = in[1].slice(2, 1, {}, 2);
                        const at::Tensor bias = in[2].slice(0, 1, {}, 2);
-                       return {norm_modulate(path, part, vector, in[1].slice(2, 0, {}, 2)),
+                       return {norm_modulate(path, part, vector, in[1].slice(2, 0, {}, 2)).x,
                                gated_residual(path, part, vector, part, bias),
                                bias_gelu(path, part, bias).x};
                    }});
@@ -283,7 +283,7 @@ TEST(GpuFusedNumbers, AreTheSameInEveryRun) {
         for (at::Tensor leaf : {x, gate, bias}) {
             leaf.mutable_grad().reset();
         }
-        const at::Tensor y = norm_modulate(Path::kFused, x, gate, gate);
+        const at::Tensor y = norm_modulate(Path::kFused, x, gate, gate).x;
         gated_residual(Path::kFused, x, gate, y, bias).square().sum().backward();
         for (const at::Tensor& leaf : {x, gate, bias}) {
             found.push_back(leaf.grad());
@@ -343,7 +343,8 @@ TEST(FusedNumbers, WhatIsNotFiniteStaysSo) {
         EXPECT_NEAR(y[0][1][0].item<float>(), 0.0F, 1e-30F);
     }
     const at::Tensor vectors = at::zeros({1, 1, 3});
-    EXPECT_TRUE(norm_modulate(Path::kFused, u, vectors, vectors)[0][0].isnan().all().item<bool>());
+    EXPECT_TRUE(
+        norm_modulate(Path::kFused, u, vectors, vectors).x[0][0].isnan().all().item<bool>());
 }
 
 }  // namespace

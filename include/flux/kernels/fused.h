@@ -8,7 +8,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <span>
+#include <vector>
 
 namespace flux::kernels {
 
@@ -18,24 +20,29 @@ enum class Path { kTwin, kFused };
 /// Whether there is, attention apart.
 bool fuses(c10::DeviceType device, c10::ScalarType dtype);
 
+/// How to make tensors again, bit by bit, from others: so that backward, which keeps those anyway,
+/// need not keep these. Nothing if `make` is empty.
+struct Remake {
+    using Tensors = std::vector<at::Tensor>;
+    Tensors from;
+    std::function<Tensors(const Tensors& from)> make;
+};
+
+/// What a linear layer multiplies, or some of its columns.
+struct LinearInput {
+    at::Tensor x;    // [B, T, C]
+    Remake again{};  // x alone
+};
+
 /// LayerNorm over the last dimension without weights (epsilon 1e-6), then * (1 + scale) + shift.
 /// x: [B, T, C]; shift, scale: [B, 1, C].
-at::Tensor norm_modulate(Path path, const at::Tensor& x, const at::Tensor& shift,
-                         const at::Tensor& scale);
+LinearInput norm_modulate(Path path, const at::Tensor& x, const at::Tensor& shift,
+                          const at::Tensor& scale);
 
 /// x + gate * (y + bias): a block's residual, with the bias of the layer that made y.
 /// x, y: [B, T, C]; gate: [B, 1, C]; bias: [C].
 at::Tensor gated_residual(Path path, const at::Tensor& x, const at::Tensor& gate,
                           const at::Tensor& y, const at::Tensor& bias);
-
-/// What a linear layer multiplies, or some of its columns; if it is the GELU of columns of u +
-/// bias, the layer may make it again in backward instead of keeping it, as u is kept anyway.
-struct LinearInput {
-    at::Tensor x;       // [B, T, C]
-    at::Tensor u{};     // [B, T, first + C] or undefined
-    at::Tensor bias{};  // of u's width, or undefined
-    int64_t first = 0;  // column of u
-};
 
 /// GELU (tanh form) of u + bias. u: [B, T, M]; bias: [M].
 LinearInput bias_gelu(Path path, const at::Tensor& u, const at::Tensor& bias);
@@ -54,6 +61,7 @@ struct Heads {
     at::Tensor q;  // [B, H, all T, D], like the next two
     at::Tensor k;
     at::Tensor v;
+    Remake again;     // those three
     LinearInput mlp;  // GELU of the first part's MLP input, [B, T, M]; undefined without one
 };
 
@@ -66,8 +74,9 @@ Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tenso
 
 /// Each query's mean of the values, weighted by the softmax of its products with the keys over
 /// sqrt(D). Keeps the result and a number for each query, not the weights. q, k, v: [B, H, T, D];
-/// result: [B, T, H D].
-at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
+/// result: [B, T, H D]. `again`: q, k and v, which are kept where ATen's attention is taken.
+at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     const Remake& again = {});
 /// Whether that is fused on this machine's processor. It gives gradients in the order of its inputs
 /// and its result with heads side by side; elsewhere both are copied into that order.
 bool fuses_attention_on_cpu(at::ScalarType dtype);
