@@ -222,6 +222,10 @@ void describe_activation_checkpoint(std::vector<Option>& table) {
         {.help = "Blocks to compute again with mode = selective: \"2\" every second, \"0.5\" this "
                  "share of them",
          .required = true});
+    s.row(&ActivationCheckpoint::keep_results, "keep_results",
+          {.help = "Blocks that are computed again keep, besides their input, the result of their "
+                   "last product, and on a CPU the attention's: each as large as the input, "
+                   "together for a third to a half of the work"});
     s.append_to(table);
 }
 

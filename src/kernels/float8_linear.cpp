@@ -1,15 +1,12 @@
-// Linear layers in FP8: their products, and what they keep for backward. float8_casts.h makes the
-// factors.
+// Linear layers in FP8: their products, forward and backward. float8_casts.h makes the factors.
 #include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/_scaled_mm.h>
 #include <ATen/ops/mm.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <vector>
 
 #include "kernels/float8_casts.h"
-#include "kernels/matrices.h"
+#include "kernels/linear_parts.h"
 
 namespace flux::kernels {
 namespace {
@@ -42,53 +39,73 @@ Tensors matrices_of(at::TensorList inputs) {
     return all;
 }
 
-at::Tensor forward_product(Path path, const Float8Matrix& x, const at::Tensor& weight,
-                           const Products& products) {
+/// x: the inputs side by side.
+at::Tensor forward_product(Path path, const Products& products, const Float8Matrix& x,
+                           const at::Tensor& weight, at::IntArrayRef shape) {
     return product(x, float8_rows(path, {weight}, {at::kFloat8_e4m3fn, products.kind}),
-                   weight.scalar_type(), products, /*fast=*/true);
+                   weight.scalar_type(), products, /*fast=*/true)
+        .view(with_width(shape, weight.size(0)));
 }
 
 struct Float8Linear : torch::autograd::Function<Float8Linear> {
     static at::Tensor forward(AutogradContext* context, Path path, const Products& products,
-                              at::TensorList inputs, const at::Tensor& weight) {
-        const Tensors parts = matrices_of(inputs);
-        const Float8Cast cast{at::kFloat8_e4m3fn, products.kind};
-        const Float8Matrix x = float8_rows(path, parts, cast);
-        // Rows have other scales than columns, so one cannot be made of the other.
-        const Float8Matrix kept =
-            products.kind == Kind::kRowwise ? float8_columns(path, parts, cast) : x;
-        context->save_for_backward({kept.data, kept.inverse, weight});
-        context->saved_data["shape"] = inputs.front().sizes().vec();
+                              at::TensorList inputs, std::span<const LinearInput> parts,
+                              const at::Tensor& weight, Memo* memo) {
+        KeptTensors::save(context, kept_by_linear(inputs, parts, weight));
         context->saved_data["path"] = static_cast<int64_t>(path);
         context->saved_data["kind"] = static_cast<int64_t>(products.kind);
         context->saved_data["emulated"] = products.emulated;
-        return forward_product(path, x, weight, products)
-            .view(with_width(inputs.front().sizes(), weight.size(0)));
+        context->saved_data["shape"] = inputs.front().sizes().vec();
+        return recall(memo, 1, [&] {
+            const Float8Cast cast{at::kFloat8_e4m3fn, products.kind};
+            return Tensors{forward_product(path, products,
+                                           float8_rows(path, matrices_of(inputs), cast), weight,
+                                           inputs.front().sizes())};
+        })[0];
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-        const auto saved = context->get_saved_variables();
-        const at::Tensor& weight = saved[2];
+        const KeptTensors kept(context);
+        const at::Tensor weight = kept[0].front();
         const Products products{.kind = static_cast<Kind>(context->saved_data["kind"].toInt()),
                                 .emulated = context->saved_data["emulated"].toBool()};
         const auto path = static_cast<Path>(context->saved_data["path"].toInt());
+        const auto shape = context->saved_data["shape"].toIntVector();
         const bool rowwise = products.kind == Kind::kRowwise;
         const Float8Cast cast{rowwise ? at::kFloat8_e4m3fn : at::kFloat8_e5m2, products.kind};
         const at::Tensor dy = matrix_of(gradients[0]).contiguous();
-        Float8Matrix up = float8_rows(path, {dy}, cast);
-        const auto shape = context->saved_data["shape"].toIntVector();
-        variable_list found{{}, {}};  // of path and products
+        Float8Matrix up;  // along rows; if these have scales of their own, made when needed
+        if (!rowwise) {
+            up = float8_rows(path, {dy}, cast);
+        }
+        const at::Tensor dweight =
+            product(rowwise ? float8_columns(path, {dy}, cast) : transposed(path, up),
+                    input_columns(path, kept, products), weight.scalar_type(), products, rowwise);
+        if (rowwise) {
+            up = float8_rows(path, {dy}, cast);
+        }
+        variable_list found{{}, {}};  // nothing for path and products
         const variable_list inputs = input_gradients(path, up, weight, shape, products);
         found.insert(found.end(), inputs.begin(), inputs.end());
-        if (rowwise) {
-            up = {};  // before the other takes its place
-            up = float8_columns(path, {dy}, cast);
-        } else {
-            up.data = float8_transposed(path, up.data);
-        }
-        const Float8Matrix x{rowwise ? saved[0] : float8_transposed(path, saved[0]), saved[1]};
-        found.push_back(product(up, x, weight.scalar_type(), products, rowwise));
+        found.insert(found.end(), {at::Tensor(), dweight, at::Tensor()});
         return found;
+    }
+
+private:
+    static Float8Matrix transposed(Path path, const Float8Matrix& rows) {
+        return {float8_transposed(path, rows.data), rows.inverse};
+    }
+
+    /// [C of all parts, R].
+    static Float8Matrix input_columns(Path path, const KeptTensors& kept,
+                                      const Products& products) {
+        Tensors parts;
+        for (size_t i = 1; i < kept.size(); ++i) {
+            parts.push_back(matrix_of(kept[i].front()));
+        }
+        const Float8Cast cast{at::kFloat8_e4m3fn, products.kind};
+        return products.kind == Kind::kRowwise ? float8_columns(path, parts, cast)
+                                               : transposed(path, float8_rows(path, parts, cast));
     }
 
     /// dy W, for each of the one or two inputs. up: [R, out]; shape: of the first input.
@@ -122,18 +139,12 @@ struct Float8Linear : torch::autograd::Function<Float8Linear> {
 }  // namespace
 
 at::Tensor float8_linear(Path path, const Products& products, std::span<const LinearInput> parts,
-                         const at::Tensor& weight) {
+                         const at::Tensor& weight, Memo* memo) {
     check_linear(parts, weight);
     TORCH_CHECK(products.kind != Kind::kPlain, "a plain product is not one in FP8");
     TORCH_CHECK(parts.size() <= 2, parts.size(), " parts of an FP8 product");
-    const Tensors inputs = tensors_of(parts);
-    if (at::GradMode::is_enabled()) {
-        return Float8Linear::apply(path, products, at::TensorList(inputs), weight);
-    }
-    const Float8Matrix x =
-        float8_rows(path, matrices_of(inputs), {at::kFloat8_e4m3fn, products.kind});
-    return forward_product(path, x, weight, products)
-        .view(with_width(inputs.front().sizes(), weight.size(0)));
+    return Float8Linear::apply(path, products, at::TensorList(tensors_of(parts)), parts, weight,
+                               memo);
 }
 
 }  // namespace flux::kernels

@@ -306,10 +306,18 @@ void attend_backward(const AttentionTensors<T>& tensors, const Gradients<T>& gra
 
 struct Attention : torch::autograd::Function<Attention> {
     static at::Tensor forward(AutogradContext* context, const at::Tensor& queries,
-                              const at::Tensor& keys, const at::Tensor& values,
-                              const Remake& again) {
+                              const at::Tensor& keys, const at::Tensor& values, const Remake& again,
+                              Memo* memo) {
         const at::Tensor q = queries.contiguous(), k = keys.contiguous(), v = values.contiguous();
-        at::Tensor out = at::empty({q.size(0), q.size(2), q.size(1) * q.size(3)}, q.options());
+        const variable_list results = recall(memo, 2, [&] { return run(q, k, v); });
+        KeptTensors::save(context, {{.tensors = {q, k, v}, .again = again}, {.tensors = results}});
+        return results[0];
+    }
+
+    /// The mean of the values, and each query's log_sum.
+    static variable_list run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+        const at::Tensor out =
+            at::empty({q.size(0), q.size(2), q.size(1) * q.size(3)}, q.options());
         const at::Tensor log_sum =
             at::empty({q.size(0), q.size(1), q.size(2)}, q.options().dtype(at::kFloat));
         if (q.scalar_type() == at::kFloat) {
@@ -317,9 +325,7 @@ struct Attention : torch::autograd::Function<Attention> {
         } else {
             attend(AttentionTensors<at::BFloat16>(q, k, v, out, log_sum));
         }
-        KeptTensors::save(context,
-                          {{.tensors = {q, k, v}, .again = again}, {.tensors = {out, log_sum}}});
-        return out;
+        return {out, log_sum};
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -341,7 +347,7 @@ struct Attention : torch::autograd::Function<Attention> {
         attend_backward(AttentionTensors<T>(heads[0], heads[1], heads[2], results[0], results[1]),
                         Gradients<T>{dout.const_data_ptr<T>(), found[0].data_ptr<T>(),
                                      found[1].data_ptr<T>(), found[2].data_ptr<T>()});
-        found.emplace_back();  // nothing for `again`
+        found.insert(found.end(), 2, {});  // nothing for `again` and `memo`
         return found;
     }
 };
@@ -377,11 +383,11 @@ int64_t attention_scratch_bytes(int64_t tokens, int64_t head_size, at::ScalarTyp
 }
 
 at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const Remake& again) {
+                     const Remake& again, Memo* memo) {
     check_shape(q, {-1, -1, -1, -1}, "q");
     check_beside(q, k, q.sizes(), "k");
     check_beside(q, v, q.sizes(), "v");
-    return path == Path::kFused && fits_tiles(q) ? Attention::apply(q, k, v, again)
+    return path == Path::kFused && fits_tiles(q) ? Attention::apply(q, k, v, again, memo)
                                                  : twin::attention(q, k, v);
 }
 

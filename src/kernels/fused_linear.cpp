@@ -11,8 +11,7 @@
 
 #include "flux/kernels/fused.h"
 #include "kernels/fused_twin.h"
-#include "kernels/kept_tensors.h"
-#include "kernels/matrices.h"
+#include "kernels/linear_parts.h"
 
 namespace flux::kernels {
 namespace {
@@ -34,20 +33,21 @@ void product_(at::Tensor out, const at::Tensor& a, const at::Tensor& b, bool add
     }
 }
 
-/// [parts] weight^T. `inputs` are x of all parts, as gradients are for tensors. Kept as they lie:
-/// some tokens of more are not copied, but for the products.
+/// [parts] weight^T. `inputs` are x of all parts, as gradients are for tensors.
 struct FusedLinear : torch::autograd::Function<FusedLinear> {
     static at::Tensor forward(AutogradContext* context, at::TensorList inputs,
-                              std::span<const LinearInput> parts, const at::Tensor& weight) {
-        std::vector<Keep> kept{{.tensors = {weight}}};
+                              std::span<const LinearInput> parts, const at::Tensor& weight,
+                              Memo* memo) {
+        KeptTensors::save(context, kept_by_linear(inputs, parts, weight));
         std::vector<int64_t> widths;
-        for (size_t i = 0; i < parts.size(); ++i) {
-            kept.push_back({.tensors = {inputs[i]}, .again = parts[i].again});
-            widths.push_back(inputs[i].size(2));
+        for (const at::Tensor& input : inputs) {
+            widths.push_back(input.size(2));
         }
-        KeptTensors::save(context, kept);
         context->saved_data["widths"] = widths;
+        return recall(memo, 1, [&] { return variable_list{product(inputs, weight)}; })[0];
+    }
 
+    static at::Tensor product(at::TensorList inputs, const at::Tensor& weight) {
         const at::Tensor matrix = factor(weight).t();
         const at::Tensor& x = inputs.front();
         const at::Tensor y = at::empty({x.size(0) * x.size(1), weight.size(0)}, matrix.options());
@@ -75,7 +75,8 @@ struct FusedLinear : torch::autograd::Function<FusedLinear> {
                                 .view(with_width(gradients[0].sizes(), width)));
             column += width;
         }
-        found.insert(found.end(), {at::Tensor(), dweight});  // nothing for `parts`
+        found.insert(found.end(),
+                     {at::Tensor(), dweight, at::Tensor()});  // nothing for `parts`, `memo`
         return found;
     }
 
@@ -110,12 +111,13 @@ bool widens_products(at::ScalarType dtype) {
 #endif
 }
 
-at::Tensor linear(Path path, std::span<const LinearInput> parts, const at::Tensor& weight) {
+at::Tensor linear(Path path, std::span<const LinearInput> parts, const at::Tensor& weight,
+                  Memo* memo) {
     check_linear(parts, weight);
     if (path == Path::kTwin) {
         return twin::linear(parts, weight);
     }
-    return FusedLinear::apply(at::TensorList(tensors_of(parts)), parts, weight);
+    return FusedLinear::apply(at::TensorList(tensors_of(parts)), parts, weight, memo);
 }
 
 }  // namespace flux::kernels

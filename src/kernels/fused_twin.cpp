@@ -14,7 +14,7 @@
 #include <array>
 #include <vector>
 
-#include "kernels/matrices.h"
+#include "kernels/linear_parts.h"
 
 namespace flux::kernels::twin {
 namespace {

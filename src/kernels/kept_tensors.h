@@ -36,10 +36,11 @@ public:
 
     /// In backward.
     explicit KeptTensors(torch::autograd::AutogradContext* context)
-        : makers_(c10::static_intrusive_pointer_cast<Makers>(
-              context->saved_data[kMakers].toCapsule())),
+        : makers_(
+              c10::static_intrusive_pointer_cast<Makers>(context->saved_data[kMakers].toCapsule())),
           all_(context->get_saved_variables()) {}
 
+    size_t size() const { return makers_->groups.size(); }
     /// Group i, made again if it was not kept.
     Remake::Tensors operator[](size_t i) const {
         const size_t begin = i == 0 ? 0 : makers_->groups[i - 1].end;

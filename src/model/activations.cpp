@@ -61,6 +61,10 @@ struct Sizes {
     }
     /// Queries, keys and values, which attention makes again where it is fused.
     int64_t heads(int64_t count) const { return attention_is_fused ? 0 : 3 * hidden(count); }
+    /// The result of a block's last product, and the attention's where it is fused.
+    int64_t memo() const {
+        return hidden(all) + (attention_is_fused ? hidden(all) + per_head(all) : 0);
+    }
     /// Gradients of q, k and v in order.
     int64_t gradient_copies(int64_t count) const {
         return attention_is_fused ? 0 : 3 * hidden(count);
@@ -74,50 +78,40 @@ struct Sizes {
         constexpr int64_t kAlignment = kernels::kFloat8Alignment;
         return (pass.batch * count + kAlignment - 1) / kAlignment * kAlignment;
     }
-    /// What a linear layer keeps of its input, in 8 bits; a plain one makes it again, or it is kept
-    /// by what made it.
-    int64_t linear_input(const kernels::Products& products, int64_t count, int64_t in) const {
-        switch (products.kind) {
-            case Kind::kPlain:
-                return 0;
-            case Kind::kTensorwise:
-                return pass.batch * count * in;
-            case Kind::kRowwise:
-                break;
-        }
-        return filled_rows(count) * in;
-    }
-    /// What the layer's backward takes besides its gradients: factors and result of widened
-    /// products, one input after the other, the widest having `part` channels; both factors of a
-    /// product in 8 bits, and the weight's before that in the compute dtype, where its cast is not
-    /// fused, or, emulated, all in fp32.
+    /// What the layer's backward takes besides its gradients, whose sizes are counted elsewhere:
+    /// factors and result of widened products, one input after the other, the widest having `part`
+    /// channels; both factors of a product in 8 bits, and the weight's before that in the compute
+    /// dtype, where its cast is not fused, or, emulated, all in fp32.
     int64_t linear_room(const kernels::Products& products, int64_t count, int64_t in, int64_t out,
                         int64_t part) const {
+        const int64_t rows = pass.batch * count;
         if (products.kind == Kind::kPlain) {
-            const int64_t rows = pass.batch * count;
             return widens ? kFloatBytes * (rows * out + rows * part + in * out) : 0;
         }
         const int64_t up = filled_rows(count) * out, down = in * out;
-        const int64_t inputs =
-            products.kind == Kind::kTensorwise ? filled_rows(count) * in : 0;  // transposed
-        const int64_t to_input = up + down, to_weight = up + inputs;
+        const int64_t inputs = filled_rows(count) * in;
+        // The weight's gradient comes before those of the inputs; with one scale a tensor, rows
+        // wait for these meanwhile.
+        const int64_t waiting = products.kind == Kind::kTensorwise ? up : 0;
+        const int64_t to_weight = waiting + up + inputs - rows * in * element;
+        const int64_t to_input = up + down;
         if (!products.emulated) {
             const bool fused = pass.on_gpu && pass.execution.path == kernels::Path::kFused &&
                                kernels::fuses(c10::DeviceType::CUDA, pass.dtype);
             return std::max(to_input + (fused ? 0 : down * element), to_weight);
         }
         const int64_t results = element == kFloatBytes ? 0 : kFloatBytes;
-        const int64_t all_inputs = filled_rows(count) * in;
-        return std::max(to_input + kFloatBytes * (up + down) + results * all_inputs,
-                        to_weight + kFloatBytes * (up + all_inputs) + results * down);
+        return std::max(to_input + kFloatBytes * (up + down) + results * inputs,
+                        to_weight + kFloatBytes * (up + inputs) + results * down);
     }
 
-    /// What emulated products in 8 bits take in forward: all in fp32, the input in 8 bits once
-    /// more.
+    /// What emulated products in 8 bits take in forward besides the result: both factors, and all
+    /// in fp32.
     int64_t emulated_forward(const kernels::Products& products, int64_t count, int64_t in,
                              int64_t out) const {
-        const int64_t rows = filled_rows(count);
-        return products.emulated ? rows * in + kFloatBytes * (rows * (in + out) + in * out) : 0;
+        const int64_t factors = filled_rows(count) * in + in * out;
+        const int64_t result = element == kFloatBytes ? 0 : filled_rows(count) * out;
+        return products.emulated ? factors + kFloatBytes * (factors + result) : 0;
     }
 
     const FluxConfig& config;
@@ -135,24 +129,17 @@ struct Stream {
         : sizes(s),
           count(tokens),
           qkv(s.products(name + "_attn.qkv", hidden, 3 * hidden)),
-          proj(s.products(name + "_attn.proj", hidden, hidden)),
-          mlp_up(s.products(name + "_mlp.0", hidden, mlp)),
           mlp_down(s.products(name + "_mlp.2", mlp, hidden)) {}
 
-    /// Kept by Stream::finish(), besides statistics: its part of the attention if that is in 8 bits
-    /// or a copy, the projection, the residual, the MLP before its activation, and its result.
+    /// Kept by Stream::finish(), besides statistics: its part of the attention if that is a copy,
+    /// the projection, the residual, the MLP before its activation, and its result.
     int64_t finish() const {
-        const int64_t attended = proj.kind == Kind::kPlain
-                                     ? sizes.joined_copy(count)
-                                     : sizes.linear_input(proj, count, hidden);
-        return attended + 3 * sizes.hidden(count) + sizes.linear_input(mlp_up, count, hidden) +
-               sizes.mlp(count) + sizes.linear_input(mlp_down, count, mlp);
+        return sizes.joined_copy(count) + 3 * sizes.hidden(count) + sizes.mlp(count);
     }
 
     int64_t graph() const {
-        const int64_t modulation = sizes.vectors(1 + 6);  // silu, its six parts
-        return 2 * sizes.norm(count) + sizes.linear_input(qkv, count, hidden) +  // first norm
-               3 * sizes.hidden(count) +  // queries, keys, values in rows
+        const int64_t modulation = sizes.vectors(1 + 6);          // silu, its six parts
+        return 2 * sizes.norm(count) + 3 * sizes.hidden(count) +  // queries, keys, values in rows
                finish() + modulation;
     }
 
@@ -162,7 +149,7 @@ struct Stream {
     const Sizes& sizes;
     int64_t count;
     int64_t hidden = sizes.config.hidden_size, mlp = sizes.config.mlp_hidden();
-    kernels::Products qkv, proj, mlp_up, mlp_down;
+    kernels::Products qkv, mlp_down;
 };
 
 UnitActivations double_block(const Sizes& s, int64_t weights, int64_t index) {
@@ -184,6 +171,7 @@ UnitActivations double_block(const Sizes& s, int64_t weights, int64_t index) {
                               s.attention_workspace(s.all) + 2 * finish_weights;
     const int64_t end = 3 * state + 6 * s.hidden(image) + weights + img.qkv_room();
     return {.input = state,
+            .memo = s.memo(),
             .graph = graph,
             .backward = std::max({text_mlp, image_mlp, attention, end})};
 }
@@ -196,14 +184,10 @@ UnitActivations single_block(const Sizes& s, int64_t weights, int64_t index) {
     const int64_t hidden = s.config.hidden_size, inner = s.config.mlp_hidden();
     const auto first = s.products(name + ".linear1", hidden, 3 * hidden + inner);
     const auto second = s.products(name + ".linear2", hidden + inner, hidden);
-    const bool plain = second.kind == Kind::kPlain;
-    const int64_t inputs = s.linear_input(second, s.all, hidden + inner);
     const int64_t modulation = s.vectors(1 + 3);  // silu, its three parts
     // Norm, linear1; heads and result of the attention; linear2.
-    const int64_t graph = (joins ? state : 0) + s.norm(s.all) +
-                          s.linear_input(first, s.all, hidden) + wide + s.heads(s.all) + state +
-                          (plain ? s.joined_copy(s.all) : 0) + s.per_head(s.all) + inputs + state +
-                          modulation;
+    const int64_t graph = (joins ? state : 0) + s.norm(s.all) + wide + s.heads(s.all) + state +
+                          s.joined_copy(s.all) + s.per_head(s.all) + state + modulation;
     // linear2's, with the heads and GELU's result at hand.
     const int64_t forward = graph - s.heads(s.all) + 3 * state + mlp +
                             s.emulated_forward(second, s.all, hidden + inner, hidden);
@@ -212,15 +196,16 @@ UnitActivations single_block(const Sizes& s, int64_t weights, int64_t index) {
     // Without linear2's result: its gradient, and those of its two inputs.
     const int64_t pair = begin - state + 2 * state + mlp + linear2 +
                          s.linear_room(second, s.all, hidden + inner, hidden, inner);
-    // Without linear2's inputs. Gradients of q, k, v from the attention's.
+    // Gradients of q, k, v from the attention's.
     const int64_t attention =
-        begin - state - inputs + state + mlp + 3 * state + s.attention_workspace(s.all) + linear2;
-    const int64_t heads = begin - state - inputs - s.heads(s.all) - state + mlp + 3 * state +
+        begin - state + state + mlp + 3 * state + s.attention_workspace(s.all) + linear2;
+    const int64_t heads = begin - state - s.heads(s.all) - state + mlp + 3 * state +
                           s.gradient_copies(s.all) + wide + s.chunk_sums(s.all, 3 * hidden) +
                           linear2;
     const int64_t end = (joins ? 5 : 4) * state + wide + weights +
                         s.linear_room(first, s.all, hidden, 3 * hidden + inner, hidden);
     return {.input = state,
+            .memo = s.memo(),
             .graph = graph,
             .backward = std::max({forward, pair, attention, heads, end})};
 }
@@ -235,6 +220,7 @@ UnitActivations embedders(const Sizes& s, int64_t weights) {
                           2 * s.all * c.head_dim() * kFloatBytes;  // positions
     const int64_t graph = s.vectors(2 * embedded);
     return {.input = input,
+            .memo = 0,
             .graph = graph,
             .backward = graph + 2 * (s.hidden(s.all) + s.vectors(1)) + weights};
 }
@@ -251,7 +237,7 @@ UnitActivations final_layer(const Sizes& s, int64_t weights) {
     const int64_t norm =
         begin + 2 * s.hidden(image) + s.weight(s.config.hidden_size, s.config.out_channels);
     const int64_t end = s.hidden(s.all) + 2 * s.hidden(image) + weights;
-    return {.input = s.hidden(s.all), .graph = graph, .backward = std::max(norm, end)};
+    return {.input = s.hidden(s.all), .memo = 0, .graph = graph, .backward = std::max(norm, end)};
 }
 
 }  // namespace
@@ -280,11 +266,21 @@ std::vector<UnitActivations> activations(const FluxConfig& config, const PassSha
     return all;
 }
 
+namespace {
+
+int64_t kept_by_unit(const std::vector<UnitActivations>& units, size_t i,
+                     const units::RecomputePolicy& policy) {
+    const int64_t memo = policy.keeps_results ? units[i].memo : 0;
+    return units[i].input + (policy.recomputes(i) ? memo : units[i].graph);
+}
+
+}  // namespace
+
 int64_t kept_by_forward(const std::vector<UnitActivations>& units,
                         const units::RecomputePolicy& policy) {
     int64_t kept = 0;
     for (size_t i = 0; i < units.size(); ++i) {
-        kept += units[i].input + (policy.recomputes(i) ? 0 : units[i].graph);
+        kept += kept_by_unit(units, i, policy);
     }
     return kept;
 }
@@ -294,7 +290,7 @@ int64_t activation_peak(const std::vector<UnitActivations>& units,
     int64_t before = 0, peak = 0;  // kept by the units before this one
     for (size_t i = 0; i < units.size(); ++i) {
         peak = std::max(peak, before + units[i].input + units[i].backward);
-        before += units[i].input + (policy.recomputes(i) ? 0 : units[i].graph);
+        before += kept_by_unit(units, i, policy);
     }
     return std::max(peak, before);
 }

@@ -17,8 +17,8 @@ kernels::PackedHeads QkNorm::pack(kernels::Path path, const Linear& qkv,
             .heads = num_heads_};
 }
 
-at::Tensor attend(kernels::Path path, const kernels::Heads& heads) {
-    return kernels::attention(path, heads.q, heads.k, heads.v, heads.again);
+at::Tensor attend(kernels::Path path, const kernels::Heads& heads, kernels::Memo* memo) {
+    return kernels::attention(path, heads.q, heads.k, heads.v, heads.again, memo);
 }
 
 }  // namespace flux::model

@@ -28,15 +28,15 @@ struct Stream {
 
     /// Residual of attention, then of the MLP.
     at::Tensor finish(kernels::Path path, const at::Tensor& x, const at::Tensor& attention,
-                      const std::vector<ShiftScaleGate>& m) const {
+                      const std::vector<ShiftScaleGate>& m, kernels::Memo* memo) const {
         const at::Tensor attended = kernels::gated_residual(
             path, x, m[0].gate, proj.product(path, {.x = attention}), proj.bias());
         const kernels::LinearInput normal =
             kernels::norm_modulate(path, attended, m[1].shift, m[1].scale);
         const kernels::LinearInput inner =
             kernels::bias_gelu(path, mlp_up.product(path, normal), mlp_up.bias());
-        return kernels::gated_residual(path, attended, m[1].gate, mlp_down.product(path, inner),
-                                       mlp_down.bias());
+        return kernels::gated_residual(path, attended, m[1].gate,
+                                       mlp_down.product(path, inner, memo), mlp_down.bias());
     }
 
     Modulation mod;
@@ -54,18 +54,22 @@ public:
           img_(scope(name), "img", config, how),
           txt_(scope(name), "txt", config, how) {}
 
-    FluxState forward(const FluxState& in) const override {
+    FluxState forward(const FluxState& in) const override { return forward_with(in, nullptr); }
+
+    FluxState forward_with(const FluxState& in, kernels::Memo* memo) const override {
         const auto img_mod = img_.mod(in.vec);
         const auto txt_mod = txt_.mod(in.vec);
-        const at::Tensor attention = attend(
-            path_, kernels::split_heads(path_,
+        const at::Tensor attention =
+            attend(path_,
+                   kernels::split_heads(path_,
                                         std::array{txt_.heads(path_, in.txt, txt_mod[0]),
                                                    img_.heads(path_, in.img, img_mod[0])},
-                                        in.positions.cos, in.positions.sin, img_.norm.eps()));
+                                        in.positions.cos, in.positions.sin, img_.norm.eps()),
+                   memo);
         const auto parts = attention.split_with_sizes({in.text_tokens, in.img.size(1)}, 1);
         FluxState out = in;
-        out.txt = txt_.finish(path_, in.txt, parts[0], txt_mod);
-        out.img = img_.finish(path_, in.img, parts[1], img_mod);
+        out.txt = txt_.finish(path_, in.txt, parts[0], txt_mod, memo);
+        out.img = img_.finish(path_, in.img, parts[1], img_mod, memo);
         return out;
     }
 

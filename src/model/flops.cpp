@@ -46,4 +46,9 @@ double training_flops(const FluxConfig& c, int64_t image_tokens, int64_t text_to
     return 3 * forward;
 }
 
+LastProductFlops last_product_flops(const FluxConfig& c, int64_t tokens) {
+    return {product(tokens, c.mlp_hidden(), c.hidden_size),
+            product(tokens, c.hidden_size + c.mlp_hidden(), c.hidden_size)};
+}
+
 }  // namespace flux::model

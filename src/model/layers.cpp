@@ -22,10 +22,11 @@ Linear::Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight
 
 at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight_, bias_); }
 
-at::Tensor Linear::product(kernels::Path path, std::span<const kernels::LinearInput> parts) const {
+at::Tensor Linear::product(kernels::Path path, std::span<const kernels::LinearInput> parts,
+                           kernels::Memo* memo) const {
     return products_.kind == kernels::Products::Kind::kPlain
-               ? kernels::linear(path, parts, weight_)
-               : kernels::float8_linear(path, products_, parts, weight_);
+               ? kernels::linear(path, parts, weight_, memo)
+               : kernels::float8_linear(path, products_, parts, weight_, memo);
 }
 
 Linear block_linear(const Execution& execution, const ParameterScope& scope, int64_t in,

@@ -20,7 +20,9 @@ public:
           norm_(scope(name + ".norm"), c),
           modulation_(scope(name + ".modulation"), c.hidden_size, 1) {}
 
-    FluxState forward(const FluxState& in) const override {
+    FluxState forward(const FluxState& in) const override { return forward_with(in, nullptr); }
+
+    FluxState forward_with(const FluxState& in, kernels::Memo* memo) const override {
         FluxState out = in;
         const at::Tensor x =
             in.joint.defined() ? in.joint : at::cat({in.txt, in.img}, 1);  // [B, T, C]
@@ -29,9 +31,9 @@ public:
             norm_.pack(path_, linear1_, kernels::norm_modulate(path_, x, mod.shift, mod.scale))};
         const kernels::Heads heads =
             kernels::split_heads(path_, parts, in.positions.cos, in.positions.sin, norm_.eps());
-        const std::array inner{kernels::LinearInput{.x = attend(path_, heads)}, heads.mlp};
-        out.joint = kernels::gated_residual(path_, x, mod.gate, linear2_.product(path_, inner),
-                                            linear2_.bias());
+        const std::array inner{kernels::LinearInput{.x = attend(path_, heads, memo)}, heads.mlp};
+        out.joint = kernels::gated_residual(path_, x, mod.gate,
+                                            linear2_.product(path_, inner, memo), linear2_.bias());
         out.img.reset();
         out.txt.reset();
         return out;

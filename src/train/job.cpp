@@ -289,18 +289,23 @@ model::FluxConfig model_dimensions(const config::JobConfig& config) {
 }
 
 units::RecomputePolicy recompute_policy(const config::ActivationCheckpoint& settings) {
-    switch (settings.mode) {
-        case config::RecomputeMode::kNone:
-            return units::RecomputePolicy::none();
-        case config::RecomputeMode::kFull:
-            return units::RecomputePolicy::full();
-        case config::RecomputeMode::kSelective:
-            break;
-    }
-    const config::SelectiveRecompute selective = config::parse_selective_option(settings);
-    return selective.every_nth > 0
-               ? units::RecomputePolicy::every_nth(static_cast<int>(selective.every_nth))
-               : units::RecomputePolicy{selective.fraction};
+    const auto share = [&] {
+        switch (settings.mode) {
+            case config::RecomputeMode::kNone:
+                return units::RecomputePolicy::none();
+            case config::RecomputeMode::kFull:
+                return units::RecomputePolicy::full();
+            case config::RecomputeMode::kSelective:
+                break;
+        }
+        const config::SelectiveRecompute selective = config::parse_selective_option(settings);
+        return selective.every_nth > 0
+                   ? units::RecomputePolicy::every_nth(static_cast<int>(selective.every_nth))
+                   : units::RecomputePolicy{selective.fraction};
+    };
+    units::RecomputePolicy policy = share();
+    policy.keeps_results = settings.keep_results;
+    return policy;
 }
 
 data::DatasetSettings dataset_settings(const config::JobConfig& config, uint64_t seed,

@@ -152,14 +152,20 @@ ForwardFlops forward_flops(const PlanSettings& settings) {
 
 /// Operations done again in backward, for one sample.
 double recomputed_flops(const PlanSettings& settings, const ForwardFlops& forward) {
-    double flops = 0, blocks = 0;
+    model::LastProductFlops kept{};
+    if (settings.recompute.keeps_results) {
+        kept =
+            model::last_product_flops(settings.model, settings.image_tokens + settings.text_tokens);
+    }
+    double flops = 0;
     const int64_t depth = settings.model.depth;
     for (int64_t i = 0; i < depth + settings.model.depth_single_blocks; ++i) {
-        const double block = i < depth ? forward.double_block : forward.single_block;
-        blocks += block;
-        flops += settings.recompute.recomputes(static_cast<size_t>(i) + 1) ? block : 0;
+        if (settings.recompute.recomputes(static_cast<size_t>(i) + 1)) {
+            flops += i < depth ? forward.double_block - kept.double_block
+                               : forward.single_block - kept.single_block;
+        }
     }
-    return flops / blocks * forward.all;
+    return flops;
 }
 
 /// What each rank of a group can send: `together` of its ranks share a machine, and all adapters of

@@ -87,7 +87,8 @@ TEST_P(Activations, OfAPassAreThoseStated) {
     } modes[] = {{"full", units::RecomputePolicy::full()},
                  {"none", units::RecomputePolicy::none()},
                  {"every second", units::RecomputePolicy::every_nth(2)},
-                 {"one in three", units::RecomputePolicy{0.34}}};
+                 {"one in three", units::RecomputePolicy{0.34}},
+                 {"full, inputs alone", {.fraction = 1.0, .keeps_results = false}}};
     for (const auto& mode : modes) {
         SCOPED_TRACE(mode.name);
         std::printf("measured: %s, mode %s\n", GetParam().name, mode.name);

@@ -1,7 +1,8 @@
-// Which linear layers of the blocks are computed in FP8.
+// Which linear layers of the blocks are computed in FP8, and that what is kept changes no bit.
 #include "flux/model/execution.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -67,6 +68,40 @@ TEST(ExecutionProducts, ChangeEachLayerOfTheList) {
             predict(config, input, {.products = kTensorwise, .plain_layers = others});
         EXPECT_FALSE(found.equal(plain)) << names[i];
         EXPECT_TRUE(test::relative_l2_within(names[i], found, plain, 0.1));
+    }
+}
+
+TEST(ExecutionRecompute, GradientsAreThoseOfKeptGraphsToTheBit) {
+    const FluxConfig config = test::small_dimensions(2, 2);
+    const MmditInput input = test::random_input(config);
+    const auto gradients = [&](const Execution& execution, at::ScalarType dtype,
+                               units::RecomputePolicy policy) {
+        units::StoreSettings settings;
+        settings.compute_dtype = dtype;
+        Mmdit model(config, settings, policy, execution);
+        test::initialize_off_zero(model.parameters(), 1);
+        model.parameters().begin_gradients();
+        model.backward(model.forward(input));
+        model.parameters().finish_gradients();
+        std::vector<at::Tensor> all;
+        for (const units::FlatShard& shard : model.parameters().shards()) {
+            all.push_back(shard.grad);
+        }
+        return at::cat(all);
+    };
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+        for (const Execution& execution :
+             {Execution{}, Execution{.path = kernels::Path::kTwin},
+              Execution{.products = kTensorwise},
+              Execution{.products = {.kind = Kind::kRowwise, .emulated = true}}}) {
+            const at::Tensor kept = gradients(execution, dtype, units::RecomputePolicy::none());
+            for (const bool keeps_results : {true, false}) {
+                EXPECT_TRUE(
+                    gradients(execution, dtype, {.fraction = 1.0, .keeps_results = keeps_results})
+                        .equal(kept))
+                    << dtype << " " << keeps_results;
+            }
+        }
     }
 }
 

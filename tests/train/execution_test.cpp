@@ -97,24 +97,5 @@ TEST(Float8Device, ACpuEmulatesOrRefuses) {
     EXPECT_EQ(error(), "");
 }
 
-TEST(Float8Plan, KeepsInputsInEightBits) {
-    ResolvedJob job;
-    job.config = float8_job("rowwise");
-    job.config.activation_checkpoint.mode = config::RecomputeMode::kNone;
-    job.model = model_dimensions(job.config);
-    job.device = c10::Device(c10::kCUDA, 0);
-    job.dtype = at::kBFloat16;
-    job.global_batch_size = job.config.training.batch_size;
-    const auto kept = [&] { return plan_memory(plan_settings(job)).kept; };
-    const int64_t rowwise = kept();
-    job.config.float8.recipe_name = "tensorwise";
-    EXPECT_EQ(kept(), rowwise);
-    job.config.float8.filter_fqns = {"mlp"};
-    const int64_t filtered = kept();
-    job.config.model.converters.clear();
-    EXPECT_LT(rowwise, filtered);
-    EXPECT_LT(filtered, kept());
-}
-
 }  // namespace
 }  // namespace flux::train

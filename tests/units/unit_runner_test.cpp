@@ -89,6 +89,59 @@ TEST(UnitRunner, SchedulesAgreeToTheBit) {
     }
 }
 
+/// x <- x * (weight + 2 x'), where x' carries no gradient and may be recalled.
+class RecallingUnit final : public Unit<ToyState> {
+public:
+    RecallingUnit(const std::string& name, int64_t width, int& computed) : computed_(computed) {
+        scope(name).add("weight", weight_, {width}, Init::normal(0.5));
+    }
+
+    ToyState forward(const ToyState& in) const override { return forward_with(in, nullptr); }
+    ToyState forward_with(const ToyState& in, kernels::Memo* memo) const override {
+        ToyState out = in;
+        const auto known = kernels::recall(memo, 1, [&] {
+            ++computed_;
+            return std::vector<at::Tensor>{2 * in.x.detach()};
+        });
+        out.x = in.x * (weight_ + known[0]);
+        return out;
+    }
+
+private:
+    int& computed_;
+    at::Tensor weight_;
+};
+
+TEST(UnitRunner, WhatTheFirstRunLeavesIsNotComputedAgain) {
+    const at::Tensor x = at::randn({3, 5});
+    std::vector<std::vector<at::Tensor>> all;
+    const struct {
+        RecomputePolicy policy;
+        int computed;
+    } cases[] = {{RecomputePolicy::none(), 4},
+                 {{.fraction = 1.0, .keeps_results = true}, 4},
+                 {{.fraction = 1.0, .keeps_results = false}, 8},
+                 {{.fraction = 0.5, .keeps_results = false}, 6}};
+    for (const auto& [policy, expected] : cases) {
+        int computed = 0;
+        UnitRunner<ToyState>::UnitList units;
+        for (int i = 0; i < 4; ++i) {
+            units.push_back(
+                std::make_unique<RecallingUnit>("unit" + std::to_string(i), 5, computed));
+        }
+        UnitRunner<ToyState> runner(std::move(units), {}, policy);
+        runner.store().initialize(3);
+        const ToyState out = runner.forward_for_backward({.x = x, .shared = {}});
+        runner.store().begin_gradients();
+        runner.backward({out.x, {}});
+        EXPECT_EQ(computed, expected) << policy.fraction << " " << policy.keeps_results;
+        all.push_back(runner_gradients(runner));
+        for (size_t i = 0; i < all.back().size(); ++i) {
+            EXPECT_TRUE(all.back()[i].equal(all.front()[i]));
+        }
+    }
+}
+
 TEST(UnitRunner, AddsMicroBatches) {
     const at::Tensor x = at::randn({4, 5});
     UnitRunner<ToyState> runner(toy_units(kUnits), {}, RecomputePolicy::none());

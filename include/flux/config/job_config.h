@@ -203,6 +203,7 @@ struct Checkpoint {
 struct ActivationCheckpoint {
     RecomputeMode mode = RecomputeMode::kFull;
     std::string selective_ac_option = "2";
+    bool keep_results = true;
     bool operator==(const ActivationCheckpoint&) const = default;
 };
 

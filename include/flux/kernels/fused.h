@@ -12,6 +12,8 @@
 #include <span>
 #include <vector>
 
+#include "flux/kernels/memo.h"
+
 namespace flux::kernels {
 
 /// Fused where there is a body for the tensors' device and dtype, else the twin: in fp32 and bf16
@@ -74,9 +76,10 @@ Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tenso
 
 /// Each query's mean of the values, weighted by the softmax of its products with the keys over
 /// sqrt(D). Keeps the result and a number for each query, not the weights. q, k, v: [B, H, T, D];
-/// result: [B, T, H D]. `again`: q, k and v, which are kept where ATen's attention is taken.
+/// result: [B, T, H D]. `again`: q, k and v, which are kept where ATen's attention is taken; there
+/// `memo` is left alone, too.
 at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const Remake& again = {});
+                     const Remake& again = {}, Memo* memo = nullptr);
 /// Whether that is fused on this machine's processor. It gives gradients in the order of its inputs
 /// and its result with heads side by side; elsewhere both are copied into that order.
 bool fuses_attention_on_cpu(at::ScalarType dtype);
@@ -84,9 +87,10 @@ bool fuses_attention_on_cpu(at::ScalarType dtype);
 int64_t attention_scratch_bytes(int64_t tokens, int64_t head_size, at::ScalarType dtype);
 
 /// [parts] weight^T without putting the parts side by side: the product of each is added to those
-/// before it, whose sum has been rounded to the dtype unless products are widened.
-/// weight: [out, C of all parts].
-at::Tensor linear(Path path, std::span<const LinearInput> parts, const at::Tensor& weight);
+/// before it, whose sum has been rounded to the dtype unless products are widened. The twin leaves
+/// `memo` alone. weight: [out, C of all parts].
+at::Tensor linear(Path path, std::span<const LinearInput> parts, const at::Tensor& weight,
+                  Memo* memo = nullptr);
 /// Whether products are made in fp32 on this machine's processor, because those in `dtype` are
 /// slower.
 bool widens_products(at::ScalarType dtype);

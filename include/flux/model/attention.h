@@ -31,6 +31,6 @@ private:
 };
 
 /// softmax(q k^T / sqrt(D)) v, heads joined again: [B, T, C].
-at::Tensor attend(kernels::Path path, const kernels::Heads& heads);
+at::Tensor attend(kernels::Path path, const kernels::Heads& heads, kernels::Memo* memo);
 
 }  // namespace flux::model

@@ -15,4 +15,11 @@ int64_t parameter_count(const FluxConfig& config);
 /// recomputation.
 double training_flops(const FluxConfig& config, int64_t image_tokens, int64_t text_tokens);
 
+/// Of those, forward, for one block: of its last products, whose results a unit that runs again
+/// keeps (see units::RecomputePolicy).
+struct LastProductFlops {
+    double double_block, single_block;
+};
+LastProductFlops last_product_flops(const FluxConfig& config, int64_t tokens);
+
 }  // namespace flux::model

@@ -26,9 +26,11 @@ public:
 
     at::Tensor operator()(const at::Tensor& x) const;  // [..., in] -> [..., out]
     /// Of inputs side by side, without the bias, which the operation after it adds.
-    at::Tensor product(kernels::Path path, std::span<const kernels::LinearInput> parts) const;
-    at::Tensor product(kernels::Path path, const kernels::LinearInput& x) const {
-        return product(path, std::span(&x, 1));
+    at::Tensor product(kernels::Path path, std::span<const kernels::LinearInput> parts,
+                       kernels::Memo* memo = nullptr) const;
+    at::Tensor product(kernels::Path path, const kernels::LinearInput& x,
+                       kernels::Memo* memo = nullptr) const {
+        return product(path, std::span(&x, 1), memo);
     }
 
     const at::Tensor& bias() const { return bias_; }  // [out], undefined without one

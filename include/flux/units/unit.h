@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "flux/kernels/memo.h"
 #include "flux/units/parameter.h"
 
 namespace flux::units {
@@ -23,6 +24,11 @@ public:
     Unit& operator=(const Unit&) = delete;
 
     virtual State forward(const State& in) const = 0;
+    /// The same for a unit that runs again in backward: its second run takes from `memo` what its
+    /// first one left there. Null if it runs once.
+    virtual State forward_with(const State& in, kernels::Memo* /*memo*/) const {
+        return forward(in);
+    }
 
     const std::vector<Parameter>& parameters() const { return parameters_; }
 

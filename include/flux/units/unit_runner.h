@@ -2,7 +2,8 @@
 //
 // At every border the state is detached, so the schedule (when to gather, recompute, reduce) is
 // this file and not hooks on one big graph. A unit either keeps its graph between forward and
-// backward, or keeps only its input and runs again in backward (activation checkpointing).
+// backward, or keeps only its input, with a few results if they are worth it, and runs again in
+// backward (activation checkpointing).
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -69,9 +70,11 @@ public:
             if (policy_.recomputes(i)) {
                 const at::NoGradGuard no_grad;
                 tape.input = state;
-                state = units_[i]->forward(state);
+                state =
+                    units_[i]->forward_with(state, policy_.keeps_results ? &tape.memo : nullptr);
+                tape.memo.run_again();
             } else {
-                record(i, state);
+                record(i, state, nullptr);
                 state = detached(*tape.output);
             }
         }
@@ -89,7 +92,7 @@ public:
             TORCH_CHECK(tape.generation == store_.generation(),
                         "parameters changed between forward and backward");
             if (!tape.output) {
-                record(i, tape.input);
+                record(i, tape.input, policy_.keeps_results ? &tape.memo : nullptr);
             }
             gradients = backward_unit(i, gradients);
             tape = {};
@@ -103,6 +106,7 @@ public:
 private:
     struct Tape {
         State input;
+        kernels::Memo memo;
         std::optional<State> output;  // with its graph; none while the unit waits to be run again
         uint64_t generation = 0;
     };
@@ -137,7 +141,7 @@ private:
 
     /// Runs unit i with its graph. Everything a unit receives was computed by a unit before it,
     /// except for the first.
-    void record(size_t i, const State& input) {
+    void record(size_t i, const State& input, kernels::Memo* memo) {
         const at::AutoGradMode enable(true);
         Tape& tape = tapes_[i];
         tape.input = detached(input);
@@ -147,7 +151,7 @@ private:
                 tensor.set_requires_grad(true);
             }
         }
-        tape.output = units_[i]->forward(tape.input);
+        tape.output = units_[i]->forward_with(tape.input, memo);
     }
 
     Gradients backward_unit(size_t i, const Gradients& after) {
