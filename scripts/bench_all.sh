@@ -3,7 +3,7 @@
 #   scripts/bench_all.sh [--quick] [--only PART,..] [--skip PART,..] [--config FILE] [--disk DIR] [--out FILE]
 # Parts, in this order:
 #   step        training steps in fp32 and bf16          peers   beside diffusers, eager and compiled
-#   recompute   the same, everything again in backward   unit    blocks beside their matrix products alone
+#   recompute   the same, with activation checkpointing  unit    blocks beside their matrix products alone
 #   growth      twice the blocks, twice the batch        checkpoint, data, comm   what `bench` has under these names
 #   start       the default job to its first step        drift   10,000 steps of a tiny model
 #   gpu         configs/bench_gpu.toml, where there is a GPU
@@ -142,7 +142,8 @@ part_peers() {
 }
 
 part_recompute() {
-    beside_peer "fp32, full recompute, eager" eager float32 '>= 1.5' '<= 0.85' --recompute
+    beside_peer "fp32, full recompute, eager" eager float32 '>= 1.5' '<= 0.85' --recompute default
+    beside_peer "the same, all of it computed again" eager float32 '' '' --recompute everything
 }
 
 part_unit() {

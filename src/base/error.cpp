@@ -13,7 +13,7 @@ namespace {
 
 constexpr const char* kOutOfMemory =
     "out of memory: lower training.batch_size (training.global_batch_size keeps the step's size) "
-    "or set activation_checkpoint.mode = \"full\"";
+    "or set activation_checkpoint.mode = \"full\" and activation_checkpoint.keep_results = false";
 
 }  // namespace
 

@@ -122,8 +122,7 @@ void read_plain(const fs::path& path) {
 /// The state of a training, as it is saved.
 struct State {
     explicit State(const train::ResolvedJob& job)
-        : model(job.model, job.store(nullptr),
-                train::recompute_policy(job.config.activation_checkpoint),
+        : model(job.model, job.store(nullptr), train::recompute_policy(job.config),
                 train::execution(job.config)),
           optimizer(job.config.optimizer, model.parameters().shards(), model.path()) {
         model.parameters().initialize(job.seed);

@@ -68,8 +68,7 @@ double resident_peak_gib() {
 Measured run_steps(const train::ResolvedJob& job, dist::World& world, const Options& options) {
     const double resident_before = resident_peak_gib();
     dist::Mesh mesh = world.make_mesh(job.mesh, job.device);
-    model::Mmdit model(job.model, job.store(&mesh),
-                       train::recompute_policy(job.config.activation_checkpoint),
+    model::Mmdit model(job.model, job.store(&mesh), train::recompute_policy(job.config),
                        train::execution(job.config));
     fill_weights(model.parameters(), job.seed);
     optim::AdamW optimizer(job.config.optimizer, model.parameters().shards(), model.path());
@@ -117,7 +116,8 @@ nlohmann::ordered_json shape_json(const train::ResolvedJob& job) {
             {"image_tokens", job.image_tokens()},
             {"text_tokens", job.config.encoder.max_t5_encoding_len},
             {"batch_size", job.config.training.batch_size},
-            {"recompute", recompute_name(job.config.activation_checkpoint.mode)}};
+            {"recompute", recompute_name(job.config.activation_checkpoint.mode)},
+            {"keeps_results", train::recompute_policy(job.config).keeps_results}};
 }
 
 void report(const train::ResolvedJob& job, const Measured& measured, const Options& options) {

@@ -247,7 +247,7 @@ public:
         store_.acquire(0);
         store_.begin_gradients();
         const at::AutoGradMode enable(true);
-        const model::FluxState out = unit_->forward(state_);
+        const model::FluxState out = unit_->forward(state_, nullptr);
         const auto parameters = store_.tensors(0);
         Tensors inputs(parameters.begin(), parameters.end()), outputs, gradients;
         for (const auto member : model::FluxState::kFlow) {

@@ -207,7 +207,8 @@ std::string mode_text(const config::ActivationCheckpoint& settings) {
     if (settings.mode == config::RecomputeMode::kSelective) {
         text += " " + settings.selective_ac_option;
     }
-    return text;
+    const bool results = settings.mode == config::RecomputeMode::kNone || settings.keep_results;
+    return text + (results ? "" : ", inputs alone");
 }
 
 void print_memory(const train::ResolvedJob& job, const train::PlanSettings& settings,
@@ -253,16 +254,21 @@ void print_memory(const train::ResolvedJob& job, const train::PlanSettings& sett
 /// The same job with each way of keeping activations.
 void print_modes(const train::ResolvedJob& job, train::PlanSettings settings,
                  const Assumptions& assumed) {
-    fmt::print("{:<18}{:>12}{:>14}{:>12}{:>8}{:>22}\n", "activations", "kept, GiB", "peak, GiB",
+    fmt::print("{:<28}{:>12}{:>14}{:>12}{:>8}{:>22}\n", "activations", "kept, GiB", "peak, GiB",
                "total, GiB", "fits", "largest micro-batch");
-    for (const auto mode : {config::RecomputeMode::kFull, config::RecomputeMode::kSelective,
-                            config::RecomputeMode::kNone}) {
-        config::ActivationCheckpoint option = job.config.activation_checkpoint;
+    using Mode = config::RecomputeMode;
+    const bool keeps = job.config.activation_checkpoint.keep_results;
+    const std::pair<Mode, bool> ways[] = {
+        {Mode::kFull, false}, {Mode::kFull, true}, {Mode::kSelective, keeps}, {Mode::kNone, keeps}};
+    for (const auto& [mode, keep_results] : ways) {
+        config::JobConfig config = job.config;
+        config::ActivationCheckpoint& option = config.activation_checkpoint;
         option.mode = mode;
-        settings.recompute = train::recompute_policy(option);
+        option.keep_results = keep_results;
+        settings.recompute = train::recompute_policy(config);
         const train::MemoryPlan plan = train::plan_memory(settings);
-        fmt::print("{:<18}{:>12.2f}{:>14.2f}{:>12.2f}{:>8}{:>22}\n",
-                   mode_text(option) + (mode == job.config.activation_checkpoint.mode ? " *" : ""),
+        fmt::print("{:<28}{:>12.2f}{:>14.2f}{:>12.2f}{:>8}{:>22}\n",
+                   mode_text(option) + (option == job.config.activation_checkpoint ? " *" : ""),
                    static_cast<double>(plan.kept) / kGiB,
                    static_cast<double>(plan.activations) / kGiB,
                    static_cast<double>(plan.device() + assumed.reserve) / kGiB,

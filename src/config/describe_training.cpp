@@ -222,10 +222,12 @@ void describe_activation_checkpoint(std::vector<Option>& table) {
         {.help = "Blocks to compute again with mode = selective: \"2\" every second, \"0.5\" this "
                  "share of them",
          .required = true});
-    s.row(&ActivationCheckpoint::keep_results, "keep_results",
-          {.help = "Blocks that are computed again keep, besides their input, the result of their "
-                   "last product, and on a CPU the attention's: each as large as the input, "
-                   "together for a third to a half of the work"});
+    s.row(
+        &ActivationCheckpoint::keep_results, "keep_results",
+        {.help = "With kernels.fused, blocks that are computed again keep the result of their last "
+                 "product beside their input, and where a CPU's attention is fused its result "
+                 "too: each as large as the input, which spares a third to a half of what is "
+                 "computed again. Off: the input alone, which takes the least memory"});
     s.append_to(table);
 }
 

@@ -118,7 +118,9 @@ class ConvUnit final : public AutoencoderUnit {
 public:
     ConvUnit(std::string_view name, int64_t in, int64_t out) : conv_(scope(name), in, out) {}
 
-    AutoencoderState forward(const AutoencoderState& in) const override { return {conv_(in.x)}; }
+    AutoencoderState forward(const AutoencoderState& in, kernels::Memo* /*memo*/) const override {
+        return {conv_(in.x)};
+    }
 
 private:
     Conv conv_;
@@ -143,7 +145,7 @@ public:
         }
     }
 
-    AutoencoderState forward(const AutoencoderState& in) const override {
+    AutoencoderState forward(const AutoencoderState& in, kernels::Memo* /*memo*/) const override {
         at::Tensor x = in.x;
         for (const auto& block : blocks_) {
             x = (*block)(x);
@@ -173,7 +175,7 @@ public:
           attn_1_(mid_ / "attn_1", channels),
           block_2_(mid_ / "block_2", channels, channels) {}
 
-    AutoencoderState forward(const AutoencoderState& in) const override {
+    AutoencoderState forward(const AutoencoderState& in, kernels::Memo* /*memo*/) const override {
         return {block_2_(attn_1_(block_1_(in.x)))};
     }
 
@@ -189,7 +191,7 @@ public:
     Out(const std::string& half, int64_t in, int64_t out)
         : norm_out_(scope(half + ".norm_out"), in), conv_out_(scope(half + ".conv_out"), in, out) {}
 
-    AutoencoderState forward(const AutoencoderState& in) const override {
+    AutoencoderState forward(const AutoencoderState& in, kernels::Memo* /*memo*/) const override {
         return {conv_out_(at::silu(norm_out_(in.x)))};
     }
 

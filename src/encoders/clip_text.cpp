@@ -67,7 +67,7 @@ public:
                  kFromFile);
     }
 
-    ClipState forward(const ClipState& in) const override {
+    ClipState forward(const ClipState& in, kernels::Memo* /*memo*/) const override {
         ClipState out = in;
         out.hidden = at::embedding(tokens_, in.ids) + positions_.narrow(0, 0, in.ids.size(1));
         return out;
@@ -93,7 +93,7 @@ public:
           fc1_(layer_ / "mlp.fc1", config.hidden_size, config.intermediate_size, kFromFile),
           fc2_(layer_ / "mlp.fc2", config.intermediate_size, config.hidden_size, kFromFile) {}
 
-    ClipState forward(const ClipState& in) const override {
+    ClipState forward(const ClipState& in, kernels::Memo* /*memo*/) const override {
         ClipState out = in;
         const at::Tensor x = norm1_(in.hidden);
         const at::Tensor mixed =
@@ -127,7 +127,7 @@ class FinalNorm final : public units::Unit<ClipState> {
 public:
     explicit FinalNorm(const ClipTextConfig& config) : norm_(scope("final_layer_norm"), config) {}
 
-    ClipState forward(const ClipState& in) const override {
+    ClipState forward(const ClipState& in, kernels::Memo* /*memo*/) const override {
         ClipState out = in;
         out.hidden = norm_(in.hidden);
         return out;

@@ -46,7 +46,7 @@ public:
         scope("shared").add("weight", weight_, {config.vocab_size, config.d_model}, kFromFile);
     }
 
-    T5State forward(const T5State& in) const override {
+    T5State forward(const T5State& in, kernels::Memo* /*memo*/) const override {
         T5State out = in;
         out.hidden = at::embedding(weight_, in.ids);
         return out;
@@ -133,7 +133,7 @@ public:
           feed_forward_norm_(block_ / "layer.1.layer_norm", config),
           feed_forward_(block_ / "layer.1.DenseReluDense", config) {}
 
-    T5State forward(const T5State& in) const override {
+    T5State forward(const T5State& in, kernels::Memo* /*memo*/) const override {
         T5State out = in;
         if (first_) {
             out.bias = attention_.bias(in.ids.size(1));
@@ -156,7 +156,7 @@ class FinalNorm final : public units::Unit<T5State> {
 public:
     explicit FinalNorm(const T5Config& config) : norm_(scope("encoder.final_layer_norm"), config) {}
 
-    T5State forward(const T5State& in) const override {
+    T5State forward(const T5State& in, kernels::Memo* /*memo*/) const override {
         T5State out = in;
         out.hidden = norm_(in.hidden);
         return out;

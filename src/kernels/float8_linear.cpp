@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/float8_casts.h"
+#include "kernels/kept_tensors.h"
 #include "kernels/linear_parts.h"
 
 namespace flux::kernels {

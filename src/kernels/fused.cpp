@@ -66,11 +66,11 @@ struct NormModulate : torch::autograd::Function<NormModulate> {
         return y;
     }
 
-    static Remake again(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale) {
-        return {.from = {x, shift, scale}, .make = [](const Remake::Tensors& from) {
-                    const at::Tensor mean = float_rows(from[0]), rstd = float_rows(from[0]);
-                    return Remake::Tensors{run(from[0], from[1], from[2], mean, rstd)};
-                }};
+    static Remake remake(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale) {
+        return recorded({x, shift, scale}, [](const Remake::Tensors& from) {
+            const at::Tensor mean = float_rows(from[0]), rstd = float_rows(from[0]);
+            return Remake::Tensors{run(from[0], from[1], from[2], mean, rstd)};
+        });
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -169,7 +169,7 @@ LinearInput norm_modulate(Path path, const at::Tensor& x, const at::Tensor& shif
     }
     // Of some tokens among more, what is normalised is a copy, which backward keeps in any case.
     const at::Tensor dense = x.contiguous();
-    return {NormModulate::apply(dense, shift, scale), NormModulate::again(dense, shift, scale)};
+    return {NormModulate::apply(dense, shift, scale), NormModulate::remake(dense, shift, scale)};
 }
 
 at::Tensor gated_residual(Path path, const at::Tensor& x, const at::Tensor& gate,
@@ -189,7 +189,7 @@ LinearInput bias_gelu(Path path, const at::Tensor& u, const at::Tensor& bias) {
         return {twin::bias_gelu(u, bias)};
     }
     const at::Tensor dense = u.contiguous(), vector = bias.contiguous();
-    return {BiasGelu::apply(dense, vector), gelu_again(dense, vector, 0)};
+    return {BiasGelu::apply(dense, vector), gelu_remake(dense, vector, 0)};
 }
 
 }  // namespace flux::kernels

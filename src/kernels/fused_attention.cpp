@@ -306,11 +306,12 @@ void attend_backward(const AttentionTensors<T>& tensors, const Gradients<T>& gra
 
 struct Attention : torch::autograd::Function<Attention> {
     static at::Tensor forward(AutogradContext* context, const at::Tensor& queries,
-                              const at::Tensor& keys, const at::Tensor& values, const Remake& again,
-                              Memo* memo) {
+                              const at::Tensor& keys, const at::Tensor& values,
+                              const Remake& remake, Memo* memo) {
         const at::Tensor q = queries.contiguous(), k = keys.contiguous(), v = values.contiguous();
         const variable_list results = recall(memo, 2, [&] { return run(q, k, v); });
-        KeptTensors::save(context, {{.tensors = {q, k, v}, .again = again}, {.tensors = results}});
+        KeptTensors::save(context,
+                          {{.tensors = {q, k, v}, .remake = remake}, {.tensors = results}});
         return results[0];
     }
 
@@ -347,7 +348,7 @@ struct Attention : torch::autograd::Function<Attention> {
         attend_backward(AttentionTensors<T>(heads[0], heads[1], heads[2], results[0], results[1]),
                         Gradients<T>{dout.const_data_ptr<T>(), found[0].data_ptr<T>(),
                                      found[1].data_ptr<T>(), found[2].data_ptr<T>()});
-        found.insert(found.end(), 2, {});  // nothing for `again` and `memo`
+        found.insert(found.end(), 2, {});  // nothing for `remake` and `memo`
         return found;
     }
 };
@@ -383,11 +384,11 @@ int64_t attention_scratch_bytes(int64_t tokens, int64_t head_size, at::ScalarTyp
 }
 
 at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const Remake& again, Memo* memo) {
+                     const Remake& remake, Memo* memo) {
     check_shape(q, {-1, -1, -1, -1}, "q");
     check_beside(q, k, q.sizes(), "k");
     check_beside(q, v, q.sizes(), "v");
-    return path == Path::kFused && fits_tiles(q) ? Attention::apply(q, k, v, again, memo)
+    return path == Path::kFused && fits_tiles(q) ? Attention::apply(q, k, v, remake, memo)
                                                  : twin::attention(q, k, v);
 }
 

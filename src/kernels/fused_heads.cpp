@@ -185,15 +185,15 @@ Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tenso
     }
     const variable_list out = SplitHeads::apply(at::TensorList(tensors), parts.front().heads, eps);
     const int64_t heads = parts.front().heads;
-    Remake again{.from = tensors, .make = [heads, eps](const Remake::Tensors& from) {
-                     return SplitHeads::run(from, heads, eps);
-                 }};
+    Remake remake = recorded(tensors, [heads, eps](const Remake::Tensors& from) {
+        return SplitHeads::run(from, heads, eps);
+    });
     LinearInput mlp;
     if (out.size() > 3) {
         const at::Tensor &qkv = tensors[2], &bias = tensors[3];
-        mlp = {out[3], gelu_again(qkv, bias, qkv.size(2) - out[3].size(2))};
+        mlp = {out[3], gelu_remake(qkv, bias, qkv.size(2) - out[3].size(2))};
     }
-    return {out[0], out[1], out[2], std::move(again), std::move(mlp)};
+    return {out[0], out[1], out[2], std::move(remake), std::move(mlp)};
 }
 
 }  // namespace flux::kernels

@@ -11,6 +11,7 @@
 
 #include "flux/kernels/fused.h"
 #include "kernels/fused_twin.h"
+#include "kernels/kept_tensors.h"
 #include "kernels/linear_parts.h"
 
 namespace flux::kernels {

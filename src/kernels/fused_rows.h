@@ -2,7 +2,10 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+
+#include <utility>
 
 #include "flux/kernels/fused.h"
 #include "kernels/check_beside.h"
@@ -53,10 +56,15 @@ inline at::Tensor gelu(const at::Tensor& u, const at::Tensor& bias, int64_t firs
     return y;
 }
 
-inline Remake gelu_again(const at::Tensor& u, const at::Tensor& bias, int64_t first) {
-    return {.from = {u, bias}, .make = [first](const Remake::Tensors& from) {
-                return Remake::Tensors{gelu(from[0], from[1], first)};
-            }};
+/// Nothing where no graph is recorded: `from` would only live longer.
+inline Remake recorded(Remake::Tensors from, decltype(Remake::make) make) {
+    return at::GradMode::is_enabled() ? Remake{std::move(from), std::move(make)} : Remake{};
+}
+
+inline Remake gelu_remake(const at::Tensor& u, const at::Tensor& bias, int64_t first) {
+    return recorded({u, bias}, [first](const Remake::Tensors& from) {
+        return Remake::Tensors{gelu(from[0], from[1], first)};
+    });
 }
 
 /// Fills the same columns of `du`, a tensor like u; the gradient of their bias, fp32.

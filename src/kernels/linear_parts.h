@@ -1,4 +1,4 @@
-// What linear layers share: checks of their inputs, what is kept of these, and their shapes.
+// What linear layers share: checks of their inputs, these as matrices, shapes of another width.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,7 +8,6 @@
 
 #include "flux/kernels/fused.h"
 #include "kernels/check_beside.h"
-#include "kernels/kept_tensors.h"
 
 namespace flux::kernels {
 
@@ -30,16 +29,6 @@ inline std::vector<at::Tensor> tensors_of(std::span<const LinearInput> parts) {
         all.push_back(part.x);
     }
     return all;
-}
-
-/// The weight, then each part as it lies: some tokens of more are not copied, but for products.
-inline std::vector<Keep> kept_by_linear(at::TensorList inputs, std::span<const LinearInput> parts,
-                                        const at::Tensor& weight) {
-    std::vector<Keep> kept{{.tensors = {weight}}};
-    for (size_t i = 0; i < parts.size(); ++i) {
-        kept.push_back({.tensors = {inputs[i]}, .again = parts[i].again});
-    }
-    return kept;
 }
 
 /// [..., C] -> [rows, C].

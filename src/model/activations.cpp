@@ -61,8 +61,12 @@ struct Sizes {
     }
     /// Queries, keys and values, which attention makes again where it is fused.
     int64_t heads(int64_t count) const { return attention_is_fused ? 0 : 3 * hidden(count); }
-    /// The result of a block's last product, and the attention's where it is fused.
+    /// The result of a block's last product, and the attention's where it is fused. Twins leave
+    /// nothing.
     int64_t memo() const {
+        if (pass.execution.path == kernels::Path::kTwin) {
+            return 0;
+        }
         return hidden(all) + (attention_is_fused ? hidden(all) + per_head(all) : 0);
     }
     /// Gradients of q, k and v in order.
@@ -90,8 +94,8 @@ struct Sizes {
         }
         const int64_t up = filled_rows(count) * out, down = in * out;
         const int64_t inputs = filled_rows(count) * in;
-        // The weight's gradient comes before those of the inputs; with one scale a tensor, rows
-        // wait for these meanwhile.
+        // The weight's gradient comes before those of the inputs, which are counted already; with
+        // one scale a tensor, rows wait for these meanwhile.
         const int64_t waiting = products.kind == Kind::kTensorwise ? up : 0;
         const int64_t to_weight = waiting + up + inputs - rows * in * element;
         const int64_t to_input = up + down;
@@ -240,6 +244,12 @@ UnitActivations final_layer(const Sizes& s, int64_t weights) {
     return {.input = s.hidden(s.all), .memo = 0, .graph = graph, .backward = std::max(norm, end)};
 }
 
+int64_t kept_by_unit(const std::vector<UnitActivations>& units, size_t i,
+                     const units::RecomputePolicy& policy) {
+    const int64_t memo = policy.keeps_results ? units[i].memo : 0;
+    return units[i].input + (policy.recomputes(i) ? memo : units[i].graph);
+}
+
 }  // namespace
 
 std::vector<UnitActivations> activations(const FluxConfig& config, const PassShape& shape) {
@@ -265,16 +275,6 @@ std::vector<UnitActivations> activations(const FluxConfig& config, const PassSha
     all[1].input += sizes.vectors(1);  // vec, which all blocks share
     return all;
 }
-
-namespace {
-
-int64_t kept_by_unit(const std::vector<UnitActivations>& units, size_t i,
-                     const units::RecomputePolicy& policy) {
-    const int64_t memo = policy.keeps_results ? units[i].memo : 0;
-    return units[i].input + (policy.recomputes(i) ? memo : units[i].graph);
-}
-
-}  // namespace
 
 int64_t kept_by_forward(const std::vector<UnitActivations>& units,
                         const units::RecomputePolicy& policy) {

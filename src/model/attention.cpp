@@ -18,7 +18,7 @@ kernels::PackedHeads QkNorm::pack(kernels::Path path, const Linear& qkv,
 }
 
 at::Tensor attend(kernels::Path path, const kernels::Heads& heads, kernels::Memo* memo) {
-    return kernels::attention(path, heads.q, heads.k, heads.v, heads.again, memo);
+    return kernels::attention(path, heads.q, heads.k, heads.v, heads.remake, memo);
 }
 
 }  // namespace flux::model

@@ -31,10 +31,10 @@ struct Stream {
                       const std::vector<ShiftScaleGate>& m, kernels::Memo* memo) const {
         const at::Tensor attended = kernels::gated_residual(
             path, x, m[0].gate, proj.product(path, {.x = attention}), proj.bias());
-        const kernels::LinearInput normal =
-            kernels::norm_modulate(path, attended, m[1].shift, m[1].scale);
-        const kernels::LinearInput inner =
-            kernels::bias_gelu(path, mlp_up.product(path, normal), mlp_up.bias());
+        const kernels::LinearInput inner = kernels::bias_gelu(
+            path,
+            mlp_up.product(path, kernels::norm_modulate(path, attended, m[1].shift, m[1].scale)),
+            mlp_up.bias());
         return kernels::gated_residual(path, attended, m[1].gate,
                                        mlp_down.product(path, inner, memo), mlp_down.bias());
     }
@@ -54,9 +54,7 @@ public:
           img_(scope(name), "img", config, how),
           txt_(scope(name), "txt", config, how) {}
 
-    FluxState forward(const FluxState& in) const override { return forward_with(in, nullptr); }
-
-    FluxState forward_with(const FluxState& in, kernels::Memo* memo) const override {
+    FluxState forward(const FluxState& in, kernels::Memo* memo) const override {
         const auto img_mod = img_.mod(in.vec);
         const auto txt_mod = txt_.mod(in.vec);
         const at::Tensor attention =

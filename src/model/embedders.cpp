@@ -22,7 +22,7 @@ public:
         }
     }
 
-    FluxState forward(const FluxState& in) const override {
+    FluxState forward(const FluxState& in, kernels::Memo* /*memo*/) const override {
         FluxState out = in;
         out.img = img_in_(in.img);
         out.txt = txt_in_(in.txt);

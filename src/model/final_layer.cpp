@@ -15,7 +15,7 @@ public:
           modulation_(scope("final_layer.adaLN_modulation.1"), c.hidden_size, 2 * c.hidden_size,
                       Init::constant(0)) {}
 
-    FluxState forward(const FluxState& in) const override {
+    FluxState forward(const FluxState& in, kernels::Memo* /*memo*/) const override {
         const auto parts =
             modulation_(at::silu(in.vec)).unsqueeze(1).chunk(2, -1);  // shift, scale: [B, 1, C]
         const at::Tensor x = in.joint.narrow(1, in.text_tokens, in.joint.size(1) - in.text_tokens);

@@ -20,9 +20,7 @@ public:
           norm_(scope(name + ".norm"), c),
           modulation_(scope(name + ".modulation"), c.hidden_size, 1) {}
 
-    FluxState forward(const FluxState& in) const override { return forward_with(in, nullptr); }
-
-    FluxState forward_with(const FluxState& in, kernels::Memo* memo) const override {
+    FluxState forward(const FluxState& in, kernels::Memo* memo) const override {
         FluxState out = in;
         const at::Tensor x =
             in.joint.defined() ? in.joint : at::cat({in.txt, in.img}, 1);  // [B, T, C]

@@ -288,24 +288,27 @@ model::FluxConfig model_dimensions(const config::JobConfig& config) {
     return dimensions;
 }
 
-units::RecomputePolicy recompute_policy(const config::ActivationCheckpoint& settings) {
-    const auto share = [&] {
-        switch (settings.mode) {
-            case config::RecomputeMode::kNone:
-                return units::RecomputePolicy::none();
-            case config::RecomputeMode::kFull:
-                return units::RecomputePolicy::full();
-            case config::RecomputeMode::kSelective:
-                break;
-        }
-        const config::SelectiveRecompute selective = config::parse_selective_option(settings);
-        return selective.every_nth > 0
-                   ? units::RecomputePolicy::every_nth(static_cast<int>(selective.every_nth))
-                   : units::RecomputePolicy{selective.fraction};
-    };
-    units::RecomputePolicy policy = share();
-    policy.keeps_results = settings.keep_results;
-    return policy;
+namespace {
+
+double recomputed_share(const config::ActivationCheckpoint& settings) {
+    switch (settings.mode) {
+        case config::RecomputeMode::kNone:
+            return 0;
+        case config::RecomputeMode::kFull:
+            return 1;
+        case config::RecomputeMode::kSelective:
+            break;
+    }
+    const config::SelectiveRecompute selective = config::parse_selective_option(settings);
+    return selective.every_nth > 0 ? 1.0 / static_cast<double>(selective.every_nth)
+                                   : selective.fraction;
+}
+
+}  // namespace
+
+units::RecomputePolicy recompute_policy(const config::JobConfig& config) {
+    return {.fraction = recomputed_share(config.activation_checkpoint),
+            .keeps_results = config.activation_checkpoint.keep_results && config.kernels.fused};
 }
 
 data::DatasetSettings dataset_settings(const config::JobConfig& config, uint64_t seed,

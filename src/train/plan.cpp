@@ -224,7 +224,7 @@ PlanSettings plan_settings(const ResolvedJob& job) {
     const config::JobConfig& config = job.config;
     return {.model = job.model,
             .store = job.store(nullptr),
-            .recompute = recompute_policy(config.activation_checkpoint),
+            .recompute = recompute_policy(config),
             .execution = execution(config),
             .mesh = job.mesh,
             .batch_size = config.training.batch_size,

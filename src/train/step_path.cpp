@@ -43,10 +43,13 @@ std::string operations_text(const ResolvedJob& job) {
 
 std::string path_text(const ResolvedJob& job, bool captures) {
     const config::JobConfig& config = job.config;
-    const bool recomputes = config.activation_checkpoint.mode != config::RecomputeMode::kNone;
+    const units::RecomputePolicy policy = recompute_policy(config);
+    const char* recompute = policy.fraction == 0   ? "no recompute"
+                            : policy.keeps_results ? "recompute"
+                                                   : "recompute from inputs alone";
     std::string path =
         fmt::format("{}{}, {}, {}", long_name(job.dtype), products_text(config, job.model),
-                    operations_text(job), recomputes ? "recompute" : "no recompute");
+                    operations_text(job), recompute);
     if (job.device.is_cuda()) {
         path += config.kernels.tf32 ? ", TF32" : ", no TF32";
     }

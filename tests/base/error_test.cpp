@@ -29,7 +29,8 @@ std::string text_of(const std::function<void()>& action) {
 
 TEST(FailureText, MemoryThatRanOutComesWithItsRemedy) {
     EXPECT_THAT(text_of([] { throw std::bad_alloc(); }),
-                AllOf(StartsWith("out of memory"), HasSubstr("training.batch_size")));
+                AllOf(StartsWith("out of memory"), HasSubstr("training.batch_size"),
+                      HasSubstr("activation_checkpoint.keep_results = false")));
     // More than any machine has, asked of LibTorch.
     EXPECT_THAT(text_of([] { at::empty({int64_t{1} << 60}); }),
                 AllOf(StartsWith("out of memory"), HasSubstr("training.batch_size"),

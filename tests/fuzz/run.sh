@@ -22,19 +22,19 @@ codecs=(-ljpeg -lpng -lgif -lwebp -lwebpdemux -lexif)
 case $target in
 tokenizer)
     sources=(src/encoders/{byte_pairs,caption_text,clip_tokenizer,sentencepiece_model}.cpp
-        src/encoders/{t5_tokenizer,tokenizer,tokenizer_files}.cpp src/base/{block_output,file,utf8}.cpp)
+        src/encoders/{t5_tokenizer,tokenizer,tokenizer_files}.cpp src/base/{block_output,descriptor,file,utf8}.cpp)
     libraries=(-licuuc -lsentencepiece) ;;
 tar)
-    sources=(src/data/{tar_reader,tar_index,shard,unpack}.cpp "${decoders[@]}" src/base/{block_output,file}.cpp)
+    sources=(src/data/{tar_reader,tar_index,shard,unpack}.cpp "${decoders[@]}" src/base/{block_output,descriptor,file}.cpp)
     libraries=("${codecs[@]}" -lz -lzstd) seed_names=('*.tar' '*.tar.gz' '*.tar.zst') ;;
 safetensors)
-    sources=(src/base/{safetensors,dtype,shape,block_output,file}.cpp)
+    sources=(src/base/{safetensors,dtype,shape,block_output,descriptor,file}.cpp)
     libraries=("${torch[@]}") seed_names=('*.safetensors') ;;
 npy)
-    sources=(src/base/{npy,shape,block_output,file}.cpp)
+    sources=(src/base/{npy,shape,block_output,descriptor,file}.cpp)
     libraries=("${torch[@]}") seed_names=('*.npy') ;;
 arrow)
-    sources=(src/data/{arrow_table,arrow_ipc_file,arrow_parquet_file}.cpp src/base/{npy,shape,block_output,file}.cpp)
+    sources=(src/data/{arrow_table,arrow_ipc_file,arrow_parquet_file}.cpp src/base/{npy,shape,block_output,descriptor,file}.cpp)
     libraries=("${torch[@]}" -Wl,-rpath,"$PWD/$packages/pyarrow" "$packages"/pyarrow/lib{arrow,parquet}.so.2600)
     includes+=(-isystem "$packages/pyarrow/include") seed_names=('*.arrow') ;;
 image)

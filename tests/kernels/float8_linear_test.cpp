@@ -149,6 +149,23 @@ TEST_P(Float8Linear, OfTwoInputsIsThatOfBothSideBySide) {
     }
 }
 
+TEST_P(Float8Linear, AnInputThatIsMadeAgainChangesNoBit) {
+    const at::AutoGradMode enable(true);
+    const at::Tensor u = random({2, kTokens, kIn}), bias = random({kIn}), w = random({kOut, kIn});
+    const at::Tensor dy = random({2, kTokens, kOut});
+    const auto gradients = [&](bool again) {
+        const at::Tensor in = u.detach().set_requires_grad(true);
+        const at::Tensor matrix = w.detach().set_requires_grad(true);
+        LinearInput x = bias_gelu(Path::kFused, in, bias);
+        if (!again) {
+            x.remake = {};
+        }
+        float8_linear(Path::kFused, products(), std::array{x}, matrix).backward(dy);
+        return at::cat({in.grad().flatten(), matrix.grad().flatten()});
+    };
+    EXPECT_TRUE(gradients(true).equal(gradients(false)));
+}
+
 TEST_P(Float8Linear, FollowsTheScaleOfItsInputs) {
     const at::Tensor x = random({1, kTokens, kIn}), w = random({kOut, kIn});
     const at::Tensor dy = random({1, kTokens, kOut});

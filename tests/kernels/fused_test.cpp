@@ -85,19 +85,21 @@ std::vector<Case> cases(const Sizes& sizes) {
                    [](Path path, const Tensors& in) -> Tensors {
                        return {bias_gelu(path, 3 * in[0], in[1]).x};
                    }});
-    all.push_back({"heads_of_two_parts",
-                   {{kBatch, kOthers, 3 * hidden},
-                    {size},
-                    {size},
-                    {kBatch, kTokens, 3 * hidden},
-                    {3 * hidden},
-                    {size},
-                    {size}},
-                   [two, heads](Path path, const Tensors& in) {
-                       const std::array parts{PackedHeads{in[0], {}, in[1], in[2], heads},
-                                              PackedHeads{in[3], in[4], in[5], in[6], heads}};
-                       return outputs(split_heads(path, parts, two.first.to(in[0].device()),
-                                                  two.second.to(in[0].device()), 1e-6));
+    const std::vector<std::vector<int64_t>> two_parts{{kBatch, kOthers, 3 * hidden},
+                                                      {size},
+                                                      {size},
+                                                      {kBatch, kTokens, 3 * hidden},
+                                                      {3 * hidden},
+                                                      {size},
+                                                      {size}};
+    const auto heads_of_parts = [two, heads](Path path, const Tensors& in) {
+        const std::array packed{PackedHeads{in[0], {}, in[1], in[2], heads},
+                                PackedHeads{in[3], in[4], in[5], in[6], heads}};
+        return split_heads(path, packed, two.first.to(in[0].device()),
+                           two.second.to(in[0].device()), 1e-6);
+    };
+    all.push_back({"heads_of_two_parts", two_parts, [=](Path path, const Tensors& in) {
+                       return outputs(heads_of_parts(path, in));
                    }});
     all.push_back({"heads_and_mlp",
                    {{kBatch, kTokens, 3 * hidden + inner}, {3 * hidden + inner}, {size}, {size}},
@@ -137,6 +139,21 @@ std::vector<Case> cases(const Sizes& sizes) {
                    [](Path path, const Tensors& in) -> Tensors {
                        const std::array parts{LinearInput{in[0]}, LinearInput{in[1]}};
                        return {linear(path, parts, in[2])};
+                   }});
+    all.push_back(
+        {"linear_of_norm", {x, vectors, {20, hidden}}, [](Path path, const Tensors& in) -> Tensors {
+             const std::array parts{
+                 norm_modulate(path, in[0], vector_of(in[1], 0), vector_of(in[1], 1))};
+             return {linear(path, parts, in[2])};
+         }});
+    auto parts_and_weight = two_parts;
+    parts_and_weight.push_back({20, hidden});
+    all.push_back({"linear_of_attention_of_heads",  // fused on a CPU alone
+                   parts_and_weight, [=](Path path, const Tensors& in) -> Tensors {
+                       const Heads found = heads_of_parts(path, in);
+                       const at::Tensor y =
+                           attention(path, found.q, found.k, found.v, found.remake);
+                       return {linear(path, std::array{LinearInput{y}}, in[7])};
                    }});
     all.push_back({"linear_of_gelu",
                    {{kBatch, kTokens, inner}, {inner}, {20, inner}},

@@ -26,6 +26,22 @@ TEST(RunPlan, SharesTheModelInsideMachinesAndCopiesItAcross) {
     EXPECT_THAT(result.out, HasSubstr("T5 v1.1 XXL"));
     EXPECT_THAT(result.out, HasSubstr("h100 has 79.1 GiB: it fits"));
     EXPECT_THAT(result.out, HasSubstr("full *"));
+    EXPECT_THAT(result.out, HasSubstr("full, inputs alone "));
+}
+
+TEST(RunPlan, KeepsResultsOrInputsAlone) {
+    const auto kept = [](const std::string& option) {
+        const std::string out =
+            plan({"--gpus", "8", "--gpu", "h200", "--activation_checkpoint.keep_results=" + option})
+                .out;
+        const std::string begin = option == "true"
+                                      ? "activations kept for backward (full)"
+                                      : "activations kept for backward (full, inputs alone)";
+        const size_t at = out.find(begin);
+        return at == std::string::npos ? 0.0 : std::stod(out.substr(at + begin.size()));
+    };
+    // [32, 512, 3072] in bf16, of 57 blocks.
+    EXPECT_NEAR(kept("true") - kept("false"), 57.0 * 32 * 512 * 3072 * 2 / (1 << 30), 0.02);
 }
 
 TEST(RunPlan, SaysWhatDoesNotFit) {

@@ -13,6 +13,7 @@
 #include "flux/model/flops.h"
 #include "flux/model/mmdit.h"
 #include "flux/optim/ema.h"
+#include "flux/train/job.h"
 #include "flux/train/train_step.h"
 #include "support/group.h"
 #include "support/problem.h"
@@ -307,6 +308,21 @@ TEST(Plan, TimeFollowsLinksAndPeak) {
     PlanSettings half = settings;
     half.recompute.fraction = 0.5;
     EXPECT_NEAR(plan_time(half, links, flops).recompute, time.recompute / 2, 0.05 * time.recompute);
+}
+
+TEST(Plan, ResultsAreKeptAsConfiguredWhereOperationsAreFused) {
+    config::JobConfig config;
+    EXPECT_TRUE(recompute_policy(config).keeps_results);
+    config.kernels.fused = false;
+    EXPECT_FALSE(recompute_policy(config).keeps_results);
+    config.kernels.fused = true;
+    config.activation_checkpoint.keep_results = false;
+    EXPECT_FALSE(recompute_policy(config).keeps_results);
+    EXPECT_EQ(recompute_policy(config).fraction, 1);
+    config.activation_checkpoint.mode = config::RecomputeMode::kSelective;
+    EXPECT_EQ(recompute_policy(config).fraction, 0.5);
+    config.activation_checkpoint.mode = config::RecomputeMode::kNone;
+    EXPECT_EQ(recompute_policy(config).fraction, 0);
 }
 
 TEST(Plan, KnowsGpusAndTheNearestName) {

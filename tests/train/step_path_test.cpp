@@ -22,13 +22,17 @@ TEST(StepPath, SaysWhatRuns) {
               kernels::widens_products(at::kBFloat16));
     job.dtype = at::kFloat;
     job.config.activation_checkpoint.mode = config::RecomputeMode::kFull;
+    EXPECT_THAT(step_path(job), testing::HasSubstr(", recompute, "));
+    job.config.activation_checkpoint.keep_results = false;
+    EXPECT_THAT(step_path(job), testing::HasSubstr(", recompute from inputs alone, "));
+    job.config.activation_checkpoint.keep_results = true;
     job.config.kernels.fused = false;
-    EXPECT_EQ(step_path(job), "float32, twins, recompute, eager");
+    EXPECT_EQ(step_path(job), "float32, twins, recompute from inputs alone, eager");
     job.device = c10::Device(at::kCUDA, 0);
     job.dtype = at::kBFloat16;
-    EXPECT_EQ(step_path(job), "bfloat16, twins, recompute, no TF32, eager");
+    EXPECT_EQ(step_path(job), "bfloat16, twins, recompute from inputs alone, no TF32, eager");
     job.config.kernels.tf32 = true;
-    EXPECT_EQ(step_path(job), "bfloat16, twins, recompute, TF32, eager");
+    EXPECT_EQ(step_path(job), "bfloat16, twins, recompute from inputs alone, TF32, eager");
 }
 
 TEST(StepPath, GraphsAreForGpusThatHoldTheShards) {

@@ -31,7 +31,7 @@ std::vector<at::Tensor> plain_gradients(const at::Tensor& x, const at::Tensor& o
         inputs.insert(inputs.end(), store.tensors(i).begin(), store.tensors(i).end());
     }
     for (const auto& unit : units) {
-        state = unit->forward(state);
+        state = unit->forward(state, nullptr);
     }
     return differentiate({state.x}, inputs, {output_gradient});
 }
@@ -96,8 +96,7 @@ public:
         scope(name).add("weight", weight_, {width}, Init::normal(0.5));
     }
 
-    ToyState forward(const ToyState& in) const override { return forward_with(in, nullptr); }
-    ToyState forward_with(const ToyState& in, kernels::Memo* memo) const override {
+    ToyState forward(const ToyState& in, kernels::Memo* memo) const override {
         ToyState out = in;
         const auto known = kernels::recall(memo, 1, [&] {
             ++computed_;

@@ -32,8 +32,8 @@ inline constexpr int64_t kFloat8Alignment = 16;
 
 /// [parts] weight^T of one or two parts; takes part in autograd. Casts are fused on GPUs, if
 /// built with a CUDA compiler, and give the same bits as the twin's; backward casts again. What is
-/// not finite makes the result so. weight: [out, C of all parts], all fp32 or all
-/// bf16.
+/// not finite makes the result so. weight: [out, C of all parts], all fp32 or all bf16; result:
+/// [B, T, out], which is left in `memo` for a second run. Throws c10::Error for more parts.
 at::Tensor float8_linear(Path path, const Products& products, std::span<const LinearInput> parts,
                          const at::Tensor& weight, Memo* memo = nullptr);
 

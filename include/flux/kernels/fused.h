@@ -23,7 +23,8 @@ enum class Path { kTwin, kFused };
 bool fuses(c10::DeviceType device, c10::ScalarType dtype);
 
 /// How to make tensors again, bit by bit, from others: so that backward, which keeps those anyway,
-/// need not keep these. Nothing if `make` is empty.
+/// need not keep these. Nothing if `make` is empty, as it is where no graph is recorded. `make`
+/// captures no tensors, which would outlive the graph.
 struct Remake {
     using Tensors = std::vector<at::Tensor>;
     Tensors from;
@@ -32,8 +33,8 @@ struct Remake {
 
 /// What a linear layer multiplies, or some of its columns.
 struct LinearInput {
-    at::Tensor x;    // [B, T, C]
-    Remake again{};  // x alone
+    at::Tensor x;     // [B, T, C]
+    Remake remake{};  // x alone
 };
 
 /// LayerNorm over the last dimension without weights (epsilon 1e-6), then * (1 + scale) + shift.
@@ -63,7 +64,7 @@ struct Heads {
     at::Tensor q;  // [B, H, all T, D], like the next two
     at::Tensor k;
     at::Tensor v;
-    Remake again;     // those three
+    Remake remake;    // those three
     LinearInput mlp;  // GELU of the first part's MLP input, [B, T, M]; undefined without one
 };
 
@@ -76,10 +77,10 @@ Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tenso
 
 /// Each query's mean of the values, weighted by the softmax of its products with the keys over
 /// sqrt(D). Keeps the result and a number for each query, not the weights. q, k, v: [B, H, T, D];
-/// result: [B, T, H D]. `again`: q, k and v, which are kept where ATen's attention is taken; there
+/// result: [B, T, H D]. `remake`: q, k and v, which are kept where ATen's attention is taken; there
 /// `memo` is left alone, too.
 at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const Remake& again = {}, Memo* memo = nullptr);
+                     const Remake& remake = {}, Memo* memo = nullptr);
 /// Whether that is fused on this machine's processor. It gives gradients in the order of its inputs
 /// and its result with heads side by side; elsewhere both are copied into that order.
 bool fuses_attention_on_cpu(at::ScalarType dtype);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/util/Exception.h>
 
 #include <cstddef>
 #include <utility>
@@ -14,6 +15,11 @@ class Memo {
 public:
     /// Ends the first run.
     void run_again() { is_again_ = true; }
+    /// Throws c10::Error if the second run left something.
+    void check_used_up() const {
+        TORCH_CHECK(next_ == results_.size(), "the second run asked for ", next_, " of ",
+                    results_.size(), " results of the first one");
+    }
 
 private:
     template <class Make>
@@ -25,21 +31,24 @@ private:
 };
 
 /// The `count` tensors that `make()` gives; the second run takes those of the first one. Without a
-/// memo there is one run.
+/// memo they are made in each run. Throws c10::Error if the runs do not ask for the same.
 template <class Make>
 std::vector<at::Tensor> recall(Memo* memo, size_t count, const Make& make) {
-    if (memo == nullptr) {
-        return make();
-    }
-    std::vector<at::Tensor> results;
-    if (memo->is_again_) {
+    if (memo != nullptr && memo->is_again_) {
+        TORCH_CHECK(memo->next_ + count <= memo->results_.size(),
+                    "the second run asks for more than the ", memo->results_.size(),
+                    " results of the first one");
+        std::vector<at::Tensor> results;
         for (size_t i = 0; i < count; ++i) {
-            results.push_back(std::move(memo->results_.at(memo->next_++)));
+            results.push_back(std::move(memo->results_[memo->next_++]));
         }
         return results;
     }
-    results = make();
-    memo->results_.insert(memo->results_.end(), results.begin(), results.end());
+    std::vector<at::Tensor> results = make();
+    TORCH_CHECK(results.size() == count, "recall of ", count, " results, made ", results.size());
+    if (memo != nullptr) {
+        memo->results_.insert(memo->results_.end(), results.begin(), results.end());
+    }
     return results;
 }
 

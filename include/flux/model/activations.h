@@ -22,6 +22,7 @@ struct PassShape {
     Execution execution{};
 };
 
+/// With fused operations; the twins keep more.
 struct UnitActivations {
     int64_t input;     // tensors of its input state that no unit before it received
     int64_t memo;      // results it leaves for its second run if it runs again in backward

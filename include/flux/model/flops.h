@@ -15,8 +15,8 @@ int64_t parameter_count(const FluxConfig& config);
 /// recomputation.
 double training_flops(const FluxConfig& config, int64_t image_tokens, int64_t text_tokens);
 
-/// Of those, forward, for one block: of its last products, whose results a unit that runs again
-/// keeps (see units::RecomputePolicy).
+/// Forward operations, for one sample, of the last products of one block of each kind: those that
+/// are not made again where RecomputePolicy::keeps_results.
 struct LastProductFlops {
     double double_block, single_block;
 };

@@ -25,7 +25,8 @@ public:
     Linear(const Linear&) = delete;
 
     at::Tensor operator()(const at::Tensor& x) const;  // [..., in] -> [..., out]
-    /// Of inputs side by side, without the bias, which the operation after it adds.
+    /// Of inputs side by side, [B, T, in] together -> [B, T, out], without the bias, which the
+    /// operation after it adds. Leaves its result in `memo` for a second run.
     at::Tensor product(kernels::Path path, std::span<const kernels::LinearInput> parts,
                        kernels::Memo* memo = nullptr) const;
     at::Tensor product(kernels::Path path, const kernels::LinearInput& x,

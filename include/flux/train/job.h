@@ -77,7 +77,7 @@ void check_no_weight_decay(const ResolvedJob& job);
 /// The model's dimensions: those of the flavor, changed by the [model] options that are set.
 model::FluxConfig model_dimensions(const config::JobConfig& config);
 
-units::RecomputePolicy recompute_policy(const config::ActivationCheckpoint& settings);
+units::RecomputePolicy recompute_policy(const config::JobConfig& config);
 
 /// The training set (`validation` false) or the validation set.
 data::DatasetSettings dataset_settings(const config::JobConfig& config, uint64_t seed,

@@ -23,12 +23,9 @@ public:
     Unit(const Unit&) = delete;
     Unit& operator=(const Unit&) = delete;
 
-    virtual State forward(const State& in) const = 0;
-    /// The same for a unit that runs again in backward: its second run takes from `memo` what its
-    /// first one left there. Null if it runs once.
-    virtual State forward_with(const State& in, kernels::Memo* /*memo*/) const {
-        return forward(in);
-    }
+    /// A unit that runs again in backward may take from `memo` what its first run left there. Null:
+    /// nothing is left, and everything is computed in each run.
+    virtual State forward(const State& in, kernels::Memo* memo) const = 0;
 
     const std::vector<Parameter>& parameters() const { return parameters_; }
 

@@ -2,8 +2,8 @@
 //
 // At every border the state is detached, so the schedule (when to gather, recompute, reduce) is
 // this file and not hooks on one big graph. A unit either keeps its graph between forward and
-// backward, or keeps only its input, with a few results if they are worth it, and runs again in
-// backward (activation checkpointing).
+// backward, or keeps only its input, and what it leaves in a Memo if the policy says so, and runs
+// again in backward (activation checkpointing).
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -46,7 +46,7 @@ public:
         const at::NoGradGuard no_grad;
         for (size_t i = 0; i < units_.size(); ++i) {
             gather(i, 1);
-            state = units_[i]->forward(state);
+            state = units_[i]->forward(state, nullptr);
         }
         return state;
     }
@@ -70,8 +70,7 @@ public:
             if (policy_.recomputes(i)) {
                 const at::NoGradGuard no_grad;
                 tape.input = state;
-                state =
-                    units_[i]->forward_with(state, policy_.keeps_results ? &tape.memo : nullptr);
+                state = units_[i]->forward(state, policy_.keeps_results ? &tape.memo : nullptr);
                 tape.memo.run_again();
             } else {
                 record(i, state, nullptr);
@@ -93,6 +92,7 @@ public:
                         "parameters changed between forward and backward");
             if (!tape.output) {
                 record(i, tape.input, policy_.keeps_results ? &tape.memo : nullptr);
+                tape.memo.check_used_up();
             }
             gradients = backward_unit(i, gradients);
             tape = {};
@@ -151,7 +151,7 @@ private:
                 tensor.set_requires_grad(true);
             }
         }
-        tape.output = units_[i]->forward_with(tape.input, memo);
+        tape.output = units_[i]->forward(tape.input, memo);
     }
 
     Gradients backward_unit(size_t i, const Gradients& after) {
