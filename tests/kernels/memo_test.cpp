@@ -65,7 +65,8 @@ TEST(Remake, OfAnotherShapeOrCountIsRefusedInBackward) {
         linear(Path::kFused, parts, weight).sum().backward();
     };
     EXPECT_NO_THROW(backward([](const Tensors& from) { return from; }));
-    EXPECT_ANY_THROW(backward([](const Tensors& from) { return Tensors{from[0].narrow(1, 0, 2)}; }));
+    EXPECT_ANY_THROW(
+        backward([](const Tensors& from) { return Tensors{from[0].narrow(1, 0, 2)}; }));
     EXPECT_ANY_THROW(backward([](const Tensors& from) { return Tensors{from[0], from[0]}; }));
 }
 
