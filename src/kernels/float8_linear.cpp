@@ -56,7 +56,6 @@ struct Float8Linear : torch::autograd::Function<Float8Linear> {
         context->saved_data["path"] = static_cast<int64_t>(path);
         context->saved_data["kind"] = static_cast<int64_t>(products.kind);
         context->saved_data["emulated"] = products.emulated;
-        context->saved_data["shape"] = inputs.front().sizes().vec();
         return recall(memo, 1, [&] {
             const Float8Cast cast{at::kFloat8_e4m3fn, products.kind};
             return Tensors{forward_product(path, products,
@@ -71,7 +70,6 @@ struct Float8Linear : torch::autograd::Function<Float8Linear> {
         const Products products{.kind = static_cast<Kind>(context->saved_data["kind"].toInt()),
                                 .emulated = context->saved_data["emulated"].toBool()};
         const auto path = static_cast<Path>(context->saved_data["path"].toInt());
-        const auto shape = context->saved_data["shape"].toIntVector();
         const bool rowwise = products.kind == Kind::kRowwise;
         const Float8Cast cast{rowwise ? at::kFloat8_e4m3fn : at::kFloat8_e5m2, products.kind};
         const at::Tensor dy = matrix_of(gradients[0]).contiguous();
@@ -86,7 +84,7 @@ struct Float8Linear : torch::autograd::Function<Float8Linear> {
             up = float8_rows(path, {dy}, cast);
         }
         variable_list found{{}, {}};  // nothing for path and products
-        const variable_list inputs = input_gradients(path, up, weight, shape, products);
+        const variable_list inputs = input_gradients(path, up, weight, kept.shape(1), products);
         found.insert(found.end(), inputs.begin(), inputs.end());
         found.insert(found.end(), {at::Tensor(), dweight, at::Tensor()});
         return found;
@@ -111,8 +109,7 @@ private:
 
     /// dy W, for each of the one or two inputs. up: [R, out]; shape: of the first input.
     static variable_list input_gradients(Path path, const Float8Matrix& up,
-                                         const at::Tensor& weight,
-                                         const std::vector<int64_t>& shape,
+                                         const at::Tensor& weight, at::IntArrayRef shape,
                                          const Products& products) {
         const Float8Matrix down =
             float8_columns(path, {weight}, {at::kFloat8_e4m3fn, products.kind});  // [C + C', out]

@@ -76,11 +76,10 @@ public:
     static variable_list forward(AutogradContext* context, at::TensorList tensors, int64_t heads,
                                  double eps) {
         variable_list out = run(tensors, heads, eps);
-        const HeadsPart first = parts_of(tensors).front();
-        const int64_t width =
-            3 * heads * tensors[0].size(-1);  // the MLP's input stands behind them
-        if (first.qkv.size(2) > width) {
-            out.push_back(gelu(first.qkv, first.bias, width));
+        const at::Tensor &qkv = tensors[2], &bias = tensors[3];
+        const int64_t width = 3 * heads * tensors[0].size(-1);
+        if (qkv.size(2) > width) {  // the MLP's input stands behind them
+            out.push_back(gelu(qkv, bias, width));
         }
         context->save_for_backward(tensors.vec());
         context->saved_data["heads"] = heads;

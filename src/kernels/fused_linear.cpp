@@ -40,11 +40,6 @@ struct FusedLinear : torch::autograd::Function<FusedLinear> {
                               std::span<const LinearInput> parts, const at::Tensor& weight,
                               Memo* memo) {
         KeptTensors::save(context, kept_by_linear(inputs, parts, weight));
-        std::vector<int64_t> widths;
-        for (const at::Tensor& input : inputs) {
-            widths.push_back(input.size(2));
-        }
-        context->saved_data["widths"] = widths;
         return recall(memo, 1, [&] { return variable_list{product(inputs, weight)}; })[0];
     }
 
@@ -65,16 +60,14 @@ struct FusedLinear : torch::autograd::Function<FusedLinear> {
         const KeptTensors kept(context);
         const at::Tensor weight = kept[0].front();
         const at::Tensor dy = factor(matrix_of(gradients[0]).contiguous());
-        const auto widths = context->saved_data["widths"].toIntVector();
-        const at::Tensor dweight = weight_gradient(kept, dy, widths);
+        const at::Tensor dweight = weight_gradient(kept, weight, dy);
         const at::Tensor matrix = factor(weight);
         variable_list found;
         int64_t column = 0;
-        for (const int64_t width : widths) {
-            found.push_back(at::mm(dy, matrix.narrow(1, column, width))
-                                .to(weight.scalar_type())
-                                .view(with_width(gradients[0].sizes(), width)));
-            column += width;
+        for (size_t i = 1; i < kept.size(); ++i) {
+            const at::Tensor columns = matrix.narrow(1, column, kept.shape(i).back());
+            found.push_back(at::mm(dy, columns).to(weight.scalar_type()).view(kept.shape(i)));
+            column += columns.size(1);
         }
         found.insert(found.end(),
                      {at::Tensor(), dweight, at::Tensor()});  // nothing for `parts`, `memo`
@@ -82,15 +75,14 @@ struct FusedLinear : torch::autograd::Function<FusedLinear> {
     }
 
 private:
-    static at::Tensor weight_gradient(const KeptTensors& kept, const at::Tensor& dy,
-                                      const std::vector<int64_t>& widths) {
-        const at::Tensor weight = kept[0].front();
+    static at::Tensor weight_gradient(const KeptTensors& kept, const at::Tensor& weight,
+                                      const at::Tensor& dy) {
         const at::Tensor dweight = at::empty(weight.sizes(), dy.options());
         int64_t column = 0;
-        for (size_t i = 0; i < widths.size(); ++i) {
-            product_(dweight.narrow(1, column, widths[i]), dy.t(),
-                     factor(matrix_of(kept[1 + i].front())));
-            column += widths[i];
+        for (size_t i = 1; i < kept.size(); ++i) {
+            const at::Tensor columns = dweight.narrow(1, column, kept.shape(i).back());
+            product_(columns, dy.t(), factor(matrix_of(kept[i].front())));
+            column += columns.size(1);
         }
         return dweight.to(weight.scalar_type());
     }

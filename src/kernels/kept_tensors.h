@@ -50,6 +50,8 @@ public:
           all_(context->get_saved_variables()) {}
 
     size_t size() const { return recipes_->of_groups.size(); }
+    /// Of the one tensor of group i.
+    at::IntArrayRef shape(size_t i) const { return recipes_->of_groups[i].shapes.front(); }
     /// Group i, made again if it was not kept. Throws c10::Error if that has other shapes.
     Remake::Tensors operator[](size_t i) const {
         const size_t begin = i == 0 ? 0 : recipes_->of_groups[i - 1].end;

@@ -290,25 +290,27 @@ model::FluxConfig model_dimensions(const config::JobConfig& config) {
 
 namespace {
 
-double recomputed_share(const config::ActivationCheckpoint& settings) {
+units::RecomputePolicy recomputed_units(const config::ActivationCheckpoint& settings) {
     switch (settings.mode) {
         case config::RecomputeMode::kNone:
-            return 0;
+            return units::RecomputePolicy::none();
         case config::RecomputeMode::kFull:
-            return 1;
+            return units::RecomputePolicy::full();
         case config::RecomputeMode::kSelective:
             break;
     }
     const config::SelectiveRecompute selective = config::parse_selective_option(settings);
-    return selective.every_nth > 0 ? 1.0 / static_cast<double>(selective.every_nth)
-                                   : selective.fraction;
+    return selective.every_nth > 0
+               ? units::RecomputePolicy::every_nth(static_cast<int>(selective.every_nth))
+               : units::RecomputePolicy{.fraction = selective.fraction};
 }
 
 }  // namespace
 
 units::RecomputePolicy recompute_policy(const config::JobConfig& config) {
-    return {.fraction = recomputed_share(config.activation_checkpoint),
-            .keeps_results = config.activation_checkpoint.keep_results && config.kernels.fused};
+    units::RecomputePolicy policy = recomputed_units(config.activation_checkpoint);
+    policy.keeps_results = config.activation_checkpoint.keep_results && config.kernels.fused;
+    return policy;
 }
 
 data::DatasetSettings dataset_settings(const config::JobConfig& config, uint64_t seed,

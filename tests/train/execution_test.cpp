@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include "flux/train/job.h"
-#include "flux/train/plan.h"
 #include "support/problem.h"
 
 namespace flux::train {
