@@ -158,6 +158,20 @@ struct BiasGelu : torch::autograd::Function<BiasGelu> {
 
 }  // namespace
 
+LinearInput tokens_from(int64_t first, const LinearInput& all) {
+    if (first == 0) {
+        return all;
+    }
+    const auto cut = [first](const at::Tensor& x) { return x.narrow(1, first, x.size(1) - first); };
+    LinearInput some{.x = cut(all.x)};
+    if (all.remake.make) {
+        some.remake = {all.remake.from, [cut, make = all.remake.make](const auto& from) {
+                           return Remake::Tensors{cut(make(from).front())};
+                       }};
+    }
+    return some;
+}
+
 LinearInput norm_modulate(Path path, const at::Tensor& x, const at::Tensor& shift,
                           const at::Tensor& scale) {
     check_shape(x, {-1, -1, -1}, "x");

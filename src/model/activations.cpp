@@ -61,13 +61,13 @@ struct Sizes {
     }
     /// Queries, keys and values, which attention makes again where it is fused.
     int64_t heads(int64_t count) const { return attention_is_fused ? 0 : 3 * hidden(count); }
-    /// The result of a block's last product, and the attention's where it is fused. Twins leave
-    /// nothing.
-    int64_t memo() const {
+    /// The results of a block's last product, for so many tokens, and of the attention where it is
+    /// fused. Twins leave nothing.
+    int64_t memo(int64_t count) const {
         if (pass.execution.path == kernels::Path::kTwin) {
             return 0;
         }
-        return hidden(all) + (attention_is_fused ? hidden(all) + per_head(all) : 0);
+        return hidden(count) + (attention_is_fused ? hidden(all) + per_head(all) : 0);
     }
     /// Gradients of q, k and v in order.
     int64_t gradient_copies(int64_t count) const {
@@ -105,7 +105,7 @@ struct Sizes {
             return std::max(to_input + (fused ? 0 : down * element), to_weight);
         }
         const int64_t results = element == kFloatBytes ? 0 : kFloatBytes;
-        return std::max(to_input + kFloatBytes * (up + down) + results * inputs,
+        return std::max(to_input + kFloatBytes * (up + down) + results * filled_rows(count) * part,
                         to_weight + kFloatBytes * (up + inputs) + results * down);
     }
 
@@ -175,14 +175,16 @@ UnitActivations double_block(const Sizes& s, int64_t weights, int64_t index) {
                               s.attention_workspace(s.all) + 2 * finish_weights;
     const int64_t end = 3 * state + 6 * s.hidden(image) + weights + img.qkv_room();
     return {.input = state,
-            .memo = s.memo(),
+            .memo = s.memo(s.all),
             .graph = graph,
+            .forward = 0,
             .backward = std::max({text_mlp, image_mlp, attention, end})};
 }
 
 UnitActivations single_block(const Sizes& s, int64_t weights, int64_t index) {
-    const bool joins = index == 0;
-    const int64_t state = s.hidden(s.all), mlp = s.mlp(s.all);
+    const bool joins = index == 0, is_last = index + 1 == s.config.depth_single_blocks;
+    const int64_t count = is_last ? s.pass.image_tokens : s.all;  // that are handed on
+    const int64_t state = s.hidden(s.all), result = s.hidden(count), mlp = s.mlp(count);
     const int64_t wide = 3 * state + mlp;
     const std::string name = "single_blocks." + std::to_string(index);
     const int64_t hidden = s.config.hidden_size, inner = s.config.mlp_hidden();
@@ -191,27 +193,46 @@ UnitActivations single_block(const Sizes& s, int64_t weights, int64_t index) {
     const int64_t modulation = s.vectors(1 + 3);  // silu, its three parts
     // Norm, linear1; heads and result of the attention; linear2.
     const int64_t graph = (joins ? state : 0) + s.norm(s.all) + wide + s.heads(s.all) + state +
-                          s.joined_copy(s.all) + s.per_head(s.all) + state + modulation;
+                          s.joined_copy(s.all) + s.per_head(s.all) + result + modulation;
     // linear2's, with the heads and GELU's result at hand.
     const int64_t forward = graph - s.heads(s.all) + 3 * state + mlp +
-                            s.emulated_forward(second, s.all, hidden + inner, hidden);
-    const int64_t begin = graph + 2 * state;  // result and its gradient
+                            s.emulated_forward(second, count, hidden + inner, hidden);
+    const int64_t begin = graph + 2 * result;  // result and its gradient
     const int64_t linear2 = s.weight(hidden + inner, hidden);
     // Without linear2's result: its gradient, and those of its two inputs.
-    const int64_t pair = begin - state + 2 * state + mlp + linear2 +
-                         s.linear_room(second, s.all, hidden + inner, hidden, inner);
+    const int64_t pair = begin - result + 2 * result + mlp + linear2 +
+                         s.linear_room(second, count, hidden + inner, hidden, inner);
     // Gradients of q, k, v from the attention's.
     const int64_t attention =
-        begin - state + state + mlp + 3 * state + s.attention_workspace(s.all) + linear2;
-    const int64_t heads = begin - state - s.heads(s.all) - state + mlp + 3 * state +
-                          s.gradient_copies(s.all) + wide + s.chunk_sums(s.all, 3 * hidden) +
-                          linear2;
-    const int64_t end = (joins ? 5 : 4) * state + wide + weights +
-                        s.linear_room(first, s.all, hidden, 3 * hidden + inner, hidden);
+        begin - result + state + mlp + 3 * state + s.attention_workspace(s.all) + linear2;
+    // From there on, without what linear2 and the attention kept.
+    const int64_t rest = begin - result - s.heads(s.all) - state - s.joined_copy(s.all) -
+                         s.per_head(s.all) + 3 * state + linear2;
+    const int64_t heads_room = s.gradient_copies(s.all) + s.chunk_sums(s.all, 3 * hidden);
+    int64_t most = std::max(pair, attention);
+    if (is_last) {  // linear1 in two parts
+        const int64_t up = s.weight(hidden, inner), qkv = s.weight(hidden, 3 * hidden);
+        const int64_t part = s.pass.batch > 1 ? result : 0;  // of x, in order
+        const int64_t gelu = rest + 2 * mlp + s.chunk_sums(count, inner);
+        const int64_t mlp_up = rest + std::max(state + part, result) + up +
+                               s.linear_room(first, count, hidden, inner, hidden);
+        const int64_t heads = rest - mlp + result + up + 3 * state + heads_room;
+        const int64_t whole = 3 * result + 4 * state + up + qkv + linear2 +
+                              s.linear_room(first, s.all, hidden, 3 * hidden, hidden);
+        const int64_t weight = 3 * result + state + weights + up + qkv;
+        const int64_t slices = 2 * result + 3 * state + weights;
+        most = std::max({most, gelu, mlp_up, heads, whole, weight, slices});
+    } else {
+        const int64_t heads = rest + mlp + wide + heads_room;
+        const int64_t end = (joins ? 4 : 3) * state + wide + weights +
+                            s.linear_room(first, s.all, hidden, 3 * hidden + inner, hidden);
+        most = std::max({most, heads, end});
+    }
     return {.input = state,
-            .memo = s.memo(),
+            .memo = s.memo(count),
             .graph = graph,
-            .backward = std::max({forward, pair, attention, heads, end})};
+            .forward = forward,
+            .backward = most};
 }
 
 UnitActivations embedders(const Sizes& s, int64_t weights) {
@@ -226,22 +247,25 @@ UnitActivations embedders(const Sizes& s, int64_t weights) {
     return {.input = input,
             .memo = 0,
             .graph = graph,
+            .forward = 0,
             .backward = graph + 2 * (s.hidden(s.all) + s.vectors(1)) + weights};
 }
 
 UnitActivations final_layer(const Sizes& s, int64_t weights) {
     const int64_t image = s.pass.image_tokens;
-    // The image's tokens, which lie one after the other only if there is one picture, their norm;
-    // silu and both vectors of the modulation.
-    const int64_t part = s.pass.batch > 1 ? s.hidden(image) : 0;
+    // The image's norm; silu and both vectors of the modulation.
     const int64_t result = s.tokens(image, s.config.out_channels);  // given on in fp32
     const int64_t kept_result = s.element == kFloatBytes ? 0 : result;
-    const int64_t graph = part + s.norm(image) + s.hidden(image) + s.vectors(1 + 2) + kept_result;
+    const int64_t graph = s.norm(image) + s.hidden(image) + s.vectors(1 + 2) + kept_result;
     const int64_t begin = graph - kept_result + 2 * result;
     const int64_t norm =
         begin + 2 * s.hidden(image) + s.weight(s.config.hidden_size, s.config.out_channels);
-    const int64_t end = s.hidden(s.all) + 2 * s.hidden(image) + weights;
-    return {.input = s.hidden(s.all), .memo = 0, .graph = graph, .backward = std::max(norm, end)};
+    const int64_t end = 3 * s.hidden(image) + weights;
+    return {.input = s.hidden(image),
+            .memo = 0,
+            .graph = graph,
+            .forward = 0,
+            .backward = std::max(norm, end)};
 }
 
 int64_t kept_by_unit(const std::vector<UnitActivations>& units, size_t i,
@@ -289,7 +313,9 @@ int64_t activation_peak(const std::vector<UnitActivations>& units,
                         const units::RecomputePolicy& policy) {
     int64_t before = 0, peak = 0;  // kept by the units before this one
     for (size_t i = 0; i < units.size(); ++i) {
-        peak = std::max(peak, before + units[i].input + units[i].backward);
+        const bool recalls = policy.recomputes(i) && policy.keeps_results;
+        const int64_t most = std::max(recalls ? 0 : units[i].forward, units[i].backward);
+        peak = std::max(peak, before + units[i].input + most);
         before += kept_by_unit(units, i, policy);
     }
     return std::max(peak, before);

@@ -8,10 +8,10 @@ QkNorm::QkNorm(const units::ParameterScope& scope, const FluxConfig& config)
     scope.add("key_norm.scale", key_scale_, {config.head_dim()}, units::Init::constant(1));
 }
 
-kernels::PackedHeads QkNorm::pack(kernels::Path path, const Linear& qkv,
+kernels::PackedHeads QkNorm::pack(kernels::Path path, const LinearRows& qkv,
                                   const kernels::LinearInput& x) const {
     return {.qkv = qkv.product(path, x),
-            .bias = qkv.bias(),
+            .bias = qkv.bias,
             .query_scale = query_scale_,
             .key_scale = key_scale_,
             .heads = num_heads_};

@@ -30,13 +30,13 @@ struct Stream {
     at::Tensor finish(kernels::Path path, const at::Tensor& x, const at::Tensor& attention,
                       const std::vector<ShiftScaleGate>& m, kernels::Memo* memo) const {
         const at::Tensor attended = kernels::gated_residual(
-            path, x, m[0].gate, proj.product(path, {.x = attention}), proj.bias());
+            path, x, m[0].gate, proj.product(path, {.x = attention}), proj.bias);
         const kernels::LinearInput inner = kernels::bias_gelu(
             path,
             mlp_up.product(path, kernels::norm_modulate(path, attended, m[1].shift, m[1].scale)),
-            mlp_up.bias());
+            mlp_up.bias);
         return kernels::gated_residual(path, attended, m[1].gate,
-                                       mlp_down.product(path, inner, memo), mlp_down.bias());
+                                       mlp_down.product(path, inner, memo), mlp_down.bias);
     }
 
     Modulation mod;

@@ -18,9 +18,8 @@ public:
     FluxState forward(const FluxState& in, kernels::Memo* /*memo*/) const override {
         const auto parts =
             modulation_(at::silu(in.vec)).unsqueeze(1).chunk(2, -1);  // shift, scale: [B, 1, C]
-        const at::Tensor x = in.joint.narrow(1, in.text_tokens, in.joint.size(1) - in.text_tokens);
         FluxState out;
-        out.img = linear_(kernels::norm_modulate(path_, x, parts[0], parts[1]).x);
+        out.img = linear_(kernels::norm_modulate(path_, in.img, parts[0], parts[1]).x);
         return out;
     }
 

@@ -11,22 +11,36 @@
 
 namespace flux::model {
 
-Linear::Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight_init, bool bias,
-               const kernels::Products& products)
-    : products_(products) {
-    scope.add("weight", weight_, {out, in}, weight_init);
-    if (bias) {
-        scope.add("bias", bias_, {out}, Init::constant(0));
+Linear::Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight_init,
+               bool with_bias, const kernels::Products& arithmetic)
+    : LinearRows{.weight = {}, .bias = {}, .products = arithmetic} {
+    scope.add("weight", weight, {out, in}, weight_init);
+    if (with_bias) {
+        scope.add("bias", bias, {out}, Init::constant(0));
     }
 }
 
-at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight_, bias_); }
+at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
 
-at::Tensor Linear::product(kernels::Path path, std::span<const kernels::LinearInput> parts,
-                           kernels::Memo* memo) const {
-    return products_.kind == kernels::Products::Kind::kPlain
-               ? kernels::linear(path, parts, weight_, memo)
-               : kernels::float8_linear(path, products_, parts, weight_, memo);
+at::Tensor LinearRows::product(kernels::Path path, std::span<const kernels::LinearInput> parts,
+                               kernels::Memo* memo) const {
+    return products.kind == kernels::Products::Kind::kPlain
+               ? kernels::linear(path, parts, weight, memo)
+               : kernels::float8_linear(path, products, parts, weight, memo);
+}
+
+std::array<LinearRows, 2> LinearRows::cut(int64_t count) const {
+    // Together, so that backward puts both gradients into one tensor.
+    const std::array counts{count, weight.size(0) - count};
+    const auto weights = weight.split_with_sizes(counts);
+    std::array<LinearRows, 2> parts{LinearRows{weights[0], {}, products},
+                                    LinearRows{weights[1], {}, products}};
+    if (bias.defined()) {
+        const auto biases = bias.split_with_sizes(counts);
+        parts[0].bias = biases[0];
+        parts[1].bias = biases[1];
+    }
+    return parts;
 }
 
 Linear block_linear(const Execution& execution, const ParameterScope& scope, int64_t in,

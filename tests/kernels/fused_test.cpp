@@ -146,6 +146,13 @@ std::vector<Case> cases(const Sizes& sizes) {
                  norm_modulate(path, in[0], vector_of(in[1], 0), vector_of(in[1], 1))};
              return {linear(path, parts, in[2])};
          }});
+    all.push_back({"linear_of_the_last_tokens_of_a_norm",
+                   {x, vectors, {20, hidden}},
+                   [](Path path, const Tensors& in) -> Tensors {
+                       const LinearInput norm =
+                           norm_modulate(path, in[0], vector_of(in[1], 0), vector_of(in[1], 1));
+                       return {linear(path, std::array{tokens_from(5, norm)}, in[2])};
+                   }});
     auto parts_and_weight = two_parts;
     parts_and_weight.push_back({20, hidden});
     all.push_back({"linear_of_attention_of_heads",  // fused on a CPU alone

@@ -36,6 +36,8 @@ struct LinearInput {
     at::Tensor x;     // [B, T, C]
     Remake remake{};  // x alone
 };
+/// [B, T - first, C].
+LinearInput tokens_from(int64_t first, const LinearInput& all);
 
 /// LayerNorm over the last dimension without weights (epsilon 1e-6), then * (1 + scale) + shift.
 /// x: [B, T, C]; shift, scale: [B, 1, C].

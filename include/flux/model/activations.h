@@ -27,6 +27,8 @@ struct UnitActivations {
     int64_t input;     // tensors of its input state that no unit before it received
     int64_t memo;      // results it leaves for its second run if it runs again in backward
     int64_t graph;     // what autograd keeps besides, from forward to backward
+    int64_t forward;   // most that is alive while its last product is made, which a second run
+                       // with a memo spares; 0 where backward takes more in any case
     int64_t backward;  // most that is alive while it runs backward, besides `input`: its graph,
                        // result, gradients (of its weights too) and what operations need meanwhile
 };

@@ -19,7 +19,7 @@ public:
     QkNorm(const QkNorm&) = delete;
 
     /// The layer's result for x, [B, T, C], with what splitting it into heads needs.
-    kernels::PackedHeads pack(kernels::Path path, const Linear& qkv,
+    kernels::PackedHeads pack(kernels::Path path, const LinearRows& qkv,
                               const kernels::LinearInput& x) const;
     double eps() const { return eps_; }
 

@@ -20,10 +20,9 @@
 namespace flux::model {
 
 struct FluxState {
-    at::Tensor img;  // [B, Ti, in_channels], then [B, Ti, C], last [B, Ti, out_channels]
-    at::Tensor
-        txt;  // [B, Tt, context_in_dim], then [B, Tt, C]; undefined from the first single block on
-    at::Tensor joint;  // [B, T, C] text tokens first; only between single blocks
+    at::Tensor img;    // [B, Ti, in_channels], then [B, Ti, C], last [B, Ti, out_channels]
+    at::Tensor txt;    // [B, Tt, context_in_dim], then [B, Tt, C]
+    at::Tensor joint;  // [B, T, C] text tokens first, in place of both between single blocks
     at::Tensor vec;    // [B, C] conditioning: time, pooled text, guidance
 
     RotaryTable positions;
@@ -45,7 +44,8 @@ std::unique_ptr<FluxUnit> make_embedders(const FluxConfig& config);
 std::unique_ptr<FluxUnit> make_double_block(const FluxConfig& config, const Execution& execution,
                                             int64_t index);
 /// single_blocks.<index>: one stream, attention and MLP side by side. The first one joins text and
-/// image.
+/// image; the last one hands on the image alone, and takes no more than keys and values from the
+/// text.
 std::unique_ptr<FluxUnit> make_single_block(const FluxConfig& config, const Execution& execution,
                                             int64_t index);
 /// final_layer: modulated projection of the image tokens.

@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <span>
 
@@ -17,14 +18,12 @@ namespace flux::model {
 using units::Init;
 using units::ParameterScope;
 
-class Linear {
-public:
-    /// `weight_init` is the first value of the weight; the bias starts at 0. Weight [out, in].
-    Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight_init, bool bias = true,
-           const kernels::Products& products = {});
-    Linear(const Linear&) = delete;
+/// Some outputs of a linear layer, with the weights of one pass.
+struct LinearRows {
+    at::Tensor weight;  // [out, in]
+    at::Tensor bias;    // [out], undefined without one
+    kernels::Products products;
 
-    at::Tensor operator()(const at::Tensor& x) const;  // [..., in] -> [..., out]
     /// Of inputs side by side, [B, T, in] together -> [B, T, out], without the bias, which the
     /// operation after it adds. Leaves its result in `memo` for a second run.
     at::Tensor product(kernels::Path path, std::span<const kernels::LinearInput> parts,
@@ -33,13 +32,18 @@ public:
                        kernels::Memo* memo = nullptr) const {
         return product(path, std::span(&x, 1), memo);
     }
+    /// The first `count` outputs, and the others.
+    std::array<LinearRows, 2> cut(int64_t count) const;
+};
 
-    const at::Tensor& bias() const { return bias_; }  // [out], undefined without one
+class Linear : public LinearRows {
+public:
+    /// `weight_init` is the first value of the weight; the bias starts at 0. Weight [out, in].
+    Linear(const ParameterScope& scope, int64_t in, int64_t out, Init weight_init,
+           bool with_bias = true, const kernels::Products& arithmetic = {});
+    Linear(const Linear&) = delete;
 
-private:
-    kernels::Products products_;  // in product(), which is what blocks call
-    at::Tensor weight_;           // [out, in]
-    at::Tensor bias_;
+    at::Tensor operator()(const at::Tensor& x) const;  // [..., in] -> [..., out]
 };
 
 /// The usual start of this model's linear layers: Xavier uniform.
