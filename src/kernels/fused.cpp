@@ -140,10 +140,10 @@ struct GatedResidual : torch::autograd::Function<GatedResidual> {
 };
 
 struct BiasGelu : torch::autograd::Function<BiasGelu> {
-    static at::Tensor forward(AutogradContext* context, const at::Tensor& u,
-                              const at::Tensor& bias) {
+    static at::Tensor forward(AutogradContext* context, const at::Tensor& u, const at::Tensor& bias,
+                              bool is_read) {
         context->save_for_backward({u, bias});
-        return gelu(u, bias, 0);
+        return is_read ? gelu(u, bias, 0) : left_out(u.sizes(), u.options());
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -152,7 +152,7 @@ struct BiasGelu : torch::autograd::Function<BiasGelu> {
         at::Tensor du = at::empty_like(u);
         const at::Tensor dbias =
             gelu_backward(gelu_job(u, bias, 0), gradients[0].contiguous(), du, 0);
-        return {du, dbias.to(u.scalar_type())};
+        return {du, dbias.to(u.scalar_type()), at::Tensor()};
     }
 };
 
@@ -196,14 +196,15 @@ at::Tensor gated_residual(Path path, const at::Tensor& x, const at::Tensor& gate
                              : twin::gated_residual(x, gate, y, bias);
 }
 
-LinearInput bias_gelu(Path path, const at::Tensor& u, const at::Tensor& bias) {
+LinearInput bias_gelu(Path path, const at::Tensor& u, const at::Tensor& bias, Memo* memo) {
     check_shape(u, {-1, -1, -1}, "u");
     check_beside(u, bias, {u.size(2)}, "bias");
     if (!is_fused(path, u)) {
         return {twin::bias_gelu(u, bias)};
     }
     const at::Tensor dense = u.contiguous(), vector = bias.contiguous();
-    return {BiasGelu::apply(dense, vector), gelu_remake(dense, vector, 0)};
+    return {BiasGelu::apply(dense, vector, /*is_read=*/!is_recalled(memo)),
+            gelu_remake(dense, vector, 0)};
 }
 
 }  // namespace flux::kernels

@@ -305,10 +305,8 @@ void attend_backward(const AttentionTensors<T>& tensors, const Gradients<T>& gra
 }
 
 struct Attention : torch::autograd::Function<Attention> {
-    static at::Tensor forward(AutogradContext* context, const at::Tensor& queries,
-                              const at::Tensor& keys, const at::Tensor& values,
-                              const Remake& remake, Memo* memo) {
-        const at::Tensor q = queries.contiguous(), k = keys.contiguous(), v = values.contiguous();
+    static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
+                              const at::Tensor& v, const Remake& remake, Memo* memo) {
         const variable_list results = recall(memo, 2, [&] { return run(q, k, v); });
         KeptTensors::save(context,
                           {{.tensors = {q, k, v}, .remake = remake}, {.tensors = results}});
@@ -316,7 +314,9 @@ struct Attention : torch::autograd::Function<Attention> {
     }
 
     /// The mean of the values, and each query's log_sum.
-    static variable_list run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+    static variable_list run(const at::Tensor& queries, const at::Tensor& keys,
+                             const at::Tensor& values) {
+        const at::Tensor q = queries.contiguous(), k = keys.contiguous(), v = values.contiguous();
         const at::Tensor out =
             at::empty({q.size(0), q.size(2), q.size(1) * q.size(3)}, q.options());
         const at::Tensor log_sum =
@@ -341,11 +341,12 @@ struct Attention : torch::autograd::Function<Attention> {
     template <class T>
     static variable_list run_backward(const variable_list& heads, const variable_list& results,
                                       const at::Tensor& dout) {
-        variable_list found;
+        variable_list dense, found;
         for (const at::Tensor& head : heads) {
-            found.push_back(at::empty_like(head));
+            dense.push_back(head.contiguous());
+            found.push_back(at::empty_like(dense.back()));
         }
-        attend_backward(AttentionTensors<T>(heads[0], heads[1], heads[2], results[0], results[1]),
+        attend_backward(AttentionTensors<T>(dense[0], dense[1], dense[2], results[0], results[1]),
                         Gradients<T>{dout.const_data_ptr<T>(), found[0].data_ptr<T>(),
                                      found[1].data_ptr<T>(), found[2].data_ptr<T>()});
         found.insert(found.end(), 2, {});  // nothing for `remake` and `memo`

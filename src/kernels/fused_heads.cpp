@@ -3,7 +3,9 @@
 #include <ATen/ops/cat.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <utility>
 
 #include "kernels/fused_rows.h"
@@ -73,13 +75,27 @@ public:
         return out;
     }
 
+    /// Which results are read.
+    struct Readers {
+        bool attention, product;
+    };
+
     static variable_list forward(AutogradContext* context, at::TensorList tensors, int64_t heads,
-                                 double eps) {
-        variable_list out = run(tensors, heads, eps);
-        const at::Tensor &qkv = tensors[2], &bias = tensors[3];
-        const int64_t width = 3 * heads * tensors[0].size(-1);
-        if (qkv.size(2) > width) {  // the MLP's input stands behind them
-            out.push_back(gelu(qkv, bias, width));
+                                 double eps, Readers readers) {
+        const at::Tensor &cos = tensors[0], &qkv = tensors[2], &bias = tensors[3];
+        variable_list out;
+        if (readers.attention) {
+            out = run(tensors, heads, eps);
+        } else {
+            std::generate_n(std::back_inserter(out), 3, [&] {
+                return left_out({qkv.size(0), heads, cos.size(-2), cos.size(-1)}, qkv.options());
+            });
+        }
+        const int64_t width = 3 * heads * cos.size(-1), inner = qkv.size(2) - width;
+        if (inner > 0) {  // the MLP's input stands behind them
+            out.push_back(readers.product
+                              ? gelu(qkv, bias, width)
+                              : left_out({qkv.size(0), qkv.size(1), inner}, qkv.options()));
         }
         context->save_for_backward(tensors.vec());
         context->saved_data["heads"] = heads;
@@ -122,7 +138,7 @@ public:
             found.push_back(dscale[0]);
             found.push_back(dscale[1]);
         }
-        found.insert(found.end(), 2, {});  // of heads and eps
+        found.insert(found.end(), 3, {});  // of heads, eps and readers
         return found;
     }
 
@@ -168,7 +184,7 @@ private:
 }  // namespace
 
 Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tensor& cos,
-                  const at::Tensor& sin, double eps) {
+                  const at::Tensor& sin, double eps, Memo* memo) {
     check_parts(parts, cos, sin);
     const at::Tensor& first = parts.front().qkv;
     const bool fits = first.is_cpu() || cos.size(-1) <= kMaxCudaHeadSize;
@@ -182,8 +198,11 @@ Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tenso
                                                            : at::empty({0}, part.qkv.options()),
                                        part.query_scale.contiguous(), part.key_scale.contiguous()});
     }
-    const variable_list out = SplitHeads::apply(at::TensorList(tensors), parts.front().heads, eps);
     const int64_t heads = parts.front().heads;
+    const bool recalls_attention = first.is_cpu() && fuses_attention_on_cpu(first.scalar_type());
+    const SplitHeads::Readers readers{.attention = !recalls_attention || !is_recalled(memo),
+                                      .product = !is_recalled(memo)};
+    const variable_list out = SplitHeads::apply(at::TensorList(tensors), heads, eps, readers);
     Remake remake = recorded(tensors, [heads, eps](const Remake::Tensors& from) {
         return SplitHeads::run(from, heads, eps);
     });

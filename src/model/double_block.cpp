@@ -34,7 +34,7 @@ struct Stream {
         const kernels::LinearInput inner = kernels::bias_gelu(
             path,
             mlp_up.product(path, kernels::norm_modulate(path, attended, m[1].shift, m[1].scale)),
-            mlp_up.bias);
+            mlp_up.bias, memo);
         return kernels::gated_residual(path, attended, m[1].gate,
                                        mlp_down.product(path, inner, memo), mlp_down.bias);
     }
@@ -62,7 +62,7 @@ public:
                    kernels::split_heads(path_,
                                         std::array{txt_.heads(path_, in.txt, txt_mod[0]),
                                                    img_.heads(path_, in.img, img_mod[0])},
-                                        in.positions.cos, in.positions.sin, img_.norm.eps()),
+                                        in.positions.cos, in.positions.sin, img_.norm.eps(), memo),
                    memo);
         const auto parts = attention.split_with_sizes({in.text_tokens, in.img.size(1)}, 1);
         FluxState out = in;

@@ -23,7 +23,7 @@ public:
         const int64_t first = is_last_ ? in.text_tokens : 0;  // token that is handed on
         const at::Tensor x = kernels::tokens_from(first, {.x = joint}).x;
         const ShiftScaleGate mod = modulation_(in.vec)[0];
-        const kernels::Heads heads = heads_of(joint, first, mod, in.positions);
+        const kernels::Heads heads = heads_of(joint, first, mod, in.positions, memo);
         const std::array inner{kernels::tokens_from(first, {.x = attend(path_, heads, memo)}),
                                heads.mlp};
         FluxState out = in;
@@ -48,21 +48,22 @@ private:
 
     /// The MLP's part is of the tokens from `first` on.
     kernels::Heads heads_of(const at::Tensor& joint, int64_t first, const ShiftScaleGate& mod,
-                            const RotaryTable& positions) const {
+                            const RotaryTable& positions, kernels::Memo* memo) const {
         const kernels::LinearInput x = kernels::norm_modulate(path_, joint, mod.shift, mod.scale);
         if (first == 0) {
-            return split(norm_.pack(path_, linear1_, x), positions);
+            return split(norm_.pack(path_, linear1_, x), positions, memo);
         }
         const auto [qkv, mlp_up] = linear1_.cut(3 * x.x.size(2));
-        kernels::Heads heads = split(norm_.pack(path_, qkv, x), positions);
+        kernels::Heads heads = split(norm_.pack(path_, qkv, x), positions, memo);
         heads.mlp = kernels::bias_gelu(path_, mlp_up.product(path_, kernels::tokens_from(first, x)),
-                                       mlp_up.bias);
+                                       mlp_up.bias, memo);
         return heads;
     }
 
-    kernels::Heads split(const kernels::PackedHeads& packed, const RotaryTable& positions) const {
+    kernels::Heads split(const kernels::PackedHeads& packed, const RotaryTable& positions,
+                         kernels::Memo* memo) const {
         return kernels::split_heads(path_, std::span(&packed, 1), positions.cos, positions.sin,
-                                    norm_.eps());
+                                    norm_.eps(), memo);
     }
 
     kernels::Path path_;

@@ -49,8 +49,10 @@ LinearInput norm_modulate(Path path, const at::Tensor& x, const at::Tensor& shif
 at::Tensor gated_residual(Path path, const at::Tensor& x, const at::Tensor& gate,
                           const at::Tensor& y, const at::Tensor& bias);
 
-/// GELU (tanh form) of u + bias. u: [B, T, M]; bias: [M].
-LinearInput bias_gelu(Path path, const at::Tensor& u, const at::Tensor& bias);
+/// GELU (tanh form) of u + bias. u: [B, T, M]; bias: [M]. `memo`: that of the product that alone
+/// reads the result. Where a second run recalls that product, x holds NaN instead, and the twin
+/// makes it as ever.
+LinearInput bias_gelu(Path path, const at::Tensor& u, const at::Tensor& bias, Memo* memo = nullptr);
 
 /// Queries, keys and values of some tokens, one after the other in each row, before their bias.
 struct PackedHeads {
@@ -73,9 +75,11 @@ struct Heads {
 /// RMSNorm of queries and keys (statistics in fp32), rotation of their pairs of channels, and the
 /// layout attention reads, for one or two parts whose tokens follow each other; the MLP's input
 /// goes through bias_gelu(). cos, sin: fp32 [B or 1, 1, all T, D],
-/// for both channels of a pair, as in model/rope.h.
+/// for both channels of a pair, as in model/rope.h. `memo`: that of the attention and of the
+/// product that alone read the results; what these do not read in a second run is left out, as in
+/// bias_gelu().
 Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tensor& cos,
-                  const at::Tensor& sin, double eps);
+                  const at::Tensor& sin, double eps, Memo* memo = nullptr);
 
 /// Each query's mean of the values, weighted by the softmax of its products with the keys over
 /// sqrt(D). Keeps the result and a number for each query, not the weights. q, k, v: [B, H, T, D];

@@ -15,6 +15,7 @@ class Memo {
 public:
     /// Ends the first run.
     void run_again() { is_again_ = true; }
+    bool is_again() const { return is_again_; }
     /// Throws c10::Error if the second run left something.
     void check_used_up() const {
         TORCH_CHECK(next_ == results_.size(), "the second run asked for ", next_, " of ",
