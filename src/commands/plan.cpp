@@ -216,7 +216,9 @@ void print_memory(const train::ResolvedJob& job, const train::PlanSettings& sett
     const train::MemoryPlan plan = train::plan_memory(settings);
     fmt::print("memory of one GPU, GiB\n");
     print_line(fmt::format("parameters, fp32, 1/{}", job.mesh.shard), plan.parameters);
-    print_line("gradients, fp32", plan.gradients);
+    print_line(fmt::format("gradients, fp32 ({:.2f} once activations are gone)",
+                           static_cast<double>(plan.all_gradients) / kGiB),
+               plan.gradients);
     print_line("optimizer, both moments in fp32", plan.optimizer);
     if (plan.average > 0) {
         print_line("average of the weights, fp32", plan.average);
@@ -235,8 +237,12 @@ void print_memory(const train::ResolvedJob& job, const train::PlanSettings& sett
     for (const encoders::EncoderCost& encoder : settings.encoders) {
         print_line(encoder.name, encoder.weights.device);
     }
-    if (const int64_t more = plan.encoding - plan.inputs - plan.activations; more > 0) {
-        print_line("encoders at work, beyond what the transformer takes then", more);
+    const int64_t backward = plan.inputs + plan.activations + plan.gradients;
+    const int64_t encoding = plan.earlier_gradients + plan.encoding;
+    if (plan.all_gradients > std::max(backward, encoding)) {
+        print_line("all gradients, beyond what backward takes", plan.all_gradients - backward);
+    } else if (encoding > backward) {
+        print_line("encoders at work, beyond what backward takes", encoding - backward);
     }
     print_line("reserve (assumed)", assumed.reserve);
     const int64_t total = plan.device() + assumed.reserve;

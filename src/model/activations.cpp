@@ -178,7 +178,8 @@ UnitActivations double_block(const Sizes& s, int64_t weights, int64_t index) {
             .memo = s.memo(s.all),
             .graph = graph,
             .forward = 0,
-            .backward = std::max({text_mlp, image_mlp, attention, end})};
+            .backward = std::max({text_mlp, image_mlp, attention, end}),
+            .handing_over = 3 * state + weights};
 }
 
 UnitActivations single_block(const Sizes& s, int64_t weights, int64_t index) {
@@ -232,7 +233,8 @@ UnitActivations single_block(const Sizes& s, int64_t weights, int64_t index) {
             .memo = s.memo(count),
             .graph = graph,
             .forward = forward,
-            .backward = most};
+            .backward = most,
+            .handing_over = state + 2 * result + weights};
 }
 
 UnitActivations embedders(const Sizes& s, int64_t weights) {
@@ -248,7 +250,8 @@ UnitActivations embedders(const Sizes& s, int64_t weights) {
             .memo = 0,
             .graph = graph,
             .forward = 0,
-            .backward = graph + 2 * (s.hidden(s.all) + s.vectors(1)) + weights};
+            .backward = graph + 2 * (s.hidden(s.all) + s.vectors(1)) + weights,
+            .handing_over = 2 * s.hidden(s.all) + weights};
 }
 
 UnitActivations final_layer(const Sizes& s, int64_t weights) {
@@ -265,7 +268,8 @@ UnitActivations final_layer(const Sizes& s, int64_t weights) {
             .memo = 0,
             .graph = graph,
             .forward = 0,
-            .backward = std::max(norm, end)};
+            .backward = std::max(norm, end),
+            .handing_over = 2 * result + s.hidden(image) + weights};
 }
 
 int64_t kept_by_unit(const std::vector<UnitActivations>& units, size_t i,
@@ -310,15 +314,22 @@ int64_t kept_by_forward(const std::vector<UnitActivations>& units,
 }
 
 int64_t activation_peak(const std::vector<UnitActivations>& units,
-                        const units::RecomputePolicy& policy) {
-    int64_t before = 0, peak = 0;  // kept by the units before this one
+                        const units::RecomputePolicy& policy, std::span<const int64_t> sums) {
+    std::vector<int64_t> before{0};  // kept by the units before each
     for (size_t i = 0; i < units.size(); ++i) {
-        const bool recalls = policy.recomputes(i) && policy.keeps_results;
-        const int64_t most = std::max(recalls ? 0 : units[i].forward, units[i].backward);
-        peak = std::max(peak, before + units[i].input + most);
-        before += kept_by_unit(units, i, policy);
+        before.push_back(before.back() + kept_by_unit(units, i, policy));
     }
-    return std::max(peak, before);
+    int64_t peak = before.back(), later = 0;  // sums of the units after this one
+    for (size_t i = units.size(); i-- > 0;) {
+        const UnitActivations& unit = units[i];
+        const bool recalls = policy.recomputes(i) && policy.keeps_results;
+        const int64_t forward = recalls ? 0 : unit.forward + (policy.recomputes(i) ? later : 0);
+        const int64_t backward = later + unit.backward;
+        later += sums.empty() ? 0 : sums[i];
+        peak = std::max(peak, before[i] + unit.input +
+                                  std::max({forward, backward, later + unit.handing_over}));
+    }
+    return peak;
 }
 
 }  // namespace flux::model

@@ -55,18 +55,27 @@ void add_exchange_room(std::vector<model::UnitActivations>& units, const PlanSet
     const bool exchanged = on_cpu && layout.gradient_slab > 0 && store.overlap_reduction;
     int64_t to_copies = 0;
     for (size_t i = units.size(); i-- > 0;) {
-        units[i].backward += to_copies;
-        units[i].backward += converted && !on_cpu ? layout.part(i) * kFloatBytes : 0;
+        int64_t room = to_copies + (converted && !on_cpu ? layout.part(i) * kFloatBytes : 0);
         to_copies += copied ? layout.part(i) * bytes_of(store.reduce_dtype) : 0;
         for (size_t before = 1; before <= units::kGradientSlabs && exchanged; ++before) {
             // After a micro-batch its first units' are still on their way.
             const size_t later = i + before;
             if (later < units.size() || settings.micro_batches > 1) {
-                units[i].backward +=
-                    layout.unit_sizes[later % units.size()] * bytes_of(store.reduce_dtype);
+                room += layout.unit_sizes[later % units.size()] * bytes_of(store.reduce_dtype);
             }
         }
+        units[i].backward += room;
+        units[i].handing_over += room;
     }
+}
+
+/// Bytes of each unit's shard.
+std::vector<int64_t> shard_bytes(const units::StoreLayout& layout) {
+    std::vector<int64_t> bytes;
+    for (size_t unit = 0; unit < layout.unit_sizes.size(); ++unit) {
+        bytes.push_back(layout.part(unit) * kFloatBytes);
+    }
+    return bytes;
 }
 
 /// LibTorch takes every block of pinned memory in a power of two.
@@ -80,8 +89,7 @@ int64_t optimizer_tensors(const PlanSettings& settings) { return settings.averag
 /// Values and gradients are a block a unit each, pinned for a GPU; what the optimizer holds is not.
 int64_t host_shard_bytes(const PlanSettings& settings, const units::StoreLayout& layout) {
     int64_t bytes = optimizer_tensors(settings) * layout.shard() * kFloatBytes;
-    for (size_t unit = 0; unit < layout.unit_sizes.size(); ++unit) {
-        const int64_t part = layout.part(unit) * kFloatBytes;
+    for (const int64_t part : shard_bytes(layout)) {
         bytes += 2 * (settings.store.device.is_cuda() ? pinned_bytes(part) : part);
     }
     return bytes;
@@ -180,8 +188,9 @@ double group_gbs(const Links& links, int64_t size, int64_t together) {
 }  // namespace
 
 int64_t MemoryPlan::device() const {
-    return parameters + gradients + optimizer + average + slabs + gradient_slabs + encoders +
-           std::max(inputs + activations, encoding);
+    return parameters + optimizer + average + slabs + gradient_slabs + encoders +
+           std::max(
+               {inputs + activations + gradients, earlier_gradients + encoding, all_gradients});
 }
 
 units::StoreLayout plan_layout(const PlanSettings& settings) {
@@ -201,7 +210,7 @@ MemoryPlan plan_memory(const PlanSettings& settings) {
     if (store.host_shards) {
         plan.host_shards = host_shard_bytes(settings, layout);
     } else {
-        plan.parameters = plan.gradients = shard;
+        plan.parameters = plan.all_gradients = shard;
         plan.optimizer = 2 * shard;
         plan.average = settings.averages ? shard : 0;
     }
@@ -214,6 +223,12 @@ MemoryPlan plan_memory(const PlanSettings& settings) {
     plan.kept = model::kept_by_forward(units, settings.recompute);
     add_exchange_room(units, settings, layout);
     plan.activations = model::activation_peak(units, settings.recompute);
+    if (settings.micro_batches > 1) {
+        plan.gradients = plan.earlier_gradients = plan.all_gradients;
+    } else if (!store.host_shards) {
+        plan.gradients = model::activation_peak(units, settings.recompute, shard_bytes(layout)) -
+                         plan.activations;
+    }
     plan.inputs = input_bytes(settings);
     add_encoders(plan, settings);
     plan.host_staging = staging_bytes(settings, layout);
@@ -253,7 +268,7 @@ void check_memory(const PlanSettings& settings, const Machine& machine) {
                 static_cast<double>(available) / kGiB, remedy);
         }
     };
-    const int64_t kept = plan.parameters + plan.gradients + plan.optimizer + plan.average +
+    const int64_t kept = plan.parameters + plan.all_gradients + plan.optimizer + plan.average +
                          plan.slabs + plan.gradient_slabs;
     check(on_cpu ? machine.processes * kept : kept, machine.device_bytes,
           plan.host_shards > 0 ? "gathered weights and gradients alone"

@@ -69,6 +69,7 @@ StepResult compute_step(const StepParts& parts, const StepSettings& settings,
         parts.ema->update(parameters.shards(), skip);
     }
     parameters.parameters_changed(/*copied=*/true);
+    parameters.drop_gradients();
     return {
         .loss = loss, .grad_norm = clipped.norm, .skipped = skip, .stop = sums[1], .bad = sums[2]};
 }

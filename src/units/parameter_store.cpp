@@ -35,6 +35,16 @@ std::string common_name(const std::vector<Segment>& segments) {
     return common.empty() ? first.substr(0, first.find('.')) : common;
 }
 
+/// Sets what lies between the segments and behind the last.
+void zero_gaps(const at::Tensor& flat, const std::vector<Segment>& segments) {
+    int64_t end = 0;
+    for (const Segment& segment : segments) {
+        flat.slice(0, end, segment.offset).zero_();
+        end = segment.offset + segment.numel;
+    }
+    flat.slice(0, end).zero_();
+}
+
 at::Tensor segment_view(const at::Tensor& flat, const Segment& segment) {
     return flat.narrow(0, segment.offset, segment.numel).view(segment.shape);
 }
@@ -86,7 +96,8 @@ ParameterStore::ParameterStore(const std::vector<std::span<const Parameter>>& un
       mesh_(own_mesh_ ? own_mesh_.get() : settings.mesh),
       prefetch_(settings.prefetch),
       reduce_dtype_(settings.reduce_dtype),
-      overlap_reduction_(settings.overlap_reduction) {
+      overlap_reduction_(settings.overlap_reduction),
+      host_shards_(settings.host_shards) {
     const StoreLayout layout = make_layout(units, settings, mesh_->gather().size());
     make_shards(units, settings, layout);
     make_slabs(settings, layout);
@@ -110,9 +121,6 @@ void ParameterStore::make_shards(const std::vector<std::span<const Parameter>>& 
         shard.begin = part * mesh_->gather().rank();
         shard.param = at::zeros(
             {part}, options.dtype(settings.trainable ? at::kFloat : settings.compute_dtype));
-        if (settings.trainable) {
-            shard.grad = at::zeros({part}, options.dtype(at::kFloat));
-        }
         shards_.push_back(std::move(shard));
         std::vector<Init> inits;
         for (const Parameter& parameter : units[unit]) {
@@ -236,17 +244,39 @@ void ParameterStore::begin_gradients(int64_t micro_batches) {
     }
 }
 
-void ParameterStore::add_gradients(size_t unit, std::span<const at::Tensor> gradients) {
+/// Where the unit's gradients are summed.
+at::Tensor& ParameterStore::gradient_sum(size_t unit) {
     FlatShard& shard = shards_[unit];
-    TORCH_CHECK(gradients.size() == shard.segments.size(), "unit ", unit,
-                ": one gradient a parameter");
+    if (!shard.grad.defined()) {
+        shard.grad = at::empty(
+            shard.param.sizes(),
+            shard.param.options().dtype(at::kFloat).pinned_memory(shard.param.is_pinned()));
+        if (mesh_->scatter().size() == 1) {  // else the whole sum is written at once
+            zero_gaps(shard.grad, shard.segments);
+        }
+    }
+    return shard.grad;
+}
+
+void ParameterStore::drop_gradients() {
+    for (FlatShard& shard : shards_) {
+        if (!host_shards_) {
+            shard.grad.reset();
+        }
+    }
+}
+
+void ParameterStore::add_gradients(size_t unit, std::span<const at::Tensor> gradients) {
+    const std::vector<Segment>& segments = shards_[unit].segments;
+    TORCH_CHECK(gradients.size() == segments.size(), "unit ", unit, ": one gradient a parameter");
     if (mesh_->scatter().size() > 1) {
         scatter_gradients(unit, gradients);
         return;
     }
     const bool first = bound_[unit].micro_batches == 0;
+    const at::Tensor& flat = gradient_sum(unit);
     for (size_t i = 0; i < gradients.size(); ++i) {
-        at::Tensor sum = segment_view(shard.grad, shard.segments[i]);
+        at::Tensor sum = segment_view(flat, segments[i]);
         if (!first) {
             if (gradients[i].defined()) {
                 sum.add_(gradients[i].to(sum.device()));
@@ -266,21 +296,18 @@ void ParameterStore::scatter_gradients(size_t unit, std::span<const at::Tensor> 
     const TraceSpan span("scatter gradients of", unit_name(unit));
     const FlatShard& shard = shards_[unit];
     const at::Tensor flat = slab.data.narrow(0, 0, shard.size);
-    int64_t end = 0;
+    zero_gaps(flat, shard.segments);
     for (size_t i = 0; i < gradients.size(); ++i) {
-        const Segment& segment = shard.segments[i];
-        flat.slice(0, end, segment.offset).zero_();  // the gap before it
+        at::Tensor part = segment_view(flat, shard.segments[i]);
         if (gradients[i].defined()) {
-            segment_view(flat, segment).copy_(gradients[i]);
+            part.copy_(gradients[i]);
         } else {
-            flat.narrow(0, segment.offset, segment.numel).zero_();
+            part.zero_();
         }
-        end = segment.offset + segment.numel;
     }
-    flat.slice(0, end).zero_();
     slab.unit = unit;
     slab.scattering =
-        mesh_->scatter().reduce_scatter(slab.part.narrow(0, 0, shard.grad.numel()), flat);
+        mesh_->scatter().reduce_scatter(slab.part.narrow(0, 0, shard.param.numel()), flat);
     if (!overlap_reduction_) {
         finish(slab);
     }
@@ -292,12 +319,12 @@ void ParameterStore::finish(GradientSlab& slab) {
     }
     const TraceSpan span("sum gradients of", unit_name(slab.unit));
     slab.scattering.wait();
-    FlatShard& shard = shards_[slab.unit];
-    const at::Tensor part = slab.part.narrow(0, 0, shard.grad.numel());
+    at::Tensor& sum = gradient_sum(slab.unit);
+    const at::Tensor part = slab.part.narrow(0, 0, sum.numel());
     if (bound_[slab.unit].micro_batches == 0) {
-        shard.grad.copy_(part, /*non_blocking=*/true);
+        sum.copy_(part, /*non_blocking=*/true);
     } else {
-        shard.grad.add_(part.to(shard.grad.device()));
+        sum.add_(part.to(sum.device()));
     }
     micro_batch_added(slab.unit);
 }
@@ -333,7 +360,7 @@ void ParameterStore::finish_gradients() {
         sum.wait();
     }
     replica_sums_.clear();
-    if (!shards_.empty() && shards_.front().grad.is_cpu() && bound_.front().flat.is_cuda()) {
+    if (!shards_.empty() && shards_.front().param.is_cpu() && bound_.front().flat.is_cuda()) {
         wait_for_stream(bound_.front().flat.device());
     }
 }
@@ -380,6 +407,7 @@ std::pair<const FlatShard&, const Segment&> ParameterStore::find(std::string_vie
 at::Tensor global_grad_norm(std::span<const FlatShard> shards, dist::Communicator& group) {
     std::vector<at::Tensor> norms;
     for (const FlatShard& shard : shards) {
+        TORCH_CHECK(shard.grad.defined(), "no gradients were added");
         norms.push_back(at::linalg_vector_norm(shard.grad));
     }
     const at::Tensor norm = at::linalg_vector_norm(at::stack(norms));

@@ -268,6 +268,35 @@ TEST(ParameterStore, WithoutTrainingHoldsTheComputeDtypeAndNoGradients) {
               store.parameter("unit0.weight").const_data_ptr());
 }
 
+TEST(ParameterStore, GradientsTakeMemoryFromBackwardUntilTheyAreDropped) {
+    const at::Tensor x = at::randn({4, 5}), last = at::randn({4, 5});
+    for (const bool host_shards : {false, true}) {
+        UnitRunner<ToyState> runner(toy_units(kUnits), {.host_shards = host_shards},
+                                    RecomputePolicy::full());
+        ParameterStore& store = runner.store();
+        store.initialize(3);
+        EXPECT_ANY_THROW(store.grad_norm());
+        std::vector<at::Tensor> first;
+        for (int pass = 0; pass < 2; ++pass) {
+            store.begin_gradients();
+            runner.forward_for_backward({x, {}});
+            EXPECT_EQ(store.shards()[0].grad.defined(), host_shards && pass == 1);
+            runner.backward({last, {}});
+            store.finish_gradients();
+            for (size_t i = 0; i < store.shards().size(); ++i) {
+                const at::Tensor& gradient = store.shards()[i].grad;
+                if (pass == 0) {
+                    first.push_back(gradient.clone());
+                } else {
+                    EXPECT_TRUE(gradient.equal(first[i])) << i;
+                }
+            }
+            store.drop_gradients();
+            EXPECT_EQ(store.shards()[0].grad.defined(), host_shards);
+        }
+    }
+}
+
 TEST(ParameterStore, HostShardsComeToTheDeviceAUnitAtATime) {
     // "meta" is a device that holds shapes only: no GPU is needed to see what lies where.
     const auto units = toy_units(2);

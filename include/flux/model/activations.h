@@ -5,6 +5,7 @@
 #include <c10/core/ScalarType.h>
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "flux/model/execution.h"
@@ -31,6 +32,8 @@ struct UnitActivations {
                        // with a memo spares; 0 where backward takes more in any case
     int64_t backward;  // most that is alive while it runs backward, besides `input`: its graph,
                        // result, gradients (of its weights too) and what operations need meanwhile
+    int64_t handing_over;  // alive when it is through: gradients of its weights, result, gradients
+                           // of both states
 };
 
 /// In the order of make_units().
@@ -40,8 +43,9 @@ std::vector<UnitActivations> activations(const FluxConfig& config, const PassSha
 int64_t kept_by_forward(const std::vector<UnitActivations>& units,
                         const units::RecomputePolicy& policy);
 
-/// The most that is alive at any time of forward and backward.
+/// The most that is alive at any time of forward and backward. `sums`: bytes for each unit that are
+/// added when it is through and stay, as the sum of its gradients does.
 int64_t activation_peak(const std::vector<UnitActivations>& units,
-                        const units::RecomputePolicy& policy);
+                        const units::RecomputePolicy& policy, std::span<const int64_t> sums = {});
 
 }  // namespace flux::model

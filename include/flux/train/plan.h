@@ -37,19 +37,21 @@ struct PlanSettings {
 
 /// Bytes of one process.
 struct MemoryPlan {
-    int64_t parameters = 0;  // fp32 shard, like the next three
-    int64_t gradients = 0;
-    int64_t optimizer = 0;       // both moments
-    int64_t average = 0;         // of the parameters
-    int64_t slabs = 0;           // gathered weights
-    int64_t gradient_slabs = 0;  // gradients on their way
-    int64_t inputs = 0;          // of a micro-batch, its targets and predictions
-    int64_t kept = 0;            // activations kept for backward
-    int64_t activations = 0;     // the most that is alive, those kept included, and gradients that
-                                 // are on their way in room of their own
-    int64_t encoders = 0;        // frozen weights
-    int64_t encoding = 0;        // alive while the encoders work; the activations are not then
-    int64_t host_shards = 0;     // instead of the first four: training.enable_cpu_offload
+    int64_t parameters = 0;         // fp32 shard, like the next
+    int64_t all_gradients = 0;      // come as activations go
+    int64_t gradients = 0;          // of those, what raises the peak of backward
+    int64_t earlier_gradients = 0;  // sums of the micro-batches before
+    int64_t optimizer = 0;          // both moments
+    int64_t average = 0;            // of the parameters
+    int64_t slabs = 0;              // gathered weights
+    int64_t gradient_slabs = 0;     // gradients on their way
+    int64_t inputs = 0;             // of a micro-batch, its targets and predictions
+    int64_t kept = 0;               // activations kept for backward
+    int64_t activations = 0;  // the most that is alive, those kept included, and gradients that
+                              // are on their way in room of their own
+    int64_t encoders = 0;     // frozen weights
+    int64_t encoding = 0;     // alive while the encoders work; the activations are not then
+    int64_t host_shards = 0;  // instead of all before slabs: training.enable_cpu_offload
     int64_t host_encoders = 0;
     int64_t host_staging = 0;  // copies of what a checkpoint writes
 

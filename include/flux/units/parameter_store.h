@@ -3,7 +3,7 @@
 //
 //   shard.param (fp32) --start_gather, acquire--> slab (compute dtype), its views are the weights
 //   autograd's gradients --add_gradients, finish_gradients--> shard.grad (fp32)
-//   optimizer: shard.grad -> shard.param and copies(), then parameters_changed()
+//   optimizer: shard.grad -> shard.param and copies(), then parameters_changed(), drop_gradients()
 //
 // A process holds an equal part of every unit's flat buffer (FSDP). Before a unit runs, its parts
 // are gathered from the processes of this copy of the model; its gradients go back summed, each
@@ -40,7 +40,7 @@ struct FlatShard {
     int64_t size = 0;               // of the unit's flat buffer, the same on all processes
     int64_t begin = 0;              // this process holds [begin, begin + param.numel()) of it
     at::Tensor param;               // fp32 if trainable
-    at::Tensor grad;                // fp32, undefined if not trainable
+    at::Tensor grad;                // fp32; undefined but from add_gradients() to drop_gradients()
 };
 
 /// The flat elements [begin, end) of a parameter that a shard holds, and where; empty if none.
@@ -98,6 +98,10 @@ public:
     /// lie in its memory.
     void finish_gradients();
 
+    /// Gives the memory of the gradients back, to the activations of the next pass. Shards in host
+    /// memory keep theirs.
+    void drop_gradients();
+
     std::vector<FlatShard>& shards() { return shards_; }
     const std::vector<FlatShard>& shards() const { return shards_; }
     /// Of the whole model.
@@ -147,6 +151,7 @@ private:
     void bind(size_t unit, std::span<const Parameter> parameters, bool trainable);
     at::Tensor current_part(size_t unit);
     bool keeps_copies() const;
+    at::Tensor& gradient_sum(size_t unit);
     void scatter_gradients(size_t unit, std::span<const at::Tensor> gradients);
     void finish(GradientSlab& slab);
     void micro_batch_added(size_t unit);
@@ -157,6 +162,7 @@ private:
     int64_t prefetch_;
     at::ScalarType reduce_dtype_;
     bool overlap_reduction_;
+    bool host_shards_;
     std::vector<std::vector<Init>> inits_;
     std::vector<FlatShard> shards_;
     std::vector<Slab> slabs_;  // empty: units read their shards
