@@ -22,33 +22,39 @@ int64_t parameter_count(const FluxConfig& config) {
     return count;
 }
 
-double training_flops(const FluxConfig& c, int64_t image_tokens, int64_t text_tokens) {
-    const int64_t tokens = image_tokens + text_tokens;
-    const int64_t hidden = c.hidden_size;
+BlockFlops block_flops(const FluxConfig& c, int64_t block, int64_t image_tokens,
+                       int64_t text_tokens) {
+    const int64_t tokens = image_tokens + text_tokens, hidden = c.hidden_size;
     const int64_t mlp = c.mlp_hidden();
     const double attention = 2 * product(tokens, tokens, hidden);
+    if (block < c.depth) {
+        const double down = product(tokens, mlp, hidden);
+        return {.all = product(tokens, hidden, 4 * hidden) + product(tokens, hidden, mlp) + down +
+                       2 * product(1, hidden, 6 * hidden) + attention,
+                .last_product = down};
+    }
+    const bool is_last = block + 1 == c.depth + c.depth_single_blocks;
+    const int64_t handed_on = is_last ? image_tokens : tokens;
+    const double linear2 = product(handed_on, hidden + mlp, hidden);
+    return {.all = product(tokens, hidden, 3 * hidden) + product(handed_on, hidden, mlp) + linear2 +
+                   product(1, hidden, 3 * hidden) + attention,
+            .last_product = linear2};
+}
+
+double training_flops(const FluxConfig& c, int64_t image_tokens, int64_t text_tokens) {
+    const int64_t hidden = c.hidden_size;
     const double embed =
         product(image_tokens, c.in_channels, hidden) +
         product(text_tokens, c.context_in_dim, hidden) + product(1, kTimestepEmbedding, hidden) +
         product(1, hidden, hidden) + product(1, c.vec_in_dim, hidden) + product(1, hidden, hidden) +
         (c.guidance_embed ? product(1, kTimestepEmbedding, hidden) + product(1, hidden, hidden)
                           : 0);
-    const double double_block = product(tokens, hidden, 4 * hidden) +
-                                2 * product(tokens, hidden, mlp) +
-                                2 * product(1, hidden, 6 * hidden) + attention;
-    const double single_block = product(tokens, hidden, 3 * hidden + mlp) +
-                                product(tokens, hidden + mlp, hidden) +
-                                product(1, hidden, 3 * hidden) + attention;
-    const double last =
-        product(image_tokens, hidden, c.out_channels) + product(1, hidden, 2 * hidden);
-    const double forward = embed + static_cast<double>(c.depth) * double_block +
-                           static_cast<double>(c.depth_single_blocks) * single_block + last;
+    double forward =
+        embed + product(image_tokens, hidden, c.out_channels) + product(1, hidden, 2 * hidden);
+    for (int64_t block = 0; block < c.depth + c.depth_single_blocks; ++block) {
+        forward += block_flops(c, block, image_tokens, text_tokens).all;
+    }
     return 3 * forward;
-}
-
-LastProductFlops last_product_flops(const FluxConfig& c, int64_t tokens) {
-    return {product(tokens, c.mlp_hidden(), c.hidden_size),
-            product(tokens, c.hidden_size + c.mlp_hidden(), c.hidden_size)};
 }
 
 }  // namespace flux::model

@@ -143,34 +143,14 @@ void add_encoders(MemoryPlan& plan, const PlanSettings& settings) {
     }
 }
 
-/// Forward operations of one block of each kind, and of everything, for one sample.
-struct ForwardFlops {
-    double double_block, single_block, all;
-};
-
-ForwardFlops forward_flops(const PlanSettings& settings) {
-    const auto forward = [&](model::FluxConfig config, int64_t doubles, int64_t singles) {
-        config.depth += doubles;
-        config.depth_single_blocks += singles;
-        return model::training_flops(config, settings.image_tokens, settings.text_tokens) / 3;
-    };
-    const double all = forward(settings.model, 0, 0);
-    return {forward(settings.model, 1, 0) - all, forward(settings.model, 0, 1) - all, all};
-}
-
 /// Operations done again in backward, for one sample.
-double recomputed_flops(const PlanSettings& settings, const ForwardFlops& forward) {
-    model::LastProductFlops kept{};
-    if (settings.recompute.keeps_results) {
-        kept =
-            model::last_product_flops(settings.model, settings.image_tokens + settings.text_tokens);
-    }
+double recomputed_flops(const PlanSettings& settings) {
     double flops = 0;
-    const int64_t depth = settings.model.depth;
-    for (int64_t i = 0; i < depth + settings.model.depth_single_blocks; ++i) {
+    for (int64_t i = 0; i < settings.model.depth + settings.model.depth_single_blocks; ++i) {
         if (settings.recompute.recomputes(static_cast<size_t>(i) + 1)) {
-            flops += i < depth ? forward.double_block - kept.double_block
-                               : forward.single_block - kept.single_block;
+            const model::BlockFlops block =
+                model::block_flops(settings.model, i, settings.image_tokens, settings.text_tokens);
+            flops += block.all - (settings.recompute.keeps_results ? block.last_product : 0);
         }
     }
     return flops;
@@ -324,14 +304,15 @@ double TimePlan::best() const {
 
 TimePlan plan_time(const PlanSettings& settings, const Links& links, double flops_per_s) {
     const auto samples = static_cast<double>(settings.batch_size * settings.micro_batches);
-    const ForwardFlops forward = forward_flops(settings);
     double encoding = 0;
     for (const encoders::EncoderCost& encoder : settings.encoders) {
         encoding += encoder.flops;
     }
     TimePlan plan;
-    plan.model_flops = 3 * forward.all * samples;
-    plan.recompute = recomputed_flops(settings, forward) * samples / flops_per_s;
+    plan.model_flops =
+        model::training_flops(settings.model, settings.image_tokens, settings.text_tokens) *
+        samples;
+    plan.recompute = recomputed_flops(settings) * samples / flops_per_s;
     plan.encode = encoding * samples / flops_per_s;
     plan.compute = plan.model_flops / flops_per_s + plan.recompute + plan.encode;
     const int64_t shard = settings.mesh.shard;

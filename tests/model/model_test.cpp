@@ -25,7 +25,15 @@ TEST(FluxConfig, PublishedParameterCounts) {
 }
 
 TEST(FluxConfig, PublishedFlops) {
-    EXPECT_NEAR(training_flops(flavor("flux-schnell"), 256, 256), 20.4e12, 0.05e12);
+    const FluxConfig schnell = flavor("flux-schnell");
+    // Published for blocks that are alike. The last one hands on the image alone: without the
+    // text's MLP, 3072 -> 12288, and linear2, 15360 -> 3072.
+    const double text = 3 * 2.0 * 256 * 3072 * (12288 + 15360);
+    EXPECT_NEAR(training_flops(schnell, 256, 256) + text, 20.4e12, 0.05e12);
+    const BlockFlops last = block_flops(schnell, 56, 256, 256);
+    const BlockFlops other = block_flops(schnell, 55, 256, 256);
+    EXPECT_NEAR(3 * (other.all - last.all), text, 1e-9 * text);
+    EXPECT_EQ(last.last_product, other.last_product / 2);
 }
 
 TEST(FluxConfig, RejectsAxesThatDoNotSumToTheHeadSize) {

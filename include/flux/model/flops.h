@@ -11,15 +11,17 @@ namespace flux::model {
 int64_t parameter_count(const FluxConfig& config);
 
 /// Floating point operations of the forward and backward pass of one sample (a multiply-add counts
-/// two, backward twice forward): all matrix products and the two products of attention, without
-/// recomputation.
+/// two, backward twice forward): all matrix products and the two products of attention that the
+/// blocks make, without recomputation.
 double training_flops(const FluxConfig& config, int64_t image_tokens, int64_t text_tokens);
 
-/// Forward operations, for one sample, of the last products of one block of each kind: those that
-/// are not made again where RecomputePolicy::keeps_results.
-struct LastProductFlops {
-    double double_block, single_block;
+/// Forward operations of one block for one sample.
+struct BlockFlops {
+    double all;
+    double last_product;  // of that, what is not made again where RecomputePolicy::keeps_results
 };
-LastProductFlops last_product_flops(const FluxConfig& config, int64_t tokens);
+/// Double blocks first, then single ones, as in make_units().
+BlockFlops block_flops(const FluxConfig& config, int64_t block, int64_t image_tokens,
+                       int64_t text_tokens);
 
 }  // namespace flux::model
