@@ -7,6 +7,7 @@
 
 #include "kernels/float8_casts.h"
 #include "kernels/kept_tensors.h"
+#include "kernels/left_out.h"
 #include "kernels/linear_parts.h"
 
 namespace flux::kernels {
@@ -35,6 +36,7 @@ at::Tensor product(const Float8Matrix& a, const Float8Matrix& b, at::ScalarType 
 Tensors matrices_of(at::TensorList inputs) {
     Tensors all;
     for (const at::Tensor& input : inputs) {
+        check_made(input);
         all.push_back(matrix_of(input));
     }
     return all;

@@ -17,6 +17,7 @@
 #include "kernels/check_beside.h"
 #include "kernels/fused_twin.h"
 #include "kernels/kept_tensors.h"
+#include "kernels/left_out.h"
 #include "kernels/parallel.h"
 #include "kernels/row_kernel_choice.h"
 
@@ -316,6 +317,9 @@ struct Attention : torch::autograd::Function<Attention> {
     /// The mean of the values, and each query's log_sum.
     static variable_list run(const at::Tensor& queries, const at::Tensor& keys,
                              const at::Tensor& values) {
+        for (const at::Tensor* head : {&queries, &keys, &values}) {
+            check_made(*head);
+        }
         const at::Tensor q = queries.contiguous(), k = keys.contiguous(), v = values.contiguous();
         const at::Tensor out =
             at::empty({q.size(0), q.size(2), q.size(1) * q.size(3)}, q.options());
@@ -354,11 +358,6 @@ struct Attention : torch::autograd::Function<Attention> {
     }
 };
 
-bool fits_tiles(const at::Tensor& q) {
-    return q.is_cpu() && q.numel() > 0 && q.size(3) % 2 == 0 &&
-           fuses_attention_on_cpu(q.scalar_type());
-}
-
 /// bf16 products that add up in fp32.
 bool has_bf16_products() {
 #if defined(__x86_64__)
@@ -379,6 +378,10 @@ bool fuses_attention_on_cpu(at::ScalarType dtype) {
     return at::globalContext().userEnabledMkldnn() && cpu_kernels(dtype).attention != nullptr;
 }
 
+bool attention_takes_memo(c10::DeviceType device, at::ScalarType dtype, int64_t head_size) {
+    return device == c10::DeviceType::CPU && head_size % 2 == 0 && fuses_attention_on_cpu(dtype);
+}
+
 int64_t attention_scratch_bytes(int64_t tokens, int64_t head_size, at::ScalarType dtype) {
     return dtype == at::kFloat ? BackwardRoom<float>::bytes_for(tokens, head_size)
                                : BackwardRoom<at::BFloat16>::bytes_for(tokens, head_size);
@@ -389,8 +392,14 @@ at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const 
     check_shape(q, {-1, -1, -1, -1}, "q");
     check_beside(q, k, q.sizes(), "k");
     check_beside(q, v, q.sizes(), "v");
-    return path == Path::kFused && fits_tiles(q) ? Attention::apply(q, k, v, remake, memo)
-                                                 : twin::attention(q, k, v);
+    if (path == Path::kFused && q.numel() > 0 &&
+        attention_takes_memo(q.device().type(), q.scalar_type(), q.size(3))) {
+        return Attention::apply(q, k, v, remake, memo);
+    }
+    for (const at::Tensor* head : {&q, &k, &v}) {
+        check_made(*head);
+    }
+    return twin::attention(q, k, v);
 }
 
 }  // namespace flux::kernels

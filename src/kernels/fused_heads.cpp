@@ -199,8 +199,9 @@ Heads split_heads(Path path, std::span<const PackedHeads> parts, const at::Tenso
                                        part.query_scale.contiguous(), part.key_scale.contiguous()});
     }
     const int64_t heads = parts.front().heads;
-    const bool recalls_attention = first.is_cpu() && fuses_attention_on_cpu(first.scalar_type());
-    const SplitHeads::Readers readers{.attention = !recalls_attention || !is_recalled(memo),
+    const bool takes_memo =
+        attention_takes_memo(first.device().type(), first.scalar_type(), cos.size(-1));
+    const SplitHeads::Readers readers{.attention = !takes_memo || !is_recalled(memo),
                                       .product = !is_recalled(memo)};
     const variable_list out = SplitHeads::apply(at::TensorList(tensors), heads, eps, readers);
     Remake remake = recorded(tensors, [heads, eps](const Remake::Tensors& from) {

@@ -12,6 +12,7 @@
 #include "flux/kernels/fused.h"
 #include "kernels/fused_twin.h"
 #include "kernels/kept_tensors.h"
+#include "kernels/left_out.h"
 #include "kernels/linear_parts.h"
 
 namespace flux::kernels {
@@ -49,6 +50,7 @@ struct FusedLinear : torch::autograd::Function<FusedLinear> {
         const at::Tensor y = at::empty({x.size(0) * x.size(1), weight.size(0)}, matrix.options());
         int64_t column = 0;
         for (const at::Tensor& input : inputs) {
+            check_made(input);
             product_(y, factor(matrix_of(input)), matrix.narrow(0, column, input.size(2)),
                      /*add=*/column > 0);
             column += input.size(2);

@@ -4,14 +4,12 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
 
-#include <limits>
 #include <utility>
-#include <vector>
 
 #include "flux/kernels/fused.h"
 #include "kernels/check_beside.h"
+#include "kernels/left_out.h"
 #include "kernels/row_kernels.h"
 #include "kernels/run_rows.h"
 
@@ -62,18 +60,6 @@ inline at::Tensor gelu(const at::Tensor& u, const at::Tensor& bias, int64_t firs
 /// Nothing where no graph is recorded: `from` would only live longer.
 inline Remake recorded(Remake::Tensors from, decltype(Remake::make) make) {
     return at::GradMode::is_enabled() ? Remake{std::move(from), std::move(make)} : Remake{};
-}
-
-/// Whether what only a recalled operation reads may be left out. Backward must be able to make it.
-inline bool is_recalled(const Memo* memo) {
-    return memo != nullptr && memo->is_again() && at::GradMode::is_enabled();
-}
-
-/// Stands for a result that nobody reads: one NaN, seen as the whole.
-inline at::Tensor left_out(at::IntArrayRef shape, const at::TensorOptions& options) {
-    const at::Tensor nan = at::full({1}, std::numeric_limits<double>::quiet_NaN(), options);
-    const std::vector<int64_t> strides(shape.size(), 0);
-    return at::empty({0}, options).set_(nan.storage(), 0, shape, strides);  // not a view
 }
 
 inline Remake gelu_remake(const at::Tensor& u, const at::Tensor& bias, int64_t first) {

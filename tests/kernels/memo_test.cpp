@@ -12,6 +12,7 @@
 
 #include <array>
 
+#include "flux/kernels/cuda_device.h"
 #include "flux/kernels/fused.h"
 
 namespace flux::kernels {
@@ -60,66 +61,93 @@ TEST(Memo, RefusesAnotherCount) {
     EXPECT_ANY_THROW(recall(nullptr, 2, [] { return numbered(0, 3); }));
 }
 
-/// Attention and MLP side by side as in a block, of inputs that change from run to run: `memo` is
-/// asked for the results of the first.
-struct TwoRuns {
+/// Attention and MLP side by side as in a block.
+class SecondRun : public testing::TestWithParam<c10::DeviceType> {
+protected:
     static constexpr int64_t kHeads = 2, kSize = 8, kTokens = 6, kInner = 20;
     static constexpr int64_t kHidden = kHeads * kSize;
 
-    Tensors leaves{at::randn({2, kTokens, 3 * kHidden + kInner}), at::randn({kInner}),
-                   at::randn({kHidden, kHidden + kInner})};
-    at::Tensor scale = at::ones({kSize}), table = at::ones({1, 1, kTokens, kSize});
-    Heads heads;
-    LinearInput inner;
-
-    TwoRuns() {
-        for (at::Tensor& leaf : leaves) {
+    void SetUp() override {
+        if (GetParam() == at::kCUDA && cuda_problem()) {
+            GTEST_SKIP() << "needs a GPU: " << *cuda_problem();
+        }
+        const auto options = at::TensorOptions(GetParam());
+        leaves_ = {at::randn({2, kTokens, 3 * kHidden + kInner}, options),
+                   at::randn({kInner}, options), at::randn({kHidden, kHidden + kInner}, options)};
+        for (at::Tensor& leaf : leaves_) {
             leaf.set_requires_grad(true);
         }
+        scale_ = at::ones({kSize}, options);
+        table_ = at::ones({1, 1, kTokens, kSize}, options);
     }
 
     at::Tensor run(Memo* memo) {
-        const std::array packed{PackedHeads{leaves[0], {}, scale, scale, kHeads}};
-        heads = split_heads(Path::kFused, packed, table, table, 1e-6, memo);
+        const std::array packed{PackedHeads{leaves_[0], {}, scale_, scale_, kHeads}};
+        heads_ = split_heads(Path::kFused, packed, table_, table_, 1e-6, memo);
         const at::Tensor attended =
-            attention(Path::kFused, heads.q, heads.k, heads.v, heads.remake, memo);
-        inner = bias_gelu(Path::kFused, leaves[0].narrow(2, 0, kInner), leaves[1], memo);
-        const std::array pair{LinearInput{attended}, heads.mlp},
-            other{LinearInput{attended}, inner};
-        return linear(Path::kFused, pair, leaves[2], memo) +
-               linear(Path::kFused, other, leaves[2], memo);
+            attention(Path::kFused, heads_.q, heads_.k, heads_.v, heads_.remake, memo);
+        inner_ = bias_gelu(Path::kFused, leaves_[0].narrow(2, 0, kInner), leaves_[1], memo);
+        const std::array pair{LinearInput{attended}, heads_.mlp};
+        const std::array other{LinearInput{attended}, inner_};
+        return linear(Path::kFused, pair, leaves_[2], memo) +
+               linear(Path::kFused, other, leaves_[2], memo);
     }
+
+    static bool is_left_out(const at::Tensor& x) { return x.isnan().all().item<bool>(); }
+
+    Tensors leaves_;
+    at::Tensor scale_, table_;
+    Heads heads_;
+    LinearInput inner_;
 };
 
-TEST(Memo, WhatOnlyItsReadersReadIsLeftOutOfASecondRun) {
+TEST_P(SecondRun, LeavesOutWhatNobodyReadsAndGivesTheSameGradients) {
     const at::AutoGradMode enable(true);
-    TwoRuns runs;
-    runs.run(nullptr).square().sum().backward();
+    run(nullptr).square().sum().backward();
     Tensors expected;
-    for (at::Tensor& leaf : runs.leaves) {
+    for (at::Tensor& leaf : leaves_) {
         expected.push_back(leaf.grad().clone());
         leaf.mutable_grad().reset();
     }
-
     Memo memo;
     at::Tensor first;
     {
         const at::NoGradGuard no_grad;
-        first = runs.run(&memo);
+        first = run(&memo);
     }
-    EXPECT_TRUE(runs.inner.x.isfinite().all().item<bool>());
+    EXPECT_FALSE(is_left_out(inner_.x));
     memo.run_again();
-    const at::Tensor second = runs.run(&memo);
+    const at::Tensor second = run(&memo);
     memo.check_used_up();
-    EXPECT_TRUE(runs.inner.x.isnan().all().item<bool>());
-    EXPECT_TRUE(runs.heads.mlp.x.isnan().all().item<bool>());
-    EXPECT_EQ(runs.heads.q.isnan().any().item<bool>(), fuses_attention_on_cpu(at::kFloat));
+    EXPECT_TRUE(is_left_out(inner_.x));
+    EXPECT_TRUE(is_left_out(heads_.mlp.x));
+    EXPECT_EQ(is_left_out(heads_.q), GetParam() == at::kCPU && fuses_attention_on_cpu(at::kFloat));
     EXPECT_TRUE(second.equal(first));
     second.square().sum().backward();
     for (size_t i = 0; i < expected.size(); ++i) {
-        EXPECT_TRUE(runs.leaves[i].grad().equal(expected[i])) << i;
+        EXPECT_TRUE(leaves_[i].grad().equal(expected[i])) << i;
     }
 }
+
+TEST_P(SecondRun, RefusesToReadWhatWasLeftOut) {
+    const at::AutoGradMode enable(true);
+    Memo memo;
+    memo.run_again();
+    const LinearInput inner =
+        bias_gelu(Path::kFused, leaves_[0].narrow(2, 0, kInner), leaves_[1], &memo);
+    const at::Tensor weight = leaves_[2].narrow(1, 0, kInner);
+    EXPECT_ANY_THROW(linear(Path::kFused, std::array{inner}, weight));  // without the memo
+    if (fuses_attention_on_cpu(at::kFloat) && GetParam() == at::kCPU) {
+        const std::array packed{PackedHeads{leaves_[0], {}, scale_, scale_, kHeads}};
+        const Heads heads = split_heads(Path::kFused, packed, table_, table_, 1e-6, &memo);
+        for (const Path path : {Path::kFused, Path::kTwin}) {
+            EXPECT_ANY_THROW(attention(path, heads.q, heads.k, heads.v));
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, SecondRun, testing::Values(at::kCPU));
+INSTANTIATE_TEST_SUITE_P(Gpu, SecondRun, testing::Values(at::kCUDA));
 
 TEST(Memo, TwinsMakeWhatTheyReadInASecondRunToo) {
     const at::AutoGradMode enable(true);
