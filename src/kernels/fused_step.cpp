@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/check_beside.h"
 #include "kernels/fused_twin.h"
 #include "kernels/run_rows.h"
 
@@ -42,7 +43,25 @@ at::Tensor run_squared_error(const at::Tensor& prediction, const at::Tensor& tar
 bool fuses_squared_error(Path path, const at::Tensor& prediction, const at::Tensor& target) {
     TORCH_CHECK(prediction.dim() == 3 && prediction.sizes() == target.sizes(), "a prediction ",
                 prediction.sizes(), " of a target ", target.sizes());
-    return path == Path::kFused && has_row_kernels(prediction) && is_float(target);
+    const bool fuses = path == Path::kFused && has_row_kernels(prediction) && is_float(target);
+    TORCH_CHECK(!fuses || prediction.device() == target.device(), "a prediction on ",
+                prediction.device(), " of a target on ", target.device());
+    return fuses;
+}
+
+/// Dense tensors of one length on one device; but for the copy, fp32.
+void check_run(const AdamRun& run) {
+    const at::IntArrayRef shape = run.value.sizes();
+    check_beside(run.value, run.gradient, shape, "gradient");
+    check_beside(run.value, run.mean, shape, "mean");
+    check_beside(run.value, run.square, shape, "square");
+    TORCH_CHECK(!run.copy.defined() ||
+                    (run.copy.sizes() == shape && run.copy.device() == run.value.device()),
+                "copy: is ", run.copy.sizes(), " beside ", shape);
+    for (const at::Tensor* tensor :
+         {&run.value, &run.gradient, &run.mean, &run.square, &run.copy}) {
+        TORCH_CHECK(!tensor->defined() || tensor->is_contiguous(), "a run of AdamW is not dense");
+    }
 }
 
 }  // namespace
@@ -58,6 +77,7 @@ void adam_(Path path, const AdamSettings& settings, const AdamScalars& scalars,
         return;
     }
     for (const AdamRun& run : runs) {
+        check_run(run);
         const AdamJob job{.rows = {.batch = 1, .tokens = run.value.numel(), .chunk = kAdamChunk},
                           .value = run.value.data_ptr<float>(),
                           .gradient = run.gradient.const_data_ptr<float>(),
@@ -87,6 +107,8 @@ PackedMix mix_and_pack(Path path, const at::Tensor& a, const at::Tensor& b, cons
     if (path == Path::kTwin || !has_row_kernels(a) || !is_float(a)) {
         return twin::mix_and_pack(a, b, t);
     }
+    check_beside(a, b, a.sizes(), "b");
+    check_beside(a, t, {a.size(0)}, "t");
     const at::Tensor from = a.contiguous(), to = b.contiguous(), shares = t.contiguous();
     const Rows rows{.batch = a.size(0), .tokens = a.size(2) * a.size(3) / 4, .chunk = kChunk};
     PackedMix out{at::empty({rows.batch, rows.tokens, 4 * a.size(1)}, from.options()), {}};

@@ -5,11 +5,13 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <limits>
 #include <string>
 #include <vector>
@@ -202,6 +204,25 @@ TEST_P(FusedStep, MeansDoNotDependOnTheBatch) {
                         .equal(all.narrow(0, first, count)))
             << first;
     }
+}
+
+TEST_P(FusedStep, RefusesWhatBodiesWouldReadBeyondItsEnd) {
+    const AdamState state = AdamState(kElements, at::kFloat).to(GetParam(), at::kFloat);
+    const at::Tensor number = here(at::ones({}));
+    const AdamScalars scalars{.lr = number, .steps = number, .divisor = number, .skip = number};
+    AdamRun shorter = state.run(0, 64, true);
+    shorter.gradient = shorter.gradient.narrow(0, 0, 63);
+    AdamRun strided = state.run(0, 64, true);
+    strided.mean = state.mean.slice(0, 0, 128, 2);
+    AdamRun other = state.run(0, 64, true);
+    other.copy = state.copy.narrow(0, 0, 32);
+    for (const AdamRun& run : {shorter, strided, other}) {
+        EXPECT_ANY_THROW(adam_(Path::kFused, kSettings, scalars, std::array{run}));
+    }
+    const at::Tensor picture = here(at::zeros({3, 4, 6, 6}));
+    EXPECT_ANY_THROW(mix_and_pack(Path::kFused, picture, picture, here(at::zeros({2}))));
+    EXPECT_ANY_THROW(mix_and_pack(Path::kFused, picture, picture.to(at::kDouble),
+                                  here(at::zeros({3}))));
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, FusedStep, testing::Values(at::kCPU));
