@@ -161,7 +161,7 @@ def main():
     parser.add_argument("--recompute", choices=["default", "everything"],
                         help="activation checkpointing on both sides: as each does it, or ours without the results that it keeps")
     parser.add_argument("--steps", type=at_least_one, default=5)
-    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--rounds", type=at_least_one, default=2, help="A B, this many times")
     parser.add_argument("--venv", default=".deps/peer")
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # this process is the peer

@@ -11,6 +11,7 @@
 
 #include "commands/bench_tools.h"
 #include "commands/shared.h"
+#include "flux/kernels/cuda_device.h"
 #include "flux/kernels/host_memory.h"
 #include "flux/kernels/keyed_draw.h"
 #include "flux/metrics/meter.h"
@@ -39,10 +40,13 @@ void fill_weights(units::ParameterStore& parameters, uint64_t seed) {
     parameters.initialize(seed);
     uint64_t index = 0;
     for (units::FlatShard& shard : parameters.shards()) {
-        at::Tensor drawn = shard.param.clone();
-        kernels::keyed_fill_(drawn, kernels::Distribution::kNormal, {seed, Purpose::kInit}, index++,
-                             shard.begin);
-        shard.param.add_(drawn, kSpread);
+        for (const units::Segment& segment : shard.segments) {
+            const units::LocalPart part = units::local_part(shard, segment);
+            at::Tensor drawn = part.of(shard.param).clone();
+            kernels::keyed_fill_(drawn, kernels::Distribution::kNormal, {seed, Purpose::kInit},
+                                 index++, part.begin);
+            part.of(shard.param).add_(drawn, kSpread);
+        }
     }
     parameters.parameters_changed();
 }
@@ -55,8 +59,10 @@ struct Measured {
 };
 
 double peak_gib(c10::Device device) {
-    return device.is_cuda() ? train::device_memory(device).gib
-                            : static_cast<double>(kernels::host_memory().peak) / kGiB;
+    return static_cast<double>(device.is_cuda()
+                                   ? kernels::cuda_memory(device.index()).peak_allocated_bytes
+                                   : static_cast<size_t>(kernels::host_memory().peak)) /
+           kGiB;
 }
 
 double resident_peak_gib() {

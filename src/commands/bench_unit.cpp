@@ -24,6 +24,7 @@
 #include "flux/config/validate.h"
 #include "flux/model/blocks.h"
 #include "flux/model/latents.h"
+#include "flux/model/layers.h"
 #include "flux/train/device.h"
 #include "flux/train/execution.h"
 #include "flux/train/job.h"
@@ -105,7 +106,9 @@ void run(const Operation& operation) {
     units::differentiate(results, operation.inputs, gradients);
 }
 
-Operation product(const Shape& shape, const char* name, int64_t tokens, int64_t in, int64_t out) {
+/// [B, tokens, in] times a weight, as `multiply` makes it.
+Operation product(const Shape& shape, const std::string& name, int64_t tokens, int64_t in,
+                  int64_t out, std::function<at::Tensor(const Tensors&)> multiply) {
     const auto rows = static_cast<double>(shape.batch * tokens);
     const auto from = static_cast<double>(in), to = static_cast<double>(out);
     return {.name = fmt::format("{} {} -> {}", name, in, out),
@@ -113,7 +116,26 @@ Operation product(const Shape& shape, const char* name, int64_t tokens, int64_t 
             .flops = 6 * rows * from * to,
             .bytes = 3 * (rows * (from + to) + from * to) * static_cast<double>(shape.element()),
             .inputs = {shape.tokens(tokens, in), shape.random({out, in})},
-            .forward = [](const Tensors& t) -> Tensors { return {at::linear(t[0], t[1])}; }};
+            .forward = [multiply = std::move(multiply)](const Tensors& t) -> Tensors {
+                return {multiply(t)};
+            }};
+}
+
+/// By the functions of the block's own layers. All tokens, as both streams of a double block have
+/// as many together; `layer`: its name, or that of the image's.
+Operation layer_product(const Shape& shape, const std::string& name, const std::string& layer,
+                        int64_t in, int64_t out) {
+    const kernels::Products products = shape.execution.products_of(layer, in, out);
+    return product(
+        shape, name, shape.all(), in, out, [products, path = shape.path](const Tensors& t) {
+            return model::LinearRows{.weight = t[1], .bias = {}, .products = products}.product(
+                path, {.x = t[0]});
+        });
+}
+
+Operation modulation(const Shape& shape, int64_t vectors) {
+    return product(shape, "modulation", 1, shape.hidden(), vectors * shape.hidden(),
+                   [](const Tensors& t) { return at::linear(t[0], t[1]); });
 }
 
 Operation attention(const Shape& shape) {
@@ -195,13 +217,13 @@ std::vector<Operation> double_block_operations(const Shape& shape,
                                                const model::RotaryTable& positions) {
     std::vector<Operation> all;
     const int64_t hidden = shape.hidden();
-    // Of both streams at once: they have as many tokens together.
-    all.push_back(product(shape, "qkv", shape.all(), hidden, 3 * hidden));
+    const std::string image = "double_blocks.0.img_";
+    all.push_back(layer_product(shape, "qkv", image + "attn.qkv", hidden, 3 * hidden));
     all.push_back(attention(shape));
-    all.push_back(product(shape, "proj", shape.all(), hidden, hidden));
-    all.push_back(product(shape, "mlp up", shape.all(), hidden, shape.inner()));
-    all.push_back(product(shape, "mlp down", shape.all(), shape.inner(), hidden));
-    all.push_back(times(product(shape, "modulation", 1, hidden, 6 * hidden), 2));
+    all.push_back(layer_product(shape, "proj", image + "attn.proj", hidden, hidden));
+    all.push_back(layer_product(shape, "mlp up", image + "mlp.0", hidden, shape.inner()));
+    all.push_back(layer_product(shape, "mlp down", image + "mlp.2", shape.inner(), hidden));
+    all.push_back(times(modulation(shape, 6), 2));
     all.push_back(times(norm_modulate(shape, shape.all()), 2));
     all.push_back(split_heads(shape, positions, 0));
     all.push_back(bias_gelu(shape, shape.all()));
@@ -213,10 +235,13 @@ std::vector<Operation> single_block_operations(const Shape& shape,
                                                const model::RotaryTable& positions) {
     std::vector<Operation> all;
     const int64_t hidden = shape.hidden();
-    all.push_back(product(shape, "linear1", shape.all(), hidden, 3 * hidden + shape.inner()));
+    const std::string block = "single_blocks.0.";
+    all.push_back(
+        layer_product(shape, "linear1", block + "linear1", hidden, 3 * hidden + shape.inner()));
     all.push_back(attention(shape));
-    all.push_back(product(shape, "linear2", shape.all(), hidden + shape.inner(), hidden));
-    all.push_back(product(shape, "modulation", 1, hidden, 3 * hidden));
+    all.push_back(
+        layer_product(shape, "linear2", block + "linear2", hidden + shape.inner(), hidden));
+    all.push_back(modulation(shape, 3));
     all.push_back(norm_modulate(shape, shape.all()));
     all.push_back(split_heads(shape, positions, shape.inner()));
     all.push_back(gated_residual(shape, shape.all()));
@@ -325,8 +350,9 @@ nlohmann::ordered_json measure_block(const std::string& name, Block& block,
 Shape shape_of(const config::JobConfig& config) {
     const c10::Device device = train::prepare_device(config);
     const int64_t side = config.training.img_size / 16;
-    const model::FluxConfig dimensions = train::model_dimensions(config);
+    model::FluxConfig dimensions = train::model_dimensions(config);
     train::check_float8_layers(config, dimensions);
+    ++dimensions.depth_single_blocks;  // so that the first is not the last, which does less
     train::check_float8_device(config, device);
     const model::Execution execution = train::execution(config);
     return {.model = dimensions,

@@ -53,6 +53,7 @@ CudaMemory cuda_memory(int index) {
         c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(index));
     CudaMemory memory;
     memory.peak_reserved_bytes = static_cast<size_t>(stats.reserved_bytes[0].peak);
+    memory.peak_allocated_bytes = static_cast<size_t>(stats.allocated_bytes[0].peak);
     size_t free_bytes = 0;
     if (cudaMemGetInfo(&free_bytes, &memory.total_bytes) != cudaSuccess) {
         memory.total_bytes = 0;

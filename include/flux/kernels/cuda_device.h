@@ -23,7 +23,8 @@ int cuda_capability(int index);
 inline constexpr int kFloat8Capability = 89;
 
 struct CudaMemory {
-    size_t peak_reserved_bytes = 0;  // by LibTorch's caching allocator
+    size_t peak_reserved_bytes = 0;   // by LibTorch's caching allocator
+    size_t peak_allocated_bytes = 0;  // of that, by tensors
     size_t total_bytes = 0;
 };
 CudaMemory cuda_memory(int index);
