@@ -12,14 +12,6 @@ namespace {
 using Tensors = std::vector<at::Tensor>;
 using Kind = Products::Kind;
 
-int64_t width_of(const Tensors& parts) {
-    int64_t width = 0;
-    for (const at::Tensor& part : parts) {
-        width += part.size(1);
-    }
-    return width;
-}
-
 Tensors dense(const Tensors& parts) {
     Tensors result;
     for (const at::Tensor& part : parts) {
@@ -67,12 +59,6 @@ at::Tensor largest(RunFloat8 run, const Tensors& parts, const Float8Cast& cast) 
     return found;
 }
 
-/// [K, R filled up], not yet written.
-at::Tensor transposed_room(int64_t rows, int64_t columns, const at::TensorOptions& options) {
-    const int64_t filled = (rows + kFloat8Alignment - 1) / kFloat8Alignment * kFloat8Alignment;
-    return at::empty({columns, filled}, options);
-}
-
 #ifdef FLUX_WITH_CUDA
 void run_on_gpu(const at::Tensor& x, const Float8Job& job,
                 CudaRowKernel<Float8Job> Float8Kernels::*kernel) {
@@ -99,6 +85,19 @@ RunFloat8 kernels_for(Path path, const at::Tensor& x) {
 }
 
 }  // namespace
+
+int64_t width_of(const Tensors& parts) {
+    int64_t width = 0;
+    for (const at::Tensor& part : parts) {
+        width += part.size(1);
+    }
+    return width;
+}
+
+at::Tensor transposed_room(int64_t rows, int64_t columns, const at::TensorOptions& options) {
+    const int64_t filled = (rows + kFloat8Alignment - 1) / kFloat8Alignment * kFloat8Alignment;
+    return at::empty({columns, filled}, options);
+}
 
 namespace fused {
 

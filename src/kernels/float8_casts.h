@@ -36,6 +36,11 @@ Float8Matrix float8_columns(Path path, const std::vector<at::Tensor>& parts,
 /// The same numbers, ready for a product along their columns: [K, R filled up].
 at::Tensor float8_transposed(Path path, const at::Tensor& data);
 
+/// Columns of all parts.
+int64_t width_of(const std::vector<at::Tensor>& parts);
+/// [K, R filled up], not yet written.
+at::Tensor transposed_room(int64_t rows, int64_t columns, const at::TensorOptions& options);
+
 namespace twin {
 Float8Matrix float8_rows(const std::vector<at::Tensor>& parts, const Float8Cast& cast);
 Float8Matrix float8_columns(const std::vector<at::Tensor>& parts, const Float8Cast& cast);

@@ -59,19 +59,11 @@ at::Tensor largest_in_rows(const Tensors& parts, Kind kind) {
     return amax;
 }
 
-int64_t width_of(const Tensors& parts) {
-    int64_t width = 0;
-    for (const at::Tensor& part : parts) {
-        width += part.size(1);
-    }
-    return width;
-}
-
-/// Room for a transposed matrix whose rows are filled up with zeros, which add nothing to products.
-at::Tensor transposed_room(int64_t rows, int64_t columns, const at::TensorOptions& options) {
-    const int64_t padded = (rows + kFloat8Alignment - 1) / kFloat8Alignment * kFloat8Alignment;
-    return padded == rows ? at::empty({columns, rows}, options)
-                          : at::zeros({columns, padded}, options);
+/// transposed_room() with zeros behind the rows.
+at::Tensor zero_filled_room(int64_t rows, int64_t columns, const at::TensorOptions& options) {
+    at::Tensor room = transposed_room(rows, columns, options);
+    room.view(at::kByte).slice(1, rows).zero_();
+    return room;
 }
 
 }  // namespace
@@ -97,7 +89,7 @@ Float8Matrix float8_rows(const Tensors& parts, const Float8Cast& cast) {
 Float8Matrix float8_columns(const Tensors& parts, const Float8Cast& cast) {
     const int64_t count = parts[0].size(0);
     const at::Tensor data =
-        transposed_room(count, width_of(parts), parts[0].options().dtype(cast.to));
+        zero_filled_room(count, width_of(parts), parts[0].options().dtype(cast.to));
     Tensors inverses;
     int64_t begin = 0;
     for (const at::Tensor& part : parts) {
@@ -110,7 +102,7 @@ Float8Matrix float8_columns(const Tensors& parts, const Float8Cast& cast) {
 }
 
 at::Tensor float8_transposed(const at::Tensor& data) {
-    at::Tensor room = transposed_room(data.size(0), data.size(1), data.options());
+    at::Tensor room = zero_filled_room(data.size(0), data.size(1), data.options());
     room.narrow(1, 0, data.size(0)).copy_(data.t());
     return room;
 }

@@ -209,7 +209,8 @@ UnitActivations single_block(const Sizes& s, int64_t weights, int64_t index) {
     // From there on, without what linear2 and the attention kept.
     const int64_t rest = begin - result - s.heads(s.all) - state - s.joined_copy(s.all) -
                          s.per_head(s.all) + 3 * state + linear2;
-    const int64_t heads_room = s.gradient_copies(s.all) + s.chunk_sums(s.all, 3 * hidden);
+    const int64_t sums = (s.pass.on_gpu ? 5 : 3) * hidden;  // there the scales' of each head too
+    const int64_t heads_room = s.gradient_copies(s.all) + s.chunk_sums(s.all, sums);
     int64_t most = std::max(pair, attention);
     if (is_last) {  // linear1 in two parts
         const int64_t up = s.weight(hidden, inner), qkv = s.weight(hidden, 3 * hidden);

@@ -19,7 +19,8 @@ public:
     FluxState forward(const FluxState& in, kernels::Memo* memo) const override {
         const at::Tensor joint =
             in.joint.defined() ? in.joint : at::cat({in.txt, in.img}, 1);  // [B, T, C]
-        // Nobody reads the text after the last block: it gives keys and values there, no more.
+        // Nobody reads the text after the last block. Its queries, which fused heads and attention
+        // make with the others, are dropped there.
         const int64_t first = is_last_ ? in.text_tokens : 0;  // token that is handed on
         const at::Tensor x = kernels::tokens_from(first, {.x = joint}).x;
         const ShiftScaleGate mod = modulation_(in.vec)[0];

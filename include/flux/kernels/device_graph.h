@@ -16,8 +16,9 @@ public:
     /// the default one, and on streams that wait for it; nothing of that runs yet. `work` must
     /// neither wait for the device nor copy from ordinary host memory, and finds at each replay the
     /// same memory as when it was recorded. Memory that it takes comes from the pool of `earlier`
-    /// (may be null): such graphs never run at the same time, and what one leaves is gone when
-    /// another has run, unless it is held. Throws Error with what the device says.
+    /// (may be null): such graphs never run at the same time, and what one leaves may be
+    /// overwritten by the next run of any of them. Throws Error with what the device says of a
+    /// look-up, c10::Error where it cannot record.
     DeviceGraph(c10::Device device, std::function<void()> work, const DeviceGraph* earlier);
     ~DeviceGraph();
     DeviceGraph(const DeviceGraph&) = delete;

@@ -36,7 +36,7 @@ struct LinearInput {
     at::Tensor x;     // [B, T, C]
     Remake remake{};  // x alone
 };
-/// [B, T - first, C].
+/// The tokens from `first` on, [B, T - first, C]: a view. Made again, all are made, then cut.
 LinearInput tokens_from(int64_t first, const LinearInput& all);
 
 /// LayerNorm over the last dimension without weights (epsilon 1e-6), then * (1 + scale) + shift.

@@ -44,8 +44,7 @@ std::unique_ptr<FluxUnit> make_embedders(const FluxConfig& config);
 std::unique_ptr<FluxUnit> make_double_block(const FluxConfig& config, const Execution& execution,
                                             int64_t index);
 /// single_blocks.<index>: one stream, attention and MLP side by side. The first one joins text and
-/// image; the last one hands on the image alone, and takes no more than keys and values from the
-/// text.
+/// image; the last one hands on the image alone, to which the text gives keys and values.
 std::unique_ptr<FluxUnit> make_single_block(const FluxConfig& config, const Execution& execution,
                                             int64_t index);
 /// final_layer: modulated projection of the image tokens.

@@ -33,7 +33,7 @@ public:
     StepRunner(const StepParts& parts, c10::Device device, bool captures);
 
     /// As train_step(). With graphs all micro-batches are read before the first is computed, and
-    /// the result lies in tensors that the next step of the shape writes again. Global batch size
+    /// the result lies in tensors that the next step may write again. Global batch size
     /// and norm must be the same in all steps.
     StepResult step(const StepSettings& settings, double lr, const NextMicroBatch& next);
 

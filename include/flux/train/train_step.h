@@ -28,9 +28,9 @@ struct StepSettings {
 struct StepResult {
     at::Tensor loss;       // mean over the global batch
     at::Tensor grad_norm;  // before clipping
-    at::Tensor skipped;    // 1 when loss or norm was not finite and nothing changed, else 0
-    at::Tensor stop;       // > 0 when any process was asked to stop
-    at::Tensor bad;        // bad samples of all processes
+    at::Tensor skipped;  // 1 when nothing changed: loss or norm not finite, or a rehearsal; else 0
+    at::Tensor stop;     // > 0 when any process was asked to stop
+    at::Tensor bad;      // bad samples of all processes
 };
 
 /// The scalars in the order of their declaration, fp32 [kStepScalars] where the loss lies.
