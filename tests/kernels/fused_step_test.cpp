@@ -221,8 +221,8 @@ TEST_P(FusedStep, RefusesWhatBodiesWouldReadBeyondItsEnd) {
     }
     const at::Tensor picture = here(at::zeros({3, 4, 6, 6}));
     EXPECT_ANY_THROW(mix_and_pack(Path::kFused, picture, picture, here(at::zeros({2}))));
-    EXPECT_ANY_THROW(mix_and_pack(Path::kFused, picture, picture.to(at::kDouble),
-                                  here(at::zeros({3}))));
+    EXPECT_ANY_THROW(
+        mix_and_pack(Path::kFused, picture, picture.to(at::kDouble), here(at::zeros({3}))));
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, FusedStep, testing::Values(at::kCPU));
