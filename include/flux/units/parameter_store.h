@@ -10,8 +10,8 @@
 // process taking its part, and are then summed over the copies (HSDP). One process is the same path
 // with nothing to exchange.
 //
-// Unit i always reads slab i mod ring, at fixed addresses: nothing is allocated in a step, and
-// tensors that autograd saved stay valid when a slab is filled again with the same values. A slab
+// Unit i always reads slab i mod ring, at fixed addresses: a step allocates no weights, and tensors
+// that autograd saved stay valid when a slab is filled again with the same values. A slab
 // remembers its unit and the generation of the values it holds, so that only what changed is
 // gathered. Where one process holds all, in the compute dtype, and no ring is asked for, units read
 // the shards themselves and there is no second copy.

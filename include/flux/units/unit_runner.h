@@ -70,7 +70,7 @@ public:
             if (policy_.recomputes(i)) {
                 const at::NoGradGuard no_grad;
                 tape.input = state;
-                state = units_[i]->forward(state, policy_.keeps_results ? &tape.memo : nullptr);
+                state = units_[i]->forward(state, memo_of(tape));
                 tape.memo.run_again();
             } else {
                 record(i, state, nullptr);
@@ -91,7 +91,7 @@ public:
             TORCH_CHECK(tape.generation == store_.generation(),
                         "parameters changed between forward and backward");
             if (!tape.output) {
-                record(i, tape.input, policy_.keeps_results ? &tape.memo : nullptr);
+                record(i, tape.input, memo_of(tape));
                 tape.memo.check_used_up();
             }
             gradients = backward_unit(i, gradients);
@@ -110,6 +110,11 @@ private:
         std::optional<State> output;  // with its graph; none while the unit waits to be run again
         uint64_t generation = 0;
     };
+
+    /// Of a unit that runs again.
+    kernels::Memo* memo_of(Tape& tape) const {
+        return policy_.keeps_results ? &tape.memo : nullptr;
+    }
 
     static std::vector<std::span<const Parameter>> parameter_lists(const UnitList& units) {
         std::vector<std::span<const Parameter>> lists;
