@@ -41,15 +41,26 @@ std::string operations_text(const ResolvedJob& job) {
                        wide ? ", blocks' products in float32" : "");
 }
 
+std::string recompute_text(const ResolvedJob& job) {
+    const units::RecomputePolicy policy = recompute_policy(job.config);
+    const int64_t units = job.model.depth + job.model.depth_single_blocks + 2;
+    int64_t again = 0;
+    for (int64_t i = 0; i < units; ++i) {
+        again += policy.recomputes(static_cast<size_t>(i)) ? 1 : 0;
+    }
+    if (again == 0) {
+        return "no recompute";
+    }
+    return fmt::format("recompute{}{}",
+                       again == units ? "" : fmt::format(" of {} of {} units", again, units),
+                       policy.keeps_results ? "" : " from inputs alone");
+}
+
 std::string path_text(const ResolvedJob& job, bool captures) {
     const config::JobConfig& config = job.config;
-    const units::RecomputePolicy policy = recompute_policy(config);
-    const char* recompute = policy.fraction == 0   ? "no recompute"
-                            : policy.keeps_results ? "recompute"
-                                                   : "recompute from inputs alone";
     std::string path =
         fmt::format("{}{}, {}, {}", long_name(job.dtype), products_text(config, job.model),
-                    operations_text(job), recompute);
+                    operations_text(job), recompute_text(job));
     if (job.device.is_cuda()) {
         path += config.kernels.tf32 ? ", TF32" : ", no TF32";
     }

@@ -23,6 +23,14 @@ TEST(StepPath, SaysWhatRuns) {
     job.dtype = at::kFloat;
     job.config.activation_checkpoint.mode = config::RecomputeMode::kFull;
     EXPECT_THAT(step_path(job), testing::HasSubstr(", recompute, "));
+    job.config.activation_checkpoint.mode = config::RecomputeMode::kSelective;
+    job.model.depth = 4;
+    job.model.depth_single_blocks = 6;
+    job.config.activation_checkpoint.selective_ac_option = "4";
+    EXPECT_THAT(step_path(job), testing::HasSubstr(", recompute of 3 of 12 units, "));
+    job.config.activation_checkpoint.selective_ac_option = "13";
+    EXPECT_THAT(step_path(job), testing::HasSubstr(", no recompute, "));
+    job.config.activation_checkpoint.mode = config::RecomputeMode::kFull;
     job.config.activation_checkpoint.keep_results = false;
     EXPECT_THAT(step_path(job), testing::HasSubstr(", recompute from inputs alone, "));
     job.config.activation_checkpoint.keep_results = true;
