@@ -97,9 +97,9 @@ void check_counts(const PlanFlags& flags) {
     };
     if (flags.gpus == 0 || flags.gpu.empty()) {
         fail_config(
-            "command line: --{} is missing: say on how many GPUs of which kind, as in "
+            "command line: --{}: say on how many GPUs of which kind, as in "
             "--gpus 16 --gpu h100",
-            flags.gpus == 0 ? "gpus" : "gpu");
+            flags.gpus == 0 ? "gpus is missing or 0" : "gpu is missing");
     }
     check("gpus", flags.gpus);
     check("gpus-per-node", flags.gpus_per_node);

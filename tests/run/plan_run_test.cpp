@@ -83,7 +83,7 @@ TEST(RunPlan, RefusesWhatCannotBe) {
     } cases[] = {
         {{"--gpus", "16", "--gpu", "h10"}, {"--gpu h10", "did you mean h100", "mi300x"}},
         {{"--gpus", "12", "--gpu", "h100"}, {"--gpus 12", "--gpus-per-node 8"}},
-        {{"--gpus", "0", "--gpu", "h100"}, {"--gpus"}},
+        {{"--gpus", "0", "--gpu", "h100"}, {"--gpus is missing or 0"}},
         {{"--gpus", "-4", "--gpu", "h100"}, {"--gpus -4", ">= 0"}},
         {{"--gpus", "8"}, {"--gpu is missing"}},
         {{"--gpu", "h100"}, {"--gpus is missing"}},
