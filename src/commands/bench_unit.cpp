@@ -376,8 +376,8 @@ void bench_blocks(const config::JobConfig& config, const Options& options) {
     fmt::print(
         "{}, {}{}: batch {}, {} + {} tokens, hidden {}; a copy reads and writes {:.1f} GB/s\n\n",
         train::device_name(device), long_name(shape.options.dtype().toScalarType()),
-        train::products_text(config, shape.model), shape.batch, shape.text, shape.image,
-        shape.hidden(), bytes_per_s * 1e-9);
+        train::products_text(config, train::model_dimensions(config)), shape.batch, shape.text,
+        shape.image, shape.hidden(), bytes_per_s * 1e-9);
     nlohmann::ordered_json all = nlohmann::ordered_json::array();
     {
         Block block(model::make_double_block(shape.model, shape.execution, 0), shape, positions,
