@@ -110,4 +110,45 @@ struct AttentionTensors {
     float* log_sum;      // [B, H, T]: log2 of the sum of e^score
 };
 
+inline constexpr int64_t kQueries = 128,
+                         kKeys = 256;  // of a tile; backward takes a panel of queries
+
+/// What one thread needs for a head backward.
+template <class T>
+struct BackwardRoom {
+    BackwardRoom(int64_t all_tokens, int64_t size, Scratch scratch)
+        : tokens(in_panels(all_tokens)),
+          queries(scratch.take<T>(tokens * size)),
+          douts(scratch.take<T>(tokens * size)),
+          query_rows(scratch.take<T>(tokens * in_panels(size))),
+          dout_rows(scratch.take<T>(tokens * in_panels(size))),
+          keys(scratch.take<T>(kKeys * size)),
+          scores(scratch.take<float>(kKeys * kPanel)),
+          dweights(scratch.take<float>(kKeys * kPanel)),
+          narrow(scratch.take<T>(sizeof(T) == sizeof(float) ? 0 : 3 * kKeys * kPanel)),
+          log_sum(scratch.take<float>(tokens)),
+          projection(scratch.take<float>(tokens)),
+          dkey(scratch.take<float>(kKeys * size)),
+          dvalue(scratch.take<float>(kKeys * size)),
+          dquery(scratch.take<float>(tokens * size)),
+          dquery_rows(scratch.take<float>(kPanel * size)),
+          bytes(scratch.bytes()) {}
+
+    static int64_t bytes_for(int64_t tokens, int64_t size) {
+        return BackwardRoom(tokens, size, Scratch(nullptr)).bytes;
+    }
+
+    int64_t tokens;               // in whole panels
+    T *queries, *douts;           // one head's, as panels of tokens
+    T *query_rows, *dout_rows;    // as panels of D, for each panel of tokens
+    T* keys;                      // [D, kKeys], of a tile
+    float *scores, *dweights;     // [kKeys, kPanel]
+    T* narrow;                    // bf16: weights and both forms of the scores' gradients
+    float *log_sum, *projection;  // [tokens]
+    float *dkey, *dvalue;         // [kKeys, D]
+    float* dquery;                // [D, kPanel] of each panel
+    float* dquery_rows;           // [kPanel, D]
+    int64_t bytes;                // of all
+};
+
 }  // namespace flux::kernels

@@ -35,8 +35,8 @@ at::Tensor product(const Float8Matrix& a, const Float8Matrix& b, at::ScalarType 
 
 Tensors matrices_of(at::TensorList inputs) {
     Tensors all;
+    check_made(inputs);
     for (const at::Tensor& input : inputs) {
-        check_made(input);
         all.push_back(matrix_of(input));
     }
     return all;

@@ -27,8 +27,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kQueries = 128, kKeys = 256;  // of a tile; backward takes a panel of queries
-
 /// One thread's work forward, and its room.
 template <class T>
 class Forward {
@@ -125,44 +123,6 @@ template <class T>
 struct Gradients {
     const T* dout;
     T *dq, *dk, *dv;
-};
-
-/// What one thread needs for a head backward.
-template <class T>
-struct BackwardRoom {
-    BackwardRoom(int64_t all_tokens, int64_t size, Scratch scratch)
-        : tokens(in_panels(all_tokens)),
-          queries(scratch.take<T>(tokens * size)),
-          douts(scratch.take<T>(tokens * size)),
-          query_rows(scratch.take<T>(tokens * in_panels(size))),
-          dout_rows(scratch.take<T>(tokens * in_panels(size))),
-          keys(scratch.take<T>(kKeys * size)),
-          scores(scratch.take<float>(kKeys * kPanel)),
-          dweights(scratch.take<float>(kKeys * kPanel)),
-          narrow(scratch.take<T>(sizeof(T) == sizeof(float) ? 0 : 3 * kKeys * kPanel)),
-          log_sum(scratch.take<float>(tokens)),
-          projection(scratch.take<float>(tokens)),
-          dkey(scratch.take<float>(kKeys * size)),
-          dvalue(scratch.take<float>(kKeys * size)),
-          dquery(scratch.take<float>(tokens * size)),
-          dquery_rows(scratch.take<float>(kPanel * size)),
-          bytes(scratch.bytes()) {}
-
-    static int64_t bytes_for(int64_t tokens, int64_t size) {
-        return BackwardRoom(tokens, size, Scratch(nullptr)).bytes;
-    }
-
-    int64_t tokens;               // in whole panels
-    T *queries, *douts;           // one head's, as panels of tokens
-    T *query_rows, *dout_rows;    // as panels of D, for each panel of tokens
-    T* keys;                      // [D, kKeys], of a tile
-    float *scores, *dweights;     // [kKeys, kPanel]
-    T* narrow;                    // bf16: weights and both forms of the scores' gradients
-    float *log_sum, *projection;  // [tokens]
-    float *dkey, *dvalue;         // [kKeys, D]
-    float* dquery;                // [D, kPanel] of each panel
-    float* dquery_rows;           // [kPanel, D]
-    int64_t bytes;                // of all
 };
 
 /// One thread's work backward. Scores stand with a row for each key, so that queries' numbers are
@@ -317,9 +277,7 @@ struct Attention : torch::autograd::Function<Attention> {
     /// The mean of the values, and each query's log_sum.
     static variable_list run(const at::Tensor& queries, const at::Tensor& keys,
                              const at::Tensor& values) {
-        for (const at::Tensor* head : {&queries, &keys, &values}) {
-            check_made(*head);
-        }
+        check_made({queries, keys, values});
         const at::Tensor q = queries.contiguous(), k = keys.contiguous(), v = values.contiguous();
         const at::Tensor out =
             at::empty({q.size(0), q.size(2), q.size(1) * q.size(3)}, q.options());
@@ -396,9 +354,7 @@ at::Tensor attention(Path path, const at::Tensor& q, const at::Tensor& k, const 
         attention_takes_memo(q.device().type(), q.scalar_type(), q.size(3))) {
         return Attention::apply(q, k, v, remake, memo);
     }
-    for (const at::Tensor* head : {&q, &k, &v}) {
-        check_made(*head);
-    }
+    check_made({q, k, v});
     return twin::attention(q, k, v);
 }
 

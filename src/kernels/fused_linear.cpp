@@ -49,8 +49,8 @@ struct FusedLinear : torch::autograd::Function<FusedLinear> {
         const at::Tensor& x = inputs.front();
         const at::Tensor y = at::empty({x.size(0) * x.size(1), weight.size(0)}, matrix.options());
         int64_t column = 0;
+        check_made(inputs);
         for (const at::Tensor& input : inputs) {
-            check_made(input);
             product_(y, factor(matrix_of(input)), matrix.narrow(0, column, input.size(2)),
                      /*add=*/column > 0);
             column += input.size(2);

@@ -31,11 +31,13 @@ inline at::Tensor left_out(at::IntArrayRef shape, const at::TensorOptions& optio
 }
 
 /// To be called by those who read what may have been left out.
-inline void check_made(const at::Tensor& x) {
-    const at::IntArrayRef strides = x.strides();
-    TORCH_CHECK(x.numel() <= 1 || std::any_of(strides.begin(), strides.end(),
-                                              [](int64_t stride) { return stride != 0; }),
-                "a result ", x.sizes(), " that a second run left out is read");
+inline void check_made(at::TensorList read) {
+    for (const at::Tensor& x : read) {
+        const at::IntArrayRef strides = x.strides();
+        TORCH_CHECK(x.numel() <= 1 || std::any_of(strides.begin(), strides.end(),
+                                                  [](int64_t stride) { return stride != 0; }),
+                    "a result ", x.sizes(), " that a second run left out is read");
+    }
 }
 
 }  // namespace flux::kernels

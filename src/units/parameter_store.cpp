@@ -1,11 +1,6 @@
 #include "flux/units/parameter_store.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/linalg_vector_norm.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/Event.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -14,6 +9,7 @@
 #include "flux/base/hash.h"
 #include "flux/kernels/keyed_draw.h"
 #include "flux/units/trace.h"
+#include "units/segment_view.h"
 
 namespace flux::units {
 namespace {
@@ -35,20 +31,6 @@ std::string common_name(const std::vector<Segment>& segments) {
     return common.empty() ? first.substr(0, first.find('.')) : common;
 }
 
-/// Sets what lies between the segments and behind the last.
-void zero_gaps(const at::Tensor& flat, const std::vector<Segment>& segments) {
-    int64_t end = 0;
-    for (const Segment& segment : segments) {
-        flat.slice(0, end, segment.offset).zero_();
-        end = segment.offset + segment.numel;
-    }
-    flat.slice(0, end).zero_();
-}
-
-at::Tensor segment_view(const at::Tensor& flat, const Segment& segment) {
-    return flat.narrow(0, segment.offset, segment.numel).view(segment.shape);
-}
-
 /// `values`: the elements of the parameter from `first` on.
 void draw_init(at::Tensor values, const Init& init, uint64_t seed, std::string_view name,
                int64_t first) {
@@ -67,13 +49,6 @@ void draw_init(at::Tensor values, const Init& init, uint64_t seed, std::string_v
             values.mul_(2 * init.value).sub_(init.value);
             return;
     }
-}
-
-/// Gradients come into host memory beside the host's own work, which reads them next.
-void wait_for_stream(at::Device device) {
-    c10::Event copied(device.type());
-    copied.record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
-    copied.synchronize();
 }
 
 }  // namespace
@@ -237,134 +212,6 @@ void ParameterStore::acquire(size_t unit) {
     }
 }
 
-void ParameterStore::begin_gradients(int64_t micro_batches) {
-    micro_batches_ = micro_batches;
-    for (Bound& bound : bound_) {
-        bound.micro_batches = 0;
-    }
-}
-
-/// Where the unit's gradients are summed.
-at::Tensor& ParameterStore::gradient_sum(size_t unit) {
-    FlatShard& shard = shards_[unit];
-    if (!shard.grad.defined()) {
-        shard.grad = at::empty(
-            shard.param.sizes(),
-            shard.param.options().dtype(at::kFloat).pinned_memory(shard.param.is_pinned()));
-        if (mesh_->scatter().size() == 1) {  // else the whole sum is written at once
-            zero_gaps(shard.grad, shard.segments);
-        }
-    }
-    return shard.grad;
-}
-
-void ParameterStore::drop_gradients() {
-    for (FlatShard& shard : shards_) {
-        if (!host_shards_) {
-            shard.grad.reset();
-        }
-    }
-}
-
-void ParameterStore::add_gradients(size_t unit, std::span<const at::Tensor> gradients) {
-    const std::vector<Segment>& segments = shards_[unit].segments;
-    TORCH_CHECK(gradients.size() == segments.size(), "unit ", unit, ": one gradient a parameter");
-    if (mesh_->scatter().size() > 1) {
-        scatter_gradients(unit, gradients);
-        return;
-    }
-    const bool first = bound_[unit].micro_batches == 0;
-    const at::Tensor& flat = gradient_sum(unit);
-    for (size_t i = 0; i < gradients.size(); ++i) {
-        at::Tensor sum = segment_view(flat, segments[i]);
-        if (!first) {
-            if (gradients[i].defined()) {
-                sum.add_(gradients[i].to(sum.device()));
-            }
-        } else if (gradients[i].defined()) {
-            sum.copy_(gradients[i]);
-        } else {
-            sum.zero_();
-        }
-    }
-    micro_batch_added(unit);
-}
-
-void ParameterStore::scatter_gradients(size_t unit, std::span<const at::Tensor> gradients) {
-    GradientSlab& slab = gradient_slabs_[next_gradient_slab_++ % gradient_slabs_.size()];
-    finish(slab);
-    const TraceSpan span("scatter gradients of", unit_name(unit));
-    const FlatShard& shard = shards_[unit];
-    const at::Tensor flat = slab.data.narrow(0, 0, shard.size);
-    zero_gaps(flat, shard.segments);
-    for (size_t i = 0; i < gradients.size(); ++i) {
-        at::Tensor part = segment_view(flat, shard.segments[i]);
-        if (gradients[i].defined()) {
-            part.copy_(gradients[i]);
-        } else {
-            part.zero_();
-        }
-    }
-    slab.unit = unit;
-    slab.scattering =
-        mesh_->scatter().reduce_scatter(slab.part.narrow(0, 0, shard.param.numel()), flat);
-    if (!overlap_reduction_) {
-        finish(slab);
-    }
-}
-
-void ParameterStore::finish(GradientSlab& slab) {
-    if (!slab.scattering.is_open()) {
-        return;
-    }
-    const TraceSpan span("sum gradients of", unit_name(slab.unit));
-    slab.scattering.wait();
-    at::Tensor& sum = gradient_sum(slab.unit);
-    const at::Tensor part = slab.part.narrow(0, 0, sum.numel());
-    if (bound_[slab.unit].micro_batches == 0) {
-        sum.copy_(part, /*non_blocking=*/true);
-    } else {
-        sum.add_(part.to(sum.device()));
-    }
-    micro_batch_added(slab.unit);
-}
-
-/// After the last micro-batch the copies of the model add up what they have.
-void ParameterStore::micro_batch_added(size_t unit) {
-    if (++bound_[unit].micro_batches < micro_batches_ || mesh_->replicas().size() == 1) {
-        return;
-    }
-    const at::Tensor& grad = shards_[unit].grad;
-    // Converted on the device: a shard in host memory may still be on its way there, and the copy
-    // back takes its turn after that.
-    const at::Tensor sum = grad.to(bound_[unit].flat.options().dtype(at::kFloat),
-                                   /*non_blocking=*/true)
-                               .to(reduce_dtype_);
-    auto summing = std::make_shared<dist::Pending>(mesh_->replicas().all_reduce(sum));
-    replica_sums_.emplace_back([summing, sum, grad] {
-        summing->wait();
-        if (!sum.is_same(grad)) {
-            grad.copy_(sum);
-        }
-    });
-    if (!overlap_reduction_) {
-        replica_sums_.back().wait();
-    }
-}
-
-void ParameterStore::finish_gradients() {
-    for (size_t i = 0; i < gradient_slabs_.size(); ++i) {
-        finish(gradient_slabs_[next_gradient_slab_++ % gradient_slabs_.size()]);
-    }
-    for (dist::Pending& sum : replica_sums_) {
-        sum.wait();
-    }
-    replica_sums_.clear();
-    if (!shards_.empty() && shards_.front().param.is_cpu() && bound_.front().flat.is_cuda()) {
-        wait_for_stream(bound_.front().flat.device());
-    }
-}
-
 int64_t ParameterStore::parameter_count() const {
     int64_t count = 0;
     for (const FlatShard& shard : shards_) {
@@ -374,8 +221,6 @@ int64_t ParameterStore::parameter_count() const {
     }
     return count;
 }
-
-at::Tensor ParameterStore::grad_norm() const { return global_grad_norm(shards_, mesh_->scatter()); }
 
 at::Tensor ParameterStore::parameter(std::string_view name) const {
     return whole(name, &FlatShard::param);
@@ -402,24 +247,6 @@ std::pair<const FlatShard&, const Segment&> ParameterStore::find(std::string_vie
         }
     }
     fail("{}: the model has no such parameter", name);
-}
-
-at::Tensor global_grad_norm(std::span<const FlatShard> shards, dist::Communicator& group) {
-    std::vector<at::Tensor> norms;
-    for (const FlatShard& shard : shards) {
-        TORCH_CHECK(shard.grad.defined(), "no gradients were added");
-        norms.push_back(at::linalg_vector_norm(shard.grad));
-    }
-    const at::Tensor norm = at::linalg_vector_norm(at::stack(norms));
-    if (group.size() == 1) {
-        return norm;
-    }
-    // Every process adds all squares itself: what an all-reduce adds up in another order in each
-    // copy of the model would have the copies clip differently and drift apart.
-    const at::Tensor own = norm.square().to(group.device()).view({1});
-    const at::Tensor squares = at::empty({group.size()}, own.options());
-    group.all_gather(squares, own).wait();
-    return squares.sum().sqrt().to(norm.device());
 }
 
 }  // namespace flux::units
