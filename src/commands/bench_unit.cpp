@@ -108,9 +108,11 @@ public:
                 gradients.push_back(result.detach());
             }
         }
-        const Tensors found = units::differentiate(outputs, inputs, gradients);
-        store_.add_gradients(0, std::span(found).first(parameters.size()));
+        Tensors found = units::differentiate(outputs, inputs, gradients);
+        found.resize(parameters.size());
+        store_.add_gradients(0, std::move(found));
         store_.finish_gradients();
+        store_.drop_gradients();
     }
 
     int64_t parameters() const { return store_.parameter_count(); }

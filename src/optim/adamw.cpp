@@ -5,6 +5,9 @@
 #include <ATen/ops/logical_not.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
 
 namespace flux::optim {
 
@@ -39,29 +42,46 @@ void AdamW::add_runs(const units::FlatShard& shard, size_t index) {
     end_run(shard.param.numel());
 }
 
+/// The elements of `of`, as their gradients lie.
+std::vector<kernels::AdamRun> AdamW::with_gradients(const std::vector<Run>& of,
+                                                    std::span<const units::FlatShard> shards,
+                                                    std::span<const at::Tensor> copies) const {
+    std::vector<kernels::AdamRun> runs;
+    for (const Run& run : of) {
+        const units::FlatShard& shard = shards[run.shard];
+        TORCH_CHECK(!shard.gradients.empty(), "no gradients were added");
+        for (const units::GradientSum& sum : shard.gradients) {
+            const int64_t begin = std::max(run.offset, sum.offset);
+            const int64_t end = std::min(run.offset + run.numel, sum.offset + sum.values.numel());
+            if (begin >= end) {
+                continue;
+            }
+            const auto part = [&](const at::Tensor& flat) {
+                return flat.defined() ? flat.narrow(0, begin, end - begin) : flat;
+            };
+            runs.push_back({.value = part(shard.param),
+                            .gradient = sum.values.narrow(0, begin - sum.offset, end - begin),
+                            .mean = part(exp_avg_[run.shard]),
+                            .square = part(exp_avg_sq_[run.shard]),
+                            .copy = copies.empty() ? at::Tensor() : part(copies[run.shard])});
+        }
+    }
+    return runs;
+}
+
 void AdamW::step(std::span<units::FlatShard> shards, const at::Tensor& lr,
                  const at::Tensor& divisor, const at::Tensor& skip,
                  std::span<const at::Tensor> copies) {
     steps_taken_.add_(-skip + 1);
     const auto update = [&](const std::vector<Run>& of, double weight_decay) {
-        std::vector<kernels::AdamRun> runs;
-        for (const Run& run : of) {
-            const auto part = [&](const at::Tensor& flat) {
-                return flat.defined() ? flat.narrow(0, run.offset, run.numel) : flat;
-            };
-            runs.push_back({.value = part(shards[run.shard].param),
-                            .gradient = part(shards[run.shard].grad),
-                            .mean = part(exp_avg_[run.shard]),
-                            .square = part(exp_avg_sq_[run.shard]),
-                            .copy = copies.empty() ? at::Tensor() : part(copies[run.shard])});
-        }
         kernels::adam_(path_,
                        {.beta1 = settings_.beta1,
                         .beta2 = settings_.beta2,
                         .eps = settings_.eps,
                         .weight_decay = weight_decay,
                         .decoupled = settings_.name == config::OptimizerName::kAdamW},
-                       {.lr = lr, .steps = steps_taken_, .divisor = divisor, .skip = skip}, runs);
+                       {.lr = lr, .steps = steps_taken_, .divisor = divisor, .skip = skip},
+                       with_gradients(of, shards, copies));
     };
     // Each element is in one run, so both together read everything once.
     if (!decaying_.empty()) {

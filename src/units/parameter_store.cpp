@@ -65,6 +65,17 @@ LocalPart local_part(const FlatShard& shard, const Segment& segment) {
             .offset = first - shard.begin};
 }
 
+at::Tensor gradient_of(const FlatShard& shard, const LocalPart& part) {
+    for (const GradientSum& sum : shard.gradients) {
+        if (part.offset >= sum.offset &&
+            part.offset + part.numel() <= sum.offset + sum.values.numel()) {
+            return sum.values.narrow(0, part.offset - sum.offset, part.numel());
+        }
+    }
+    TORCH_CHECK(false, "no gradients were added for elements ", part.offset, " to ",
+                part.offset + part.numel(), " of a shard");
+}
+
 ParameterStore::ParameterStore(const std::vector<std::span<const Parameter>>& units,
                                const StoreSettings& settings)
     : own_mesh_(settings.mesh == nullptr ? std::make_unique<dist::Mesh>() : nullptr),
@@ -223,19 +234,20 @@ int64_t ParameterStore::parameter_count() const {
 }
 
 at::Tensor ParameterStore::parameter(std::string_view name) const {
-    return whole(name, &FlatShard::param);
+    const auto [shard, segment] = find(name);
+    return whole_part(shard, segment).of(shard.param).view(segment.shape);
 }
 
 at::Tensor ParameterStore::gradient(std::string_view name) const {
-    return whole(name, &FlatShard::grad);
+    const auto [shard, segment] = find(name);
+    return gradient_of(shard, whole_part(shard, segment)).view(segment.shape);
 }
 
-at::Tensor ParameterStore::whole(std::string_view name, at::Tensor FlatShard::*buffer) const {
-    const auto [shard, segment] = find(name);
+LocalPart ParameterStore::whole_part(const FlatShard& shard, const Segment& segment) const {
     const LocalPart part = local_part(shard, segment);
     TORCH_CHECK(part.numel() == segment.numel, segment.name, ": is sharded over ",
                 mesh_->gather().size(), " processes");
-    return part.of(shard.*buffer).view(segment.shape);
+    return part;
 }
 
 std::pair<const FlatShard&, const Segment&> ParameterStore::find(std::string_view name) const {

@@ -5,6 +5,9 @@
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "flux/kernels/fused.h"
 #include "flux/kernels/host_memory.h"
 #include "flux/model/mmdit.h"
 #include "support/tiny_model.h"
@@ -40,15 +43,17 @@ FluxConfig dimensions() { return test::small_dimensions(2, 3); }
 
 /// Where ATen's attention serves, it works in blocks of its own, which are not counted.
 constexpr double kAttentionBlocks = 200e3;
+bool aten_attention(at::ScalarType dtype) { return !kernels::fuses_attention_on_cpu(dtype); }
 
+/// `beyond`: by how many bytes more may be stated.
 void expect_near(const char* what, int64_t measured, int64_t stated, double tolerance,
-                 double allowance = 0) {
+                 double allowance = 0, int64_t beyond = 0) {
     std::printf("measured: %s %.3f MB, stated %.3f MB (%+.2f %%)\n", what,
                 1e-6 * static_cast<double>(measured), 1e-6 * static_cast<double>(stated),
                 100 * (static_cast<double>(stated) / static_cast<double>(measured) - 1));
-    EXPECT_NEAR(static_cast<double>(stated), static_cast<double>(measured),
-                tolerance * static_cast<double>(measured) + allowance)
-        << what;
+    const double room = tolerance * static_cast<double>(measured) + allowance;
+    EXPECT_GE(static_cast<double>(stated), static_cast<double>(measured) - room) << what;
+    EXPECT_LE(static_cast<double>(stated), static_cast<double>(measured + beyond) + room) << what;
 }
 
 Execution float8(kernels::Products::Kind kind, std::vector<std::string> plain_layers = {}) {
@@ -80,7 +85,10 @@ protected:
         model.backward(prediction);
         Measured measured{.kept = kept, .peak = kernels::host_memory().peak - own, .sums = {}};
         for (const units::FlatShard& shard : model.parameters().shards()) {
-            measured.sums.push_back(static_cast<int64_t>(shard.grad.nbytes()));
+            int64_t& bytes = measured.sums.emplace_back(0);
+            for (const units::GradientSum& sum : shard.gradients) {
+                bytes += static_cast<int64_t>(sum.values.nbytes());
+            }
         }
         return measured;
     }
@@ -102,9 +110,12 @@ TEST_P(Activations, OfAPassAreThoseStated) {
         std::printf("measured: %s, mode %s\n", GetParam().name, mode.name);
         const Measured measured = measure(mode.policy);
         expect_near("  kept by forward", measured.kept, kept_by_forward(units, mode.policy), 0.02);
-        // CPU products in bf16 take room for conversions that a GPU does not.
+        // CPU products in bf16 take room for conversions that a GPU does not. In fp32 a CPU's
+        // gradients become their sums: a unit that peaks when it hands them over has them once.
+        const int64_t once = *std::max_element(measured.sums.begin(), measured.sums.end());
         expect_near("  peak", measured.peak, activation_peak(units, mode.policy, measured.sums),
-                    fp32 ? 0.02 : 0.05, kAttentionBlocks);
+                    fp32 ? 0.02 : 0.05, aten_attention(GetParam().dtype) ? kAttentionBlocks : 0,
+                    fp32 ? once : 0);
     }
 }
 

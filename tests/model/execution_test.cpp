@@ -85,7 +85,9 @@ TEST(ExecutionRecompute, GradientsAreThoseOfKeptGraphsToTheBit) {
         model.parameters().finish_gradients();
         std::vector<at::Tensor> all;
         for (const units::FlatShard& shard : model.parameters().shards()) {
-            all.push_back(shard.grad);
+            for (const units::GradientSum& sum : shard.gradients) {
+                all.push_back(sum.values);
+            }
         }
         return at::cat(all);
     };

@@ -5,6 +5,7 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -15,8 +16,9 @@ namespace {
 
 std::vector<units::FlatShard> one_shard(const at::Tensor& gradient) {
     units::FlatShard shard;
-    shard.param = at::full({gradient.numel()}, 0.5);
-    shard.grad = gradient.clone();
+    const int64_t numel = gradient.numel();
+    shard.param = at::full({numel}, 0.5);
+    shard.gradients = {{.offset = 0, .values = gradient.clone()}};
     return {shard};
 }
 
@@ -88,8 +90,8 @@ at::Tensor plain_steps(const config::Optimizer& settings, at::Tensor value,
 }
 
 /// A unit of three parameters with gaps between them, of which the second does not decay; this
-/// process holds the elements from `begin` on.
-units::FlatShard three_parameters(int64_t begin, int64_t numel) {
+/// process holds the elements from `begin` on. Gradients have one sum, or one a segment.
+units::FlatShard three_parameters(int64_t begin, int64_t numel, bool sums_by_segment) {
     units::FlatShard shard;
     shard.segments = {{.name = "a", .shape = {100}, .offset = 0, .numel = 100},
                       {.name = "b", .shape = {50}, .offset = 128, .numel = 50, .decays = false},
@@ -97,11 +99,50 @@ units::FlatShard three_parameters(int64_t begin, int64_t numel) {
     shard.size = 256;
     shard.begin = begin;
     shard.param = at::zeros({numel});
-    shard.grad = at::zeros({numel});
+    if (!sums_by_segment) {
+        shard.gradients = {{.offset = 0, .values = at::zeros({numel})}};
+    }
     for (const units::Segment& segment : shard.segments) {
-        units::local_part(shard, segment).of(shard.param).normal_();
+        const units::LocalPart part = units::local_part(shard, segment);
+        part.of(shard.param).normal_();
+        if (sums_by_segment && part.numel() > 0) {
+            shard.gradients.push_back({.offset = part.offset, .values = at::zeros({part.numel()})});
+        }
     }
     return shard;
+}
+
+/// Five steps on these parameters, beside the plain ones.
+void expect_plain_steps(config::Optimizer settings, kernels::Path path,
+                        units::FlatShard parameters) {
+    settings.weight_decay = 0.5;
+    const int64_t numel = parameters.param.numel();
+    std::vector<units::FlatShard> shards{std::move(parameters)};
+    const units::FlatShard& shard = shards.front();
+    std::vector<units::LocalPart> parts;
+    for (const units::Segment& segment : shard.segments) {
+        if (const units::LocalPart part = units::local_part(shard, segment); part.numel() > 0) {
+            parts.push_back(part);
+        }
+    }
+    AdamW optimizer(settings, shards, path);
+    at::Tensor weight_decay = at::full({numel}, settings.weight_decay, at::kDouble);
+    units::local_part(shard, shard.segments[1]).of(weight_decay).zero_();
+    const at::Tensor first = shard.param.to(at::kDouble);
+    std::vector<at::Tensor> gradients;
+    const std::vector copies{at::full({numel}, 7.0, at::kBFloat16)};
+    for (int step = 0; step < 5; ++step) {
+        at::Tensor& all = gradients.emplace_back(at::zeros({numel}));
+        for (const units::LocalPart& part : parts) {
+            part.of(all).copy_(units::gradient_of(shard, part).normal_());
+        }
+        optimizer.step(shards, scalar(0.01), scalar(1), scalar(0), copies);
+    }
+    const at::Tensor expected = plain_steps(settings, first, gradients, weight_decay);
+    EXPECT_LT((shard.param - expected).abs().max().item<double>(), 1e-5);
+    for (const units::LocalPart& part : parts) {
+        EXPECT_TRUE(part.of(copies[0]).equal(part.of(shard.param).to(at::kBFloat16)));
+    }
 }
 
 TEST_P(AdamWSteps, SegmentsWithoutDecayFollowThePlainSteps) {
@@ -109,27 +150,13 @@ TEST_P(AdamWSteps, SegmentsWithoutDecayFollowThePlainSteps) {
         // Whole, the half that ends in "b", the half that begins in it, and one beyond it.
         const std::pair<int64_t, int64_t> ranges[] = {{0, 256}, {0, 140}, {140, 116}, {192, 64}};
         for (const auto& [begin, numel] : ranges) {
-            config::Optimizer settings;
-            settings.name = name;
-            settings.weight_decay = 0.5;
-            std::vector<units::FlatShard> shards{three_parameters(begin, numel)};
-            const units::FlatShard& shard = shards.front();
-            AdamW optimizer(settings, shards, GetParam());
-            at::Tensor weight_decay = at::full({numel}, settings.weight_decay, at::kDouble);
-            units::local_part(shard, shard.segments[1]).of(weight_decay).zero_();
-            const at::Tensor first = shard.param.to(at::kDouble);
-            std::vector<at::Tensor> gradients;
-            const std::vector copies{at::full({numel}, 7.0, at::kBFloat16)};
-            for (int step = 0; step < 5; ++step) {
-                for (const units::Segment& segment : shard.segments) {
-                    units::local_part(shard, segment).of(shard.grad).normal_();
-                }
-                gradients.push_back(shard.grad.clone());
-                optimizer.step(shards, scalar(0.01), scalar(1), scalar(0), copies);
+            for (const bool sums_by_segment : {false, true}) {
+                SCOPED_TRACE(fmt::format("from {}, sums by segment {}", begin, sums_by_segment));
+                config::Optimizer settings;
+                settings.name = name;
+                expect_plain_steps(settings, GetParam(),
+                                   three_parameters(begin, numel, sums_by_segment));
             }
-            const at::Tensor expected = plain_steps(settings, first, gradients, weight_decay);
-            EXPECT_LT((shard.param - expected).abs().max().item<double>(), 1e-5) << begin;
-            EXPECT_TRUE(copies[0].equal(shard.param.to(at::kBFloat16))) << begin;
         }
     }
 }

@@ -67,7 +67,7 @@ void expect_parts(const ParameterStore& store, const ParameterStore& expected, d
         const FlatShard& shard = store.shards()[i];
         for (size_t s = 0; s < shard.segments.size(); ++s) {
             const LocalPart part = local_part(shard, shard.segments[s]);
-            const at::Tensor actual = part.of(shard.grad);
+            const at::Tensor actual = gradient_of(shard, part);
             const at::Tensor whole = expected.gradient(shard.segments[s].name).flatten();
             const at::Tensor wanted = whole.slice(0, part.begin, part.end);
             EXPECT_TRUE(
@@ -108,7 +108,7 @@ std::vector<at::Tensor> gradients_of(const Schedule& schedule, dist::Mesh& mesh)
     run_schedule(runner, schedule.micro_batches);
     std::vector<at::Tensor> values{runner.store().grad_norm()};
     for (const FlatShard& shard : runner.store().shards()) {
-        values.push_back(shard.grad);
+        values.push_back(shard.gradients.front().values);
     }
     return values;
 }
@@ -181,7 +181,7 @@ TEST(DistGradNorm, AddsTheSquaresInOneOrderWhateverTheGroup) {
         at::Tensor squares = at::ones({3});
         squares[large] = 16777216.0;
         FlatShard shard;
-        shard.grad = squares[mesh.rank()].sqrt().view({1});
+        shard.gradients = {{.offset = 0, .values = squares[mesh.rank()].sqrt().view({1})}};
         const at::Tensor norm = global_grad_norm({&shard, 1}, mesh.scatter());
         EXPECT_EQ(norm.item<float>(), squares.sum().sqrt().item<float>());
     }

@@ -3,11 +3,17 @@
 
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tanh.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
+#include "flux/kernels/fused.h"
 #include "units/toy_units.h"
 
 namespace flux::units {
@@ -262,7 +268,7 @@ TEST(ParameterStore, WithoutTrainingHoldsTheComputeDtypeAndNoGradients) {
     ParameterStore store({units[0]->parameters()},
                          {.compute_dtype = at::kBFloat16, .trainable = false});
     EXPECT_EQ(store.shards()[0].param.scalar_type(), at::kBFloat16);
-    EXPECT_FALSE(store.shards()[0].grad.defined());
+    EXPECT_TRUE(store.shards()[0].gradients.empty());
     EXPECT_FALSE(store.tensors(0)[0].requires_grad());
     EXPECT_EQ(store.tensors(0)[0].const_data_ptr(),
               store.parameter("unit0.weight").const_data_ptr());
@@ -280,20 +286,101 @@ TEST(ParameterStore, GradientsTakeMemoryFromBackwardUntilTheyAreDropped) {
         for (int pass = 0; pass < 2; ++pass) {
             store.begin_gradients();
             runner.forward_for_backward({x, {}});
-            EXPECT_EQ(store.shards()[0].grad.defined(), host_shards && pass == 1);
+            EXPECT_EQ(store.shards()[0].gradients.empty(), !(host_shards && pass == 1));
             runner.backward({last, {}});
             store.finish_gradients();
-            for (size_t i = 0; i < store.shards().size(); ++i) {
-                const at::Tensor& gradient = store.shards()[i].grad;
-                if (pass == 0) {
-                    first.push_back(gradient.clone());
-                } else {
-                    EXPECT_TRUE(gradient.equal(first[i])) << i;
-                }
+            const std::vector<at::Tensor> gradients = runner_gradients(runner);
+            if (pass == 0) {
+                first = gradients;
+            }
+            for (size_t i = 0; i < first.size(); ++i) {
+                EXPECT_TRUE(gradients[i].equal(first[i])) << i;
             }
             store.drop_gradients();
-            EXPECT_EQ(store.shards()[0].grad.defined(), host_shards);
+            EXPECT_EQ(store.shards()[0].gradients.empty(), !host_shards);
         }
+    }
+}
+
+/// Gradients of a unit of four channels, and their sums.
+class GradientSums : public testing::Test {
+protected:
+    std::vector<at::Tensor> sums() const {
+        std::vector<at::Tensor> found;
+        for (const Segment& segment : store_.shards()[0].segments) {
+            found.push_back(store_.gradient(segment.name));
+        }
+        return found;
+    }
+    /// Adds what is made here, and by nobody else seen.
+    template <class... Make>
+    void add(const Make&... make) {
+        store_.add_gradients(0, std::vector<at::Tensor>{make()...});
+    }
+
+    UnitRunner<ToyState>::UnitList units_ = toy_units(1, 4);
+    ParameterStore store_{{units_[0]->parameters()}, {}};
+};
+
+at::Tensor none() { return {}; }
+
+TEST_F(GradientSums, AreWhatBackwardMade) {
+    const at::Tensor weight = store_.tensors(0)[0], bias = store_.tensors(0)[1];
+    const auto plain = [&](const at::Tensor& x) { return at::linear(x, weight, bias); };
+    const auto fused = [&](const at::Tensor& x) {
+        const kernels::LinearInput input{.x = x};
+        return kernels::linear(kernels::Path::kFused, {&input, 1}, weight) + bias;
+    };
+    const std::function<at::Tensor(const at::Tensor&)> layers[] = {plain, fused};
+    for (const auto& layer : layers) {
+        const at::Tensor y = layer(at::ones({1, 3, 4}));
+        std::vector<at::Tensor> found = differentiate({y}, {weight, bias}, {at::ones_like(y)});
+        const void* const memory[] = {found[0].const_data_ptr(), found[1].const_data_ptr()};
+        store_.begin_gradients();
+        store_.add_gradients(0, std::move(found));
+        EXPECT_EQ(sums()[0].const_data_ptr(), memory[0]);
+        EXPECT_EQ(sums()[1].const_data_ptr(), memory[1]);
+        EXPECT_TRUE((sums()[0] == 3).all().item<bool>());
+        EXPECT_TRUE((sums()[1] == 3).all().item<bool>());
+    }
+}
+
+TEST_F(GradientSums, LeaveAloneWhatOthersSee) {
+    const at::Tensor weight = at::ones({4, 4}), bias = at::ones({4});
+    store_.begin_gradients(2);
+    for (int i = 0; i < 2; ++i) {
+        store_.add_gradients(0, {weight, bias});
+    }
+    EXPECT_TRUE((sums()[0] == 2).all().item<bool>());
+    EXPECT_TRUE((sums()[1] == 2).all().item<bool>());
+    EXPECT_TRUE((weight == 1).all().item<bool>());
+    EXPECT_TRUE((bias == 1).all().item<bool>());
+}
+
+TEST_F(GradientSums, AreDenseInFp32WhateverComes) {
+    const at::Tensor larger = at::ones({9, 4, 4});
+    const std::function<at::Tensor()> makers[] = {[&] { return larger[4]; },
+                                                  [] {
+                                                      return at::ones({9, 4, 4})[4];
+                                                  },
+                                                  [] {
+                                                      return at::ones({4, 4}, at::kBFloat16);
+                                                  },
+                                                  [] {
+                                                      return at::ones({4, 4}).t();
+                                                  },
+                                                  [] {
+                                                      return at::ones({1, 1}).expand({4, 4});
+                                                  }};
+    for (const auto& make : makers) {
+        store_.begin_gradients(2);
+        add(make, none);
+        add(make, [] { return at::full({4}, 5.0); });
+        EXPECT_EQ(sums()[0].scalar_type(), at::kFloat);
+        EXPECT_EQ(sums()[0].storage().nbytes(), sums()[0].nbytes());
+        EXPECT_TRUE((sums()[0] == 2).all().item<bool>());
+        EXPECT_TRUE((sums()[1] == 5).all().item<bool>());
+        EXPECT_TRUE((larger == 1).all().item<bool>());
     }
 }
 
@@ -329,9 +416,7 @@ TEST(ParameterStore, HostShardsLieBesideSlabsOnACpuToo) {
         runner.forward_for_backward({x, {}});
         runner.backward({last, {}});
         store.finish_gradients();
-        for (const FlatShard& shard : store.shards()) {
-            gradients[host_shards ? 1 : 0].push_back(shard.grad);
-        }
+        gradients[host_shards ? 1 : 0] = runner_gradients(runner);
     }
     for (size_t i = 0; i < gradients[0].size(); ++i) {
         EXPECT_TRUE(gradients[0][i].equal(gradients[1][i]));

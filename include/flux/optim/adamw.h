@@ -42,6 +42,9 @@ private:
         int64_t numel;
     };
     void add_runs(const units::FlatShard& shard, size_t index);
+    std::vector<kernels::AdamRun> with_gradients(const std::vector<Run>& of,
+                                                 std::span<const units::FlatShard> shards,
+                                                 std::span<const at::Tensor> copies) const;
 
     config::Optimizer settings_;
     kernels::Path path_;

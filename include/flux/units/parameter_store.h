@@ -1,9 +1,10 @@
-// The parameters of all units: values and gradients in one flat shard a unit and process, and a
-// ring of slabs in the compute dtype from which the units read.
+// The parameters of all units: a flat shard of values for each unit and process, sums of gradients
+// beside it, and a ring of slabs in the compute dtype from which the units read.
 //
 //   shard.param (fp32) --start_gather, acquire--> slab (compute dtype), its views are the weights
-//   autograd's gradients --add_gradients, finish_gradients--> shard.grad (fp32)
-//   optimizer: shard.grad -> shard.param and copies(), then parameters_changed(), drop_gradients()
+//   autograd's gradients --add_gradients, finish_gradients--> shard.gradients (fp32)
+//   optimizer: shard.gradients -> shard.param and copies(), then parameters_changed(),
+//   drop_gradients()
 //
 // A process holds an equal part of every unit's flat buffer (FSDP). Before a unit runs, its parts
 // are gathered from the processes of this copy of the model; its gradients go back summed, each
@@ -34,13 +35,21 @@
 
 namespace flux::units {
 
+/// The sum of the gradients of some of a shard's elements.
+struct GradientSum {
+    int64_t offset = 0;  // of the first one in the shard's tensors
+    at::Tensor values;   // fp32 [elements]
+};
+
 /// One unit's parameters as this process holds them. Gaps between segments are zero and stay zero.
 struct FlatShard {
     std::vector<Segment> segments;  // of the whole unit
     int64_t size = 0;               // of the unit's flat buffer, the same on all processes
     int64_t begin = 0;              // this process holds [begin, begin + param.numel()) of it
     at::Tensor param;               // fp32 if trainable
-    at::Tensor grad;                // fp32; undefined but from add_gradients() to drop_gradients()
+    /// One for all elements, or one a segment, in their order. None but from add_gradients() to
+    /// drop_gradients(); shards in host memory keep theirs.
+    std::vector<GradientSum> gradients;
 };
 
 /// The flat elements [begin, end) of a parameter that a shard holds, and where; empty if none.
@@ -54,6 +63,8 @@ struct LocalPart {
     at::Tensor of(const at::Tensor& flat) const { return flat.narrow(0, offset, numel()); }
 };
 LocalPart local_part(const FlatShard& shard, const Segment& segment);
+/// Of these elements, which lie in one sum.
+at::Tensor gradient_of(const FlatShard& shard, const LocalPart& part);
 
 class ParameterStore {
 public:
@@ -91,8 +102,9 @@ public:
     void begin_gradients(int64_t micro_batches = 1);
 
     /// Adds one micro-batch's gradients (in segment order, compute dtype; undefined = zero) to the
-    /// shard's sum. They are there after finish_gradients().
-    void add_gradients(size_t unit, std::span<const at::Tensor> gradients);
+    /// shard's sums. They are there after finish_gradients(). A tensor that nobody else holds may
+    /// become a sum itself.
+    void add_gradients(size_t unit, std::vector<at::Tensor> gradients);
 
     /// Waits until the gradients of all processes are in the shards; the host waits too where these
     /// lie in its memory.
@@ -151,11 +163,13 @@ private:
     void bind(size_t unit, std::span<const Parameter> parameters, bool trainable);
     at::Tensor current_part(size_t unit);
     bool keeps_copies() const;
-    at::Tensor& gradient_sum(size_t unit);
+    bool sums_by_segment() const;
+    void add_by_segment(size_t unit, std::vector<at::Tensor> gradients);
+    at::Tensor whole_sum(size_t unit);
     void scatter_gradients(size_t unit, std::span<const at::Tensor> gradients);
     void finish(GradientSlab& slab);
     void micro_batch_added(size_t unit);
-    at::Tensor whole(std::string_view name, at::Tensor FlatShard::*buffer) const;
+    LocalPart whole_part(const FlatShard& shard, const Segment& segment) const;
 
     std::unique_ptr<dist::Mesh> own_mesh_;  // where none was given
     dist::Mesh* mesh_;

@@ -12,6 +12,7 @@
 #include <c10/util/Exception.h>
 
 #include <array>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <span>
@@ -182,15 +183,16 @@ private:
                 output_gradients.push_back(after[m].to(out.scalar_type()));
             }
         }
-        const std::vector<at::Tensor> found = differentiate(outputs, inputs, output_gradients);
-        store_.add_gradients(i, std::span(found).first(parameters.size()));
-        size_t next = parameters.size();
+        std::vector<at::Tensor> found = differentiate(outputs, inputs, output_gradients);
+        auto next = found.begin() + std::ssize(parameters);
+        store_.add_gradients(
+            i, {std::make_move_iterator(found.begin()), std::make_move_iterator(next)});
         for (size_t m = 0; m < kFlowCount; ++m) {
             const at::Tensor& in = tape.input.*State::kFlow[m];
             if (!in.defined() || !in.requires_grad()) {
                 continue;
             }
-            const at::Tensor& gradient = found[next++];
+            const at::Tensor& gradient = *next++;
             if (before[m].defined() && gradient.defined()) {
                 before[m] = before[m] + gradient;
             } else if (gradient.defined()) {
