@@ -28,8 +28,8 @@ function(flux_tests name)
     else()
         target_link_libraries(${target} PRIVATE flux::all)
     endif()
-    target_link_libraries(${target} PRIVATE flux_test_support ${arg_LINKS} flux_warnings GTest::gtest GTest::gmock
-        GTest::gtest_main)
+    target_link_libraries(${target} PRIVATE flux_test_support flux_test_main ${arg_LINKS} flux_warnings GTest::gtest
+        GTest::gmock)
     target_compile_definitions(${target} PRIVATE
         FLUX_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     foreach(label unit parity run dist gpu)

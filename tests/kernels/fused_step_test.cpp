@@ -154,7 +154,7 @@ TEST_P(FusedStep, AdamWithoutACopyTakesTheSameStep) {
 
 TEST_P(FusedStep, MixAndPackIsAsExactAsItsTwin) {
     for (const std::vector<int64_t>& shape :
-         {std::vector<int64_t>{3, 16, 22, 14}, {1, 3, 2, 2}, {2, 5, 6, 130}}) {
+         {std::vector<int64_t>{3, 16, 22, 14}, {64, 3, 2, 2}, {2, 5, 6, 130}}) {
         const at::Tensor a = at::randn(shape), b = at::randn(shape), t = at::rand({shape[0]});
         const PackedMix exact =
             mix_and_pack(Path::kTwin, a.to(at::kDouble), b.to(at::kDouble), t.to(at::kDouble));
