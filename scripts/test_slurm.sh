@@ -23,11 +23,29 @@ PATH=$PATH:/usr/sbin
 
 folder=$(mktemp -d /tmp/flux_slurm.XXXXXX)
 daemons=()
+
+within() { # seconds, command
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.2
+    done
+}
+no_jobs() { [ -z "$(squeue --noheader --states=RUNNING,COMPLETING 2>/dev/null)" ]; }
+no_daemons() { [ -z "$(jobs -pr)" ]; }
+
 finish() {
     local status=$?
     [ "$status" = 0 ] || tail -n 40 "$folder"/*.out "$folder"/slurmctld.log 2>/dev/null || true
-    scancel --full --state=RUNNING 2>/dev/null || true
+    # Without their jobs the daemons end; with them they would wait for ever.
+    if [ "${SLURM_CONF-}" = "$folder/slurm.conf" ]; then # not the machine's own cluster
+        scancel --full --signal=KILL --user="$(id -un)" 2>/dev/null || true
+        scancel --user="$(id -un)" 2>/dev/null || true
+        within 20 no_jobs || true
+    fi
     kill "${daemons[@]}" 2>/dev/null || true
+    within 20 no_daemons || kill -KILL "${daemons[@]}" 2>/dev/null || true
     wait
     rm -rf "$folder"
     exit "$status"
@@ -39,14 +57,12 @@ fail() {
     exit 1
 }
 
+limit=600 # seconds: for what hangs, not for what is slow
+
 until_true() { # seconds, what for, command
-    local seconds=$1 what=$2 end
+    local seconds=$1 what=$2
     shift 2
-    end=$((SECONDS + seconds))
-    until "$@"; do
-        [ "$SECONDS" -lt "$end" ] || fail "$what: not within $seconds s"
-        sleep 0.2
-    done
+    within "$seconds" "$@" || fail "$what: not within $seconds s"
 }
 
 start_cluster() {
@@ -121,7 +137,14 @@ submit() { # name, nodes, processes a node, options...: prints the job's number
 }
 
 has_steps() { [ -e "$folder/$1/metrics.jsonl" ] && [ "$(grep -c '"loss"' "$folder/$1/metrics.jsonl")" -ge "$2" ]; }
-state_is() { [ "$(scontrol show job "$1" | sed -n 's/.*JobState=\([A-Z]*\).*/\1/p')" = "$2" ]; }
+# Fails at once where the job has come to another end.
+state_is() {
+    local state
+    state=$(scontrol show job "$1" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p')
+    [ "$state" != "$2" ] || return 0
+    case $state in COMPLETED | FAILED | TIMEOUT | NODE_FAIL) fail "job $1 is $state, not $2" ;; esac
+    return 1
+}
 
 losses() { sed -nE 's/.*"step": ?([0-9]+).*/\1 &/p' "$folder/$1/metrics.jsonl" |
     sed -nE 's/^([0-9]+) .*"loss": ?([-+0-9.e]+).*/\1 \2/p'; }
@@ -143,7 +166,7 @@ start_cluster
 echo "test_slurm: cluster is up"
 
 job=$(submit undisturbed 1 2)
-until_true 120 "the undisturbed run" state_is "$job" COMPLETED
+until_true $limit "the undisturbed run" state_is "$job" COMPLETED
 expect undisturbed "1 x 2 processes on n1, seed 7"
 expect undisturbed "^0: .*2 processes: 1 x the model, each sharded over 2; started by Slurm"
 expect undisturbed "finished at step 300"
@@ -151,9 +174,9 @@ compare undisturbed
 echo "test_slurm: a run of two processes came to its end"
 
 job=$(submit signalled 1 2)
-until_true 60 "50 steps" has_steps signalled 50
+until_true $limit "50 steps" has_steps signalled 50
 scancel --batch --signal=USR1 "$job"
-until_true 120 "the run that got SIGUSR1" state_is "$job" COMPLETED
+until_true $limit "the run that got SIGUSR1" state_is "$job" COMPLETED
 expect signalled "SIGUSR1: saved at step"
 expect signalled "run.sub: exit code 75: job $job is queued again"
 expect signalled "start 2: 1 x 2 processes"
@@ -162,22 +185,22 @@ compare signalled
 echo "test_slurm: a run that got SIGUSR1 was queued again and went on"
 
 job=$(submit back 1 2 --checkpoint.interval=50 --checkpoint.keep_latest_k=0)
-until_true 120 "the run to go back in" state_is "$job" COMPLETED
+until_true $limit "the run to go back in" state_is "$job" COMPLETED
 : >"$folder/back.out"
 job=$(submit back 1 2 --checkpoint.interval=50 --checkpoint.keep_latest_k=0 --checkpoint.load_step=50)
-until_true 60 "step 100 anew" grep -q "step 100 " "$folder/back.out"
+until_true $limit "step 100 anew" grep -q "step 100 " "$folder/back.out"
 scancel --batch --signal=USR1 "$job"
-until_true 120 "the run that went back" state_is "$job" COMPLETED
+until_true $limit "the run that went back" state_is "$job" COMPLETED
 expect back "start 2: 1 x 2 processes"
 [ "$(grep -c 'going on from .*/step-50$' "$folder/back.out")" = 1 ] || fail "back: went back to step 50 twice"
 compare back
 echo "test_slurm: a run that went back to an older step was queued again and went on"
 
 job=$(submit preempted 2 1)
-until_true 60 "50 steps" has_steps preempted 50
+until_true $limit "50 steps" has_steps preempted 50
 urgent=$(cd "$folder" && sbatch --parsable --partition=high -N 2 --exclusive --output=/dev/null --wrap 'sleep 1')
-until_true 60 "the urgent job" state_is "$urgent" COMPLETED
-until_true 180 "the pre-empted run" state_is "$job" COMPLETED
+until_true $limit "the urgent job" state_is "$urgent" COMPLETED
+until_true $limit "the pre-empted run" state_is "$job" COMPLETED
 expect preempted "2 processes: 2 x the model, each sharded over 1"
 expect preempted "SIGTERM: saved at step"
 expect preempted "start 2: 2 x 1 processes"
@@ -185,29 +208,29 @@ compare preempted
 echo "test_slurm: a pre-empted run on two nodes was queued again and went on"
 
 job=$(SBATCH_NO_REQUEUE=1 submit not_requeued 1 2)
-until_true 60 "50 steps" has_steps not_requeued 50
+until_true $limit "50 steps" has_steps not_requeued 50
 scancel --batch --signal=USR1 "$job"
-until_true 60 "the run that must not be queued again" state_is "$job" FAILED
+until_true $limit "the run that must not be queued again" state_is "$job" FAILED
 scontrol show job "$job" | grep -q 'ExitCode=75:0' || fail "not_requeued: its exit code is not 75"
 # Later it goes on with the seed that it has, and stays refused another.
 job=$(seed=8 submit not_requeued 1 2)
-until_true 60 "the refusal of another seed" state_is "$job" FAILED
+until_true $limit "the refusal of another seed" state_is "$job" FAILED
 expect not_requeued "was begun with 7"
 job=$(seed='' submit not_requeued 1 2)
-until_true 120 "the run without SEED" state_is "$job" COMPLETED
+until_true $limit "the run without SEED" state_is "$job" COMPLETED
 expect not_requeued "going on from"
 compare not_requeued
 echo "test_slurm: a run that cannot be queued again ends with 75, and goes on later with its seed"
 
 job=$(submit degrees 1 2 --parallelism.data_parallel_replicate_degree=2)
-until_true 120 "the run with one degree given" state_is "$job" COMPLETED
+until_true $limit "the run with one degree given" state_is "$job" COMPLETED
 expect degrees "2 processes: 2 x the model, each sharded over 1"
 echo "test_slurm: one degree of parallelism can be given"
 
 job=$(submit cancelled 1 2)
-until_true 60 "50 steps" has_steps cancelled 50
+until_true $limit "50 steps" has_steps cancelled 50
 scancel "$job"
-until_true 60 "the cancelled run" state_is "$job" CANCELLED
+until_true $limit "the cancelled run" state_is "$job" CANCELLED
 sleep 8  # a job that is queued again starts within 7 s
 state_is "$job" CANCELLED || fail "cancelled: a cancelled run came back"
 echo "test_slurm: a cancelled run stayed so"
@@ -215,13 +238,13 @@ echo "test_slurm: a cancelled run stayed so"
 # Without a container DATAROOT stands for /dataset, under which data sets lie by their names.
 "$program" data shapes --out "$folder/data/cc12m-test" --samples 64 >/dev/null 2>&1
 job=$(DATAROOT="$folder/data" ENABLE_TB=False submit folders 1 2 --training.dataset=cc12m-test --training.steps=3)
-until_true 60 "the run on tar shards" state_is "$job" COMPLETED
+until_true $limit "the run on tar shards" state_is "$job" COMPLETED
 expect folders "finished at step 3"
 echo "test_slurm: DATAROOT was found"
 
 # pyxis itself needs a container engine; what srun is told is checked, and then done without a container.
 job=$(CONT=image submit no_pyxis 1 2)
-until_true 60 "the refusal of CONT" state_is "$job" FAILED
+until_true $limit "the refusal of CONT" state_is "$job" FAILED
 expect no_pyxis "srun has no --container-image here"
 mkdir "$folder/bin"
 cat >"$folder/bin/srun" <<SRUN
@@ -235,7 +258,7 @@ exec $(command -v srun) "\${words[@]}"
 SRUN
 chmod +x "$folder/bin/srun"
 job=$(PATH="$folder/bin:$PATH" CONT=image MOUNT_CURRENT_DIR=1 DATAROOT=/a MODELROOT=/b submit container 1 2 --training.steps=3)
-until_true 60 "the run with a container's options" state_is "$job" COMPLETED
+until_true $limit "the run with a container's options" state_is "$job" COMPLETED
 expect container "container-image=image"
 expect container "container-mounts=$folder/container:$folder/container,$top/configs:$top/configs:ro,/a:/dataset,/b:/models,$top:$top"
 expect container "finished at step 3"
