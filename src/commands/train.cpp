@@ -45,7 +45,8 @@ int train_job(const config::LoadedConfig& loaded, dist::World& world) {
         log::info("effective configuration:\n{}", config::to_toml(job.config));
     }
     if (job.finished()) {
-        const train::StopSignal leaving;  // one that comes now changes nothing
+        // One that comes now changes nothing.
+        const train::StopSignal leaving(train::StopSignal::Answer::kSilent);
         log::info("{}: the run has already finished{}; --job.restart begins anew",
                   job.resume->folder.string(),
                   job.resume->run.target_reached

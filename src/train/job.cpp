@@ -39,17 +39,21 @@ uint64_t draw_seed() {
 void check_batch(const config::LoadedConfig& loaded, const ResolvedJob& job) {
     const int64_t global = job.global_batch_size;
     const int64_t processes = job.mesh.size();
+    const std::string begun =
+        job.resume ? fmt::format(" (with which the run in {} was begun: --job.restart begins anew)",
+                                 job.resume->folder.string())
+                   : "";
     if (global % processes != 0) {
         fail_config(
-            "training.global_batch_size = {}: cannot be divided among {} processes: choose a "
+            "training.global_batch_size = {}{}: cannot be divided among {} processes: choose a "
             "number of processes that divides it",
-            global, processes);
+            global, begun, processes);
     }
     if (global % job.group_size() != 0) {
         fail_config(
             "{}: {} processes take {} samples at a time, which must divide the global "
-            "batch of {}; at most {} fit",
-            loaded.place("training.batch_size"), processes, job.group_size(), global,
+            "batch of {}{}; at most {} fit",
+            loaded.place("training.batch_size"), processes, job.group_size(), global, begun,
             global / processes);
     }
     const int64_t accumulated = job.config.training.gradient_accumulation_steps;

@@ -34,6 +34,7 @@ int Trainer::run() {
     try {
         return loop();
     } catch (...) {
+        stop_.fall_silent();
         log_->run_stops(figures_.samples, false);
         log_->finish(RunLog::End::kFailed);
         log_->report("failed", figures_.samples, true);
@@ -350,6 +351,7 @@ void Trainer::save(Save occasion) {
 /// The end of the run. One that once went on from a checkpoint also leaves its last one, so that it
 /// is known to be over.
 int Trainer::finish(const char* status) {
+    stop_.fall_silent();
     log_->run_stops(figures_.samples, target_reached_);
     if (job_.config.checkpoint.enable_checkpoint || job_.resume) {
         save(Save::kLast);

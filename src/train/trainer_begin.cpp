@@ -26,6 +26,7 @@ Trainer::Trainer(const ResolvedJob& job, dist::World& world)
       model_(job.model, job.store(&mesh_), recompute_policy(job.config), execution(job.config)),
       optimizer_(job.config.optimizer, model_.parameters().shards(), model_.path()),
       lr_(job.config.lr_scheduler, job.config.optimizer.lr, job.config.training.steps),
+      stop_(world.is_first() ? StopSignal::Answer::kSaid : StopSignal::Answer::kSilent),
       profiler_(job.config.profiling, job.folder(), world.rank(), job.device.is_cuda()),
       unread_(job.figures_lag, job.device) {
     if (job.config.training.ema_decay > 0) {

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "flux/base/file.h"
+#include "flux/checkpoint/folder.h"
 #include "run/process_group.h"
 #include "support/process.h"
 #include "support/reference.h"
@@ -126,6 +127,31 @@ TEST_F(RunResume, ALostTerminalSavesToo) {
     expect_same(run);
 }
 
+TEST_F(RunResume, AStopIsAnsweredAtOnceAndASecondCtrlCSavesNothing) {
+    const auto run = folder_.path() / "impatient", log = folder_.path() / "log";
+    const pid_t process =
+        start_flux_train(job(run, {"--training.global_batch_size=400000"}), log);  // a long step
+    ASSERT_TRUE(await_word(log, "everything goes to"));
+    ::kill(process, SIGINT);
+    EXPECT_TRUE(await_word(log, "asked to stop")) << read_text(log);
+    ::kill(process, SIGINT);
+    EXPECT_EQ(wait_for(process), 128 + SIGINT);
+    EXPECT_NE(read_text(log).find("ended at once"), std::string::npos) << read_text(log);
+    EXPECT_TRUE(checkpoint::committed(run / "checkpoint").empty());
+}
+
+TEST_F(RunResume, AReaderOfTheLogThatGoesEndsNothing) {
+    const auto run = folder_.path() / "unread";
+    std::string command = flux_train_binary().string();
+    for (const std::string& word : job(run)) {
+        command += " '" + word + "'";
+    }
+    const pid_t process =
+        start_program("/bin/sh", {"-c", command + " 2>&1 | head -n 1"}, folder_.path() / "log");
+    EXPECT_EQ(wait_for(process), 0);
+    expect_same(run);
+}
+
 TEST_F(RunResume, AStopBeforeTheFirstStepEndsWithTheSameCode) {
     const auto log = folder_.path() / "log";
     const pid_t process = start_flux_train(
@@ -200,6 +226,8 @@ TEST_F(RunResume, RefusesAnotherSeedBatchOrModel) {
     };
     refused({"--training.seed=5"}, 2, "begun with 1234");
     refused({"--training.global_batch_size=8"}, 2, "begun with 4");
+    refused({"--training.batch_size=3"}, 2,
+            "the global batch of 4 (with which the run in " + run.string());
     refused({"--model.hidden_size=64", "--model.axes_dim=4,6,6"}, 2, "has another model");
     refused({"--model.theta=77"}, 2, "command line: model.theta = 77 (was unset): the run in");
     std::filesystem::rename(run / "checkpoint" / "step-60", run / "checkpoint" / "step-99");

@@ -4,14 +4,22 @@
 namespace flux::train {
 
 /// From now on a stop signal ends the process at once, with a message: there is nothing to save
-/// yet. A StopSignal made later takes over.
+/// yet. A StopSignal made later takes over. A reader of stdout or stderr that goes ends nothing.
 void end_at_stop_signals();
 
 /// Catches the signals from now on, also after its end: a process that has done its work, or fails,
 /// leaves with its own exit code whatever comes then. A second SIGINT ends the process at once.
 class StopSignal {
 public:
-    StopSignal();
+    /// Whether the signals are answered on stderr, as by one process of a job's.
+    enum class Answer { kSilent, kSaid };
+    explicit StopSignal(Answer answer);
+    ~StopSignal();
+    StopSignal(const StopSignal&) = delete;
+    StopSignal& operator=(const StopSignal&) = delete;
+
+    /// No answers from now on: the run ends anyhow.
+    void fall_silent();
 
     /// Name of the signal that came ("SIGTERM"), or null.
     const char* received() const;
