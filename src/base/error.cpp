@@ -29,9 +29,11 @@ bool is_out_of_memory(const std::exception& problem) {
 std::string failure_text(const std::exception& problem) {
     if (is_out_of_memory(problem)) {
         const auto* torch = dynamic_cast<const c10::Error*>(&problem);
-        const std::string text = torch == nullptr ? "" : torch->what_without_backtrace();
-        return text.empty() ? kOutOfMemory
-                            : fmt::format("{}: {}", kOutOfMemory, text.substr(0, text.find('\n')));
+        const std::string text =
+            torch == nullptr ? problem.what() : torch->what_without_backtrace();
+        return text.empty() || text.starts_with("std::bad_")
+                   ? kOutOfMemory
+                   : fmt::format("{}: {}", kOutOfMemory, text.substr(0, text.find('\n')));
     }
     // Of a file system's or a thread's failure the message names place and reason.
     if (dynamic_cast<const Error*>(&problem) != nullptr ||

@@ -211,6 +211,19 @@ std::string mode_text(const config::ActivationCheckpoint& settings) {
     return text + (results ? "" : ", inputs alone");
 }
 
+struct Verdict {
+    const char *sentence, *word;
+};
+
+Verdict verdict_on(const train::MemoryPlan& plan, const train::ResolvedJob& job,
+                   const Assumptions& assumed) {
+    if (plan.device() > assumed.usable()) {
+        return {"IT DOES NOT FIT", "no"};
+    }
+    return job.config.kernels.fused ? Verdict{"it fits", "yes"}
+                                    : Verdict{"it may fit: twins keep more", "maybe"};
+}
+
 void print_memory(const train::ResolvedJob& job, const train::PlanSettings& settings,
                   const Assumptions& assumed) {
     const train::MemoryPlan plan = train::plan_memory(settings);
@@ -248,7 +261,7 @@ void print_memory(const train::ResolvedJob& job, const train::PlanSettings& sett
     const int64_t total = plan.device() + assumed.reserve;
     print_line("total", total);
     fmt::print("  {} has {:.1f} GiB: {}\n\n", assumed.gpu.name, assumed.gpu.memory_gib,
-               total <= assumed.gpu.memory_bytes() ? "it fits" : "IT DOES NOT FIT");
+               verdict_on(plan, job, assumed).sentence);
     fmt::print(
         "host memory of one process, GiB: shards {:.2f}, encoders {:.2f}, staging of "
         "checkpoints {:.2f}\n\n",
@@ -273,13 +286,12 @@ void print_modes(const train::ResolvedJob& job, train::PlanSettings settings,
         option.keep_results = keep_results;
         settings.recompute = train::recompute_policy(config);
         const train::MemoryPlan plan = train::plan_memory(settings);
-        fmt::print("{:<28}{:>12.2f}{:>14.2f}{:>12.2f}{:>8}{:>22}\n",
-                   mode_text(option) + (option == job.config.activation_checkpoint ? " *" : ""),
-                   static_cast<double>(plan.kept) / kGiB,
-                   static_cast<double>(plan.activations) / kGiB,
-                   static_cast<double>(plan.device() + assumed.reserve) / kGiB,
-                   plan.device() <= assumed.usable() ? "yes" : "no",
-                   train::largest_batch(settings, assumed.usable()));
+        fmt::print(
+            "{:<28}{:>12.2f}{:>14.2f}{:>12.2f}{:>8}{:>22}\n",
+            mode_text(option) + (option == job.config.activation_checkpoint ? " *" : ""),
+            static_cast<double>(plan.kept) / kGiB, static_cast<double>(plan.activations) / kGiB,
+            static_cast<double>(plan.device() + assumed.reserve) / kGiB,
+            verdict_on(plan, job, assumed).word, train::largest_batch(settings, assumed.usable()));
     }
     fmt::print("\n");
 }

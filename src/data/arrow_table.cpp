@@ -237,8 +237,10 @@ void ArrowTable::check_columns(const File& file) {
         const TableColumn& column = columns_[i];
         const auto type = type_of(schema, column.name);
         if (!type && column.required) {
-            fail("{}: has no column \"{}\"; its columns are {}", path, column.name,
-                 fmt::join(schema.field_names(), ", "));
+            fail(
+                "{}: has no column \"{}\"; its columns are {}: choose the kind of data set that "
+                "has these, or another path",
+                path, column.name, fmt::join(schema.field_names(), ", "));
         }
         if (type && !fits(*type, column.kind)) {
             fail("{}: column \"{}\" has the type {}: must be {}", path, column.name,

@@ -141,7 +141,10 @@ ImageFolder::ImageFolder(const ImageFolderSettings& settings) : settings_(settin
              too_small);
     }
     if (rows_.empty()) {
-        fail("{}: holds no picture (JPEG, PNG, WebP, GIF or BMP)", settings_.path);
+        fail(
+            "{}: holds no picture (JPEG, PNG, WebP, GIF or BMP), nor do folders in it: choose the "
+            "folder of the pictures, or, for tar or Arrow files, another kind of data set",
+            settings_.path);
     }
     const std::string left_out = low_resolution_ > 0 ? fmt::format("; {} more {} and are left out",
                                                                    low_resolution_, too_small)

@@ -1,6 +1,7 @@
 #include "flux/kernels/host_memory.h"
 
 #include <c10/core/CPUAllocator.h>
+#include <fmt/format.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -9,11 +10,24 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <string>
 
 namespace flux::kernels {
 namespace {
 
 std::atomic<int64_t> held = 0, peak = 0;
+
+class NoHostMemory final : public std::bad_alloc {
+public:
+    explicit NoHostMemory(size_t size)
+        : text_(fmt::format("{:.3f} GiB for a tensor beside {:.3f} GiB held", in_gib(size),
+                            in_gib(static_cast<size_t>(held.load())))) {}
+    const char* what() const noexcept override { return text_.c_str(); }
+
+private:
+    static double in_gib(size_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
+    std::string text_;
+};
 
 /// What stands before a tensor's data.
 struct Header {
@@ -28,7 +42,7 @@ public:
     c10::DataPtr allocate(size_t size) override {
         void* const block = std::malloc(size + kAlignment + sizeof(Header));
         if (block == nullptr) {
-            throw std::bad_alloc();
+            throw NoHostMemory(size);
         }
         const auto least = reinterpret_cast<uintptr_t>(block) + sizeof(Header);
         auto* const data =

@@ -78,6 +78,11 @@ void say_step_path(const ResolvedJob& job) {
     if (job.config.kernels.tf32 && !job.device.is_cuda()) {
         log::warning("kernels.tf32: there is no TF32 on a CPU");
     }
+    if (job.config.training.enable_cpu_offload && job.device.is_cpu()) {
+        log::warning(
+            "training.enable_cpu_offload: on a CPU all is in host memory: weights are held twice, "
+            "which spares nothing");
+    }
     if (compile && reason) {
         log::warning("training.compile: steps run operation by operation: {}", *reason);
     }

@@ -14,6 +14,7 @@ namespace flux {
 namespace {
 
 using testing::AllOf;
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
@@ -30,7 +31,14 @@ std::string text_of(const std::function<void()>& action) {
 TEST(FailureText, MemoryThatRanOutComesWithItsRemedy) {
     EXPECT_THAT(text_of([] { throw std::bad_alloc(); }),
                 AllOf(StartsWith("out of memory"), HasSubstr("training.batch_size"),
-                      HasSubstr("activation_checkpoint.keep_results = false")));
+                      HasSubstr("activation_checkpoint.keep_results = false"),
+                      Not(HasSubstr("bad_alloc"))));
+    EXPECT_THAT(text_of([] { throw std::bad_array_new_length(); }), Not(HasSubstr("bad_array")));
+    struct Named final : std::bad_alloc {
+        const char* what() const noexcept override { return "8 GiB for a tensor"; }
+    };
+    EXPECT_THAT(text_of([] { throw Named(); }),
+                AllOf(StartsWith("out of memory: lower"), EndsWith(": 8 GiB for a tensor")));
     // More than any machine has, asked of LibTorch.
     EXPECT_THAT(text_of([] { at::empty({int64_t{1} << 60}); }),
                 AllOf(StartsWith("out of memory"), HasSubstr("training.batch_size"),

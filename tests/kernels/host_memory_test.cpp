@@ -1,8 +1,12 @@
 #include "flux/kernels/host_memory.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+
+#include <new>
 
 namespace flux::kernels {
 namespace {
@@ -41,6 +45,18 @@ TEST(HostMemory, IsCounted) {
     }
     EXPECT_EQ(host_memory().held, before);
     EXPECT_EQ(host_memory().peak - before, 4000);
+}
+
+TEST(HostMemory, OfWhichThereIsTooLittleIsNamed) {
+    count_host_memory();
+    const at::Tensor tensor = at::full({1 << 28}, int8_t{1}, at::kChar);
+    try {
+        at::empty({int64_t{1} << 58}, at::kChar);
+        FAIL() << "that much memory was there";
+    } catch (const std::bad_alloc& problem) {
+        EXPECT_THAT(problem.what(), testing::ContainsRegex("268435456.000 GiB for a tensor beside "
+                                                           "0.25[0-9] GiB held"));
+    }
 }
 
 }  // namespace

@@ -60,6 +60,15 @@ TEST(StepPath, GraphsAreForGpusThatHoldTheShards) {
     EXPECT_FALSE(captures_steps(job));
 }
 
+TEST(StepPath, HostMemoryBesideHostMemorySparesNothing) {
+    ResolvedJob job;
+    job.config.training.enable_cpu_offload = true;
+    testing::internal::CaptureStderr();
+    say_step_path(job);
+    EXPECT_THAT(testing::internal::GetCapturedStderr(),
+                testing::HasSubstr("training.enable_cpu_offload: on a CPU"));
+}
+
 TEST(AllowTf32, TellsTheLibrariesOfTheGpu) {
     for (const bool allowed : {true, false}) {
         allow_tf32(allowed);
