@@ -50,4 +50,15 @@ inline UnitRunner<ToyState>::UnitList toy_units(size_t count, int64_t width = 5)
     return units;
 }
 
+/// Copies, in the order of the parameters.
+inline std::vector<at::Tensor> runner_gradients(UnitRunner<ToyState>& runner) {
+    std::vector<at::Tensor> gradients;
+    for (const FlatShard& shard : runner.store().shards()) {
+        for (const Segment& segment : shard.segments) {
+            gradients.push_back(runner.store().gradient(segment.name).clone());
+        }
+    }
+    return gradients;
+}
+
 }  // namespace flux::units
