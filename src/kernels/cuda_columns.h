@@ -134,9 +134,8 @@ struct GatedResidualBackward {
     }
 };
 
-__device__ inline float gelu_sigmoid(float x) {
-    return __fdividef(1.0f, 1.0f + __expf(gelu_exponent(x)));
-}
+__device__ inline float gelu_power(float x) { return __expf(gelu_exponent(x)); }
+__device__ inline float gelu_sigmoid(float power) { return __fdividef(1.0f, 1.0f + power); }
 
 template <class T, int kVec>
 struct Gelu {
@@ -151,7 +150,7 @@ struct Gelu {
                                  FLUX_UNROLL
                                  for (int i = 0; i < kVec; ++i) {
                                      const float x = u[i] + bias[i];
-                                     u[i] = x * gelu_sigmoid(x);
+                                     u[i] = x * gelu_sigmoid(gelu_power(x));
                                  }
                                  store(y + row * job.channels, u);
                              });
@@ -175,7 +174,8 @@ struct GeluBackward {
                               FLUX_UNROLL
                               for (int i = 0; i < kVec; ++i) {
                                   const float x = u[i] + bias[i];
-                                  u[i] = dy[i] * gelu_derivative(x, gelu_sigmoid(x));
+                                  const float power = gelu_power(x);
+                                  u[i] = dy[i] * gelu_derivative(x, power, gelu_sigmoid(power));
                                   sum[i] += u[i];
                               }
                               store(du + row * job.stride, u);

@@ -35,15 +35,18 @@ struct ChunkRows {
 constexpr float kGeluSlope = 0.7978845608f;  // sqrt(2 / pi)
 constexpr float kGeluCube = 0.044715f;
 
-/// The tanh form of GELU is x sigmoid(2 w) with w = sqrt(2 / pi) (x + 0.044715 x^3). This is -2 w.
+/// The tanh form of GELU is x s with s = 1 / (1 + e^v), v = -2 sqrt(2 / pi) (x + 0.044715 x^3).
+/// This is v, at most 80: there s is 2e-35, and e^v finite.
 FLUX_HOST_DEVICE inline float gelu_exponent(float x) {
-    return -2.0f * kGeluSlope * (x + kGeluCube * x * x * x);
+    const float v = -2.0f * kGeluSlope * (x + kGeluCube * x * x * x);
+    return v < 80.0f ? v : 80.0f;
 }
 
-/// Its derivative; s: that sigmoid.
-FLUX_HOST_DEVICE inline float gelu_derivative(float x, float s) {
+/// Its derivative; power: e^v. 1 - s is taken as power * s, which keeps its digits where s is
+/// almost 1.
+FLUX_HOST_DEVICE inline float gelu_derivative(float x, float power, float s) {
     const float inner = 2.0f * kGeluSlope * (1.0f + 3.0f * kGeluCube * x * x);
-    return s + x * s * (1.0f - s) * inner;
+    return s + x * inner * (power * s) * s;
 }
 
 }  // namespace

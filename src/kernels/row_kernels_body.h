@@ -16,7 +16,8 @@
 namespace flux::kernels {
 namespace {
 
-inline float gelu_sigmoid(float x) { return 1.0f / (1.0f + exponential(gelu_exponent(x))); }
+inline float gelu_power(float x) { return exponential(gelu_exponent(x)); }
+inline float gelu_sigmoid(float power) { return 1.0f / (1.0f + power); }
 
 template <class T>
 void norm_modulate(const NormModulateJob& job, int64_t begin, int64_t end) {
@@ -161,7 +162,7 @@ void gelu(const GeluJob& job, int64_t begin, int64_t end) {
 #pragma omp simd
             for (int64_t i = 0; i < job.channels; ++i) {
                 const float x = value(u[i]) + bias[i];
-                put(y[i], x * gelu_sigmoid(x));
+                put(y[i], x * gelu_sigmoid(gelu_power(x)));
             }
         }
     }
@@ -185,7 +186,8 @@ void gelu_backward(const GeluJob& job, int64_t begin, int64_t end) {
 #pragma omp simd
             for (int64_t i = 0; i < job.channels; ++i) {
                 const float x = value(u[i]) + bias[i];
-                const float d = value(dy[i]) * gelu_derivative(x, gelu_sigmoid(x));
+                const float power = gelu_power(x);
+                const float d = value(dy[i]) * gelu_derivative(x, power, gelu_sigmoid(power));
                 sum[i] += d;
                 put(du[i], d);
             }

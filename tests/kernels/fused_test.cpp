@@ -11,6 +11,7 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <functional>
@@ -231,14 +232,15 @@ protected:
         for (size_t i = 0; i < exact.size(); ++i) {
             ASSERT_EQ(fused[i].sizes(), exact[i].sizes());
             // A twin that only copies is exact, up to the rounding of its tables.
-            EXPECT_LE(relative_l2(fused[i], exact[i]), 2 * relative_l2(twin[i], exact[i]) + 1e-7)
+            EXPECT_LE(relative_l2(fused[i], exact[i]),
+                      std::max(2 * relative_l2(twin[i], exact[i]), 1e-7))
                 << test_case.name << ", tensor " << i;
         }
     }
 
 private:
-    /// The gradient of a scale has so few numbers that one draw may be exact by luck.
-    static constexpr int kDraws = 4;
+    /// The gradient of a scale has so few numbers that some draws may be exact by luck.
+    static constexpr int kDraws = 16;
 
     /// Each draw's tensor behind those before it.
     static void append(Tensors& all, const Tensors& more) {
