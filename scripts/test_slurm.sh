@@ -57,11 +57,9 @@ fail() {
     exit 1
 }
 
-limit=600 # seconds: for what hangs, not for what is slow
-
-until_true() { # seconds, what for, command
-    local seconds=$1 what=$2
-    shift 2
+until_true() { # what for, command
+    local what=$1 seconds=600 # for what hangs, not for what is slow
+    shift
     within "$seconds" "$@" || fail "$what: not within $seconds s"
 }
 
@@ -114,14 +112,14 @@ CONF
     munged --foreground --force --key-file="$folder/munge/key" --socket="$folder/munge/socket" \
         --pid-file="$folder/munge/pid" --log-file="$folder/munge/log" --seed-file="$folder/munge/seed" 2>/dev/null &
     daemons+=($!)
-    until_true 10 "munged" test -S "$folder/munge/socket"
+    until_true "munged" test -S "$folder/munge/socket"
     slurmctld -D >/dev/null 2>&1 &
     daemons+=($!)
     for node in n1 n2; do
         slurmd -D -N "$node" >/dev/null 2>&1 &
         daemons+=($!)
     done
-    until_true 120 "two idle nodes" two_idle
+    until_true "two idle nodes" two_idle
 }
 
 two_idle() { [ "$(sinfo --noheader --Node --partition=low --format=%t 2>/dev/null | grep -c '^idle$')" = 2 ]; }
@@ -166,7 +164,7 @@ start_cluster
 echo "test_slurm: cluster is up"
 
 job=$(submit undisturbed 1 2)
-until_true $limit "the undisturbed run" state_is "$job" COMPLETED
+until_true "the undisturbed run" state_is "$job" COMPLETED
 expect undisturbed "1 x 2 processes on n1, seed 7"
 expect undisturbed "^0: .*2 processes: 1 x the model, each sharded over 2; started by Slurm"
 expect undisturbed "finished at step 300"
@@ -174,9 +172,9 @@ compare undisturbed
 echo "test_slurm: a run of two processes came to its end"
 
 job=$(submit signalled 1 2)
-until_true $limit "50 steps" has_steps signalled 50
+until_true "50 steps" has_steps signalled 50
 scancel --batch --signal=USR1 "$job"
-until_true $limit "the run that got SIGUSR1" state_is "$job" COMPLETED
+until_true "the run that got SIGUSR1" state_is "$job" COMPLETED
 expect signalled "SIGUSR1: saved at step"
 expect signalled "run.sub: exit code 75: job $job is queued again"
 expect signalled "start 2: 1 x 2 processes"
@@ -185,22 +183,22 @@ compare signalled
 echo "test_slurm: a run that got SIGUSR1 was queued again and went on"
 
 job=$(submit back 1 2 --checkpoint.interval=50 --checkpoint.keep_latest_k=0)
-until_true $limit "the run to go back in" state_is "$job" COMPLETED
+until_true "the run to go back in" state_is "$job" COMPLETED
 : >"$folder/back.out"
 job=$(submit back 1 2 --checkpoint.interval=50 --checkpoint.keep_latest_k=0 --checkpoint.load_step=50)
-until_true $limit "step 100 anew" grep -q "step 100 " "$folder/back.out"
+until_true "step 100 anew" grep -q "step 100 " "$folder/back.out"
 scancel --batch --signal=USR1 "$job"
-until_true $limit "the run that went back" state_is "$job" COMPLETED
+until_true "the run that went back" state_is "$job" COMPLETED
 expect back "start 2: 1 x 2 processes"
 [ "$(grep -c 'going on from .*/step-50$' "$folder/back.out")" = 1 ] || fail "back: went back to step 50 twice"
 compare back
 echo "test_slurm: a run that went back to an older step was queued again and went on"
 
 job=$(submit preempted 2 1)
-until_true $limit "50 steps" has_steps preempted 50
+until_true "50 steps" has_steps preempted 50
 urgent=$(cd "$folder" && sbatch --parsable --partition=high -N 2 --exclusive --output=/dev/null --wrap 'sleep 1')
-until_true $limit "the urgent job" state_is "$urgent" COMPLETED
-until_true $limit "the pre-empted run" state_is "$job" COMPLETED
+until_true "the urgent job" state_is "$urgent" COMPLETED
+until_true "the pre-empted run" state_is "$job" COMPLETED
 expect preempted "2 processes: 2 x the model, each sharded over 1"
 expect preempted "SIGTERM: saved at step"
 expect preempted "start 2: 2 x 1 processes"
@@ -208,29 +206,29 @@ compare preempted
 echo "test_slurm: a pre-empted run on two nodes was queued again and went on"
 
 job=$(SBATCH_NO_REQUEUE=1 submit not_requeued 1 2)
-until_true $limit "50 steps" has_steps not_requeued 50
+until_true "50 steps" has_steps not_requeued 50
 scancel --batch --signal=USR1 "$job"
-until_true $limit "the run that must not be queued again" state_is "$job" FAILED
+until_true "the run that must not be queued again" state_is "$job" FAILED
 scontrol show job "$job" | grep -q 'ExitCode=75:0' || fail "not_requeued: its exit code is not 75"
 # Later it goes on with the seed that it has, and stays refused another.
 job=$(seed=8 submit not_requeued 1 2)
-until_true $limit "the refusal of another seed" state_is "$job" FAILED
+until_true "the refusal of another seed" state_is "$job" FAILED
 expect not_requeued "was begun with 7"
 job=$(seed='' submit not_requeued 1 2)
-until_true $limit "the run without SEED" state_is "$job" COMPLETED
+until_true "the run without SEED" state_is "$job" COMPLETED
 expect not_requeued "going on from"
 compare not_requeued
 echo "test_slurm: a run that cannot be queued again ends with 75, and goes on later with its seed"
 
 job=$(submit degrees 1 2 --parallelism.data_parallel_replicate_degree=2)
-until_true $limit "the run with one degree given" state_is "$job" COMPLETED
+until_true "the run with one degree given" state_is "$job" COMPLETED
 expect degrees "2 processes: 2 x the model, each sharded over 1"
 echo "test_slurm: one degree of parallelism can be given"
 
 job=$(submit cancelled 1 2)
-until_true $limit "50 steps" has_steps cancelled 50
+until_true "50 steps" has_steps cancelled 50
 scancel "$job"
-until_true $limit "the cancelled run" state_is "$job" CANCELLED
+until_true "the cancelled run" state_is "$job" CANCELLED
 sleep 8  # a job that is queued again starts within 7 s
 state_is "$job" CANCELLED || fail "cancelled: a cancelled run came back"
 echo "test_slurm: a cancelled run stayed so"
@@ -238,13 +236,13 @@ echo "test_slurm: a cancelled run stayed so"
 # Without a container DATAROOT stands for /dataset, under which data sets lie by their names.
 "$program" data shapes --out "$folder/data/cc12m-test" --samples 64 >/dev/null 2>&1
 job=$(DATAROOT="$folder/data" ENABLE_TB=False submit folders 1 2 --training.dataset=cc12m-test --training.steps=3)
-until_true $limit "the run on tar shards" state_is "$job" COMPLETED
+until_true "the run on tar shards" state_is "$job" COMPLETED
 expect folders "finished at step 3"
 echo "test_slurm: DATAROOT was found"
 
 # pyxis itself needs a container engine; what srun is told is checked, and then done without a container.
 job=$(CONT=image submit no_pyxis 1 2)
-until_true $limit "the refusal of CONT" state_is "$job" FAILED
+until_true "the refusal of CONT" state_is "$job" FAILED
 expect no_pyxis "srun has no --container-image here"
 mkdir "$folder/bin"
 cat >"$folder/bin/srun" <<SRUN
@@ -258,7 +256,7 @@ exec $(command -v srun) "\${words[@]}"
 SRUN
 chmod +x "$folder/bin/srun"
 job=$(PATH="$folder/bin:$PATH" CONT=image MOUNT_CURRENT_DIR=1 DATAROOT=/a MODELROOT=/b submit container 1 2 --training.steps=3)
-until_true $limit "the run with a container's options" state_is "$job" COMPLETED
+until_true "the run with a container's options" state_is "$job" COMPLETED
 expect container "container-image=image"
 expect container "container-mounts=$folder/container:$folder/container,$top/configs:$top/configs:ro,/a:/dataset,/b:/models,$top:$top"
 expect container "finished at step 3"
